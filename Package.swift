@@ -1,0 +1,84 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+/// Every target is compiled with the same settings: what a file imports stays internal to it unless it says
+/// otherwise (SE-0409), members come only from modules that the file imports (SE-0444), and existentials are
+/// spelled `any` (SE-0335).
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+/// A target of one layer: `Sources/<layer>/<name>`. Dependencies point downward only (docs/architecture.md).
+func module(_ layer: String, _ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/\(layer)/\(name)", swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", swiftSettings: settings)
+}
+
+let package = Package(
+    name: "starling",
+    platforms: [.macOS(.v26)],
+    products: [
+        .executable(name: "starling", targets: ["starling"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.14.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    ],
+    targets: [
+        // Core: values and state machines. No I/O, no clock, no Foundation, no async.
+        module("Core", "Registers"),
+        module("Core", "WebSocket", [nioCore]),
+        module("Core", "SyncProtocol", ["Registers", nioCore]),
+        module("Core", "SyncEngine", ["Registers", "SyncProtocol", nioCore]),
+
+        // IO: one kind of I/O each.
+        module(
+            "IO", "SQLiteStore",
+            [
+                "Registers", "SyncProtocol", "SyncEngine", nioCore,
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ]),
+        module("IO", "Transport", ["Registers", "WebSocket", "SyncProtocol", "SyncEngine", nioCore, nioPosix, logging]),
+        module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix]),
+
+        // Server: where the rooms meet.
+        module(
+            "Server", "StarlingServer",
+            [
+                "Registers", "WebSocket", "SyncProtocol", "SyncEngine", "SQLiteStore", "Transport",
+                nioCore, nioPosix, logging,
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]),
+        .executableTarget(
+            name: "starling",
+            dependencies: [
+                "StarlingServer", "SyncClient", "SyncProtocol", "Registers", "Transport", nioCore, nioPosix, logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            path: "Sources/Server/starling",
+            swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,24 @@
+/// The order of byte strings: unsigned bytes from the left, a prefix before what it is a prefix of. It is the order of
+/// `memcmp` and of SQLite's BINARY collation, so that Swift, SQL and every client agree.
+package enum ByteOrder {
+    /// Returns a negative number, zero or a positive number as `left` is before, equal to or after `right`.
+    package static func compare(_ left: [UInt8], _ right: [UInt8]) -> Int {
+        let left = left.span
+        let right = right.span
+        let common = min(left.count, right.count)
+        for index in 0..<common where left[index] != right[index] {
+            return Int(left[index]) - Int(right[index])
+        }
+        return left.count - right.count
+    }
+
+    /// Orders optional byte strings: what is absent comes first.
+    package static func compare(_ left: [UInt8]?, _ right: [UInt8]?) -> Int {
+        switch (left, right) {
+        case (nil, nil): 0
+        case (nil, _): -1
+        case (_, nil): 1
+        case (let left?, let right?): compare(left, right)
+        }
+    }
+}

@@ -1,0 +1,55 @@
+/// A register: a key, a JSON value (or none: a tombstone) and a version, with what travels along with them.
+package struct Register: Equatable, Sendable {
+    package var key: Key
+    package var version: Version
+    /// The value's JSON, byte for byte as it was sent; nil for a tombstone.
+    package var value: [UInt8]?
+    /// When the register expires, in milliseconds since 1970; nil: never.
+    package var expiresAt: UInt64?
+    /// The metadata's JSON as it was sent.
+    package var metadata: [UInt8]?
+    /// The session that the write belongs to.
+    package var session: [UInt8]?
+    /// Why the register is as it is, where that is not plainly a write. Not part of its identity.
+    package var cause: Cause?
+
+    package enum Cause: String, Sendable {
+        case expired
+    }
+
+    package init(
+        key: Key, version: Version, value: [UInt8]?, expiresAt: UInt64? = nil, metadata: [UInt8]? = nil,
+        session: [UInt8]? = nil, cause: Cause? = nil
+    ) {
+        self.key = key
+        self.version = version
+        self.value = value
+        self.expiresAt = expiresAt
+        self.metadata = metadata
+        self.session = session
+        self.cause = cause
+    }
+
+    package var isTombstone: Bool { value == nil }
+
+    /// Whether the register's time is over at `wallMilliseconds`. Judged by the wall clock, never by a stamp.
+    package func isExpired(at wallMilliseconds: UInt64) -> Bool {
+        guard let expiresAt else { return false }
+        return expiresAt <= wallMilliseconds
+    }
+
+    /// Whether reads see the register at `wallMilliseconds`: it has a value and is not expired.
+    package func isVisible(at wallMilliseconds: UInt64) -> Bool {
+        !isTombstone && !isExpired(at: wallMilliseconds)
+    }
+
+    /// The tombstone that this register turns into when its time is over. It keeps the version, so that every replica
+    /// that expires the register by itself ends with the same one.
+    package var expired: Register {
+        var tombstone = self
+        tombstone.value = nil
+        tombstone.metadata = nil
+        tombstone.cause = .expired
+        return tombstone
+    }
+}

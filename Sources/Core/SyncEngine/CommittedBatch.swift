@@ -1,0 +1,55 @@
+package import NIOCore
+package import Registers
+package import SyncProtocol
+
+/// What one commit brought about. Made by the committer, read by every event loop.
+package final class CommittedBatch: Sendable {
+    /// One update: a committed change, or a transient broadcast.
+    package struct Change: Sendable {
+        package let key: Key
+        /// nil for a transient broadcast.
+        package let revision: UInt64?
+        package let origin: Origin
+        /// Where the update's frame starts and ends in ``CommittedBatch/frames``.
+        package let start: Int
+        package let end: Int
+    }
+
+    /// The answer to one write.
+    package struct Result: Sendable {
+        package let connection: ConnectionID
+        package let id: RequestID?
+        package let key: Key
+        package let outcome: WriteOutcome
+        /// What ``WriteRequest/cost`` said.
+        package let cost: Int
+    }
+
+    /// The revision of the latest change up to and with this batch.
+    package let head: UInt64
+    /// In the order in which they took effect.
+    package let changes: [Change]
+    /// The frames of all changes, one behind the other.
+    package let frames: ByteBuffer
+    /// The answers for each event loop, in the order of the writes.
+    package let results: [[Result]]
+
+    package init(head: UInt64, changes: [Change], frames: ByteBuffer, results: [[Result]]) {
+        self.head = head
+        self.changes = changes
+        self.frames = frames
+        self.results = results
+    }
+
+    /// The frames of the changes from one index to another, without a copy.
+    package func frames(_ range: Range<Int>) -> ByteBuffer {
+        guard let first = range.first, let last = range.last else { return ByteBuffer() }
+        let start = changes[first].start
+        return frames.getSlice(at: frames.readerIndex + start, length: changes[last].end - start) ?? ByteBuffer()
+    }
+}
+
+/// Lays a message out as the transport wants it: a WebSocket text frame, a server-sent event, a line.
+///
+/// It is given the buffer to append to, and a function that appends the message's JSON.
+package typealias Framing = @Sendable (inout ByteBuffer, (inout ByteBuffer) -> Void) -> Void

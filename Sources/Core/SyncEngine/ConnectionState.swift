@@ -1,0 +1,55 @@
+import NIOCore
+import Registers
+import SyncProtocol
+
+/// What an event loop knows of one connection.
+struct ConnectionState {
+    let id: ConnectionID
+    var agent: Agent
+    /// The session that writes belong to unless they name one.
+    var session: [UInt8]?
+    var counters = TimestampCounters()
+
+    /// The subscriptions by their ids.
+    var subscriptions: [RequestID: SubscriptionID] = [:]
+    /// How many live subscriptions have each pattern.
+    var livePatterns: [PatternID: Int] = [:]
+    /// Subscriptions that are catching up, the next one to read for first.
+    var catchingUp: [SubscriptionID] = []
+    /// How many subscriptions have not sent `synced`.
+    var unsynced = 0
+    /// Whether any subscription has `echo:false`.
+    var hasSilentSubscription = false
+
+    /// Writes that the committer has not answered, and what they cost.
+    var writesInFlight = 0
+    var writeCostInFlight = 0
+    /// Whether lookups are being read, which later messages wait for.
+    var isLookingUp = false
+    var isPageInFlight = false
+    /// Whether the socket has more to send than it should: no pages are read, and no live updates are handed over.
+    var isBackedUp = false
+    /// What has come and has to wait for its turn.
+    var waiting = Queue<Incoming>()
+    var hasClosed = false
+
+    /// Answers to writes, which leave before the fan-out of their batch.
+    var acknowledgements = ByteBuffer()
+    /// Everything else, which leaves after it.
+    var replies = ByteBuffer()
+    var isDirty = false
+
+    init(id: ConnectionID, agent: Agent) {
+        self.id = id
+        self.agent = agent
+    }
+
+    /// Whether the next message may take effect: nothing that it would have to wait for is under way. Writes wait for
+    /// lookups only, since the committer keeps their order.
+    func mayRun(_ incoming: Incoming) -> Bool {
+        if isLookingUp { return false }
+        if case .message(.write) = incoming { return true }
+        if case .close = incoming { return writesInFlight == 0 && unsynced == 0 }
+        return writesInFlight == 0
+    }
+}

@@ -1,0 +1,128 @@
+/// A group of a ``FanoutGroups``.
+typealias GroupID = Int32
+
+/// Which connections get the same updates. Connections whose live subscriptions have the same patterns form a group, and
+/// a batch is laid out once for all of them. Groups are kept from batch to batch; only subscribing changes them.
+struct FanoutGroups {
+    struct Group {
+        /// Sorted; the group's key while it is shared.
+        var patterns: [PatternID]
+        /// The slots of the connections.
+        var members: [Int32] = []
+        /// A connection with many patterns is alone in a group that grows with it: looking up long sets of patterns at
+        /// every step would cost the square of their number.
+        var isPrivate = false
+        /// The changes of the batch under way that the group gets.
+        var pending: [Int32] = []
+    }
+
+    /// The greatest number of patterns of a shared group.
+    static let maximumShared = 8
+
+    private(set) var groups: [Group?] = []
+    private var free: [GroupID] = []
+    private var shared: [[PatternID]: GroupID] = [:]
+    /// The groups that have each pattern.
+    private var users: [PatternID: [GroupID]] = [:]
+    /// The group of each connection's slot, and its place in the group's members.
+    private var places: [(group: GroupID, index: Int)?] = []
+    /// The groups that the batch under way has something for.
+    private(set) var touched: [GroupID] = []
+
+    /// The number of groups.
+    var count: Int { groups.count - free.count }
+
+    /// Lets the connection in `slot` get what matches `pattern`; it has not had it before.
+    mutating func add(_ pattern: PatternID, to slot: Int32) {
+        while places.count <= Int(slot) { places.append(nil) }
+        guard let place = places[Int(slot)] else { return join(slot, [pattern]) }
+        let patterns = groups[Int(place.group)]?.patterns ?? []
+        if groups[Int(place.group)]?.isPrivate == true {
+            groups[Int(place.group)]?.patterns.append(pattern)
+            users[pattern, default: []].append(place.group)
+        } else {
+            leave(slot)
+            join(slot, (patterns + [pattern]).sorted())
+        }
+    }
+
+    /// Ends what ``add(_:to:)`` began.
+    mutating func remove(_ pattern: PatternID, from slot: Int32) {
+        guard Int(slot) < places.count, let place = places[Int(slot)] else { return }
+        var patterns = groups[Int(place.group)]?.patterns ?? []
+        guard let index = patterns.firstIndex(of: pattern) else { return }
+        patterns.remove(at: index)
+        if groups[Int(place.group)]?.isPrivate == true, !patterns.isEmpty {
+            groups[Int(place.group)]?.patterns = patterns
+            forget(pattern, of: place.group)
+        } else {
+            leave(slot)
+            if !patterns.isEmpty { join(slot, patterns) }
+        }
+    }
+
+    /// Notes that every group with `pattern` gets the change of the batch under way with this index.
+    mutating func note(_ change: Int, for pattern: PatternID) {
+        for group in users[pattern] ?? [] {
+            let last = groups[Int(group)]?.pending.last
+            if last == Int32(change) { continue }
+            if last == nil { touched.append(group) }
+            groups[Int(group)]?.pending.append(Int32(change))
+        }
+    }
+
+    /// Forgets the batch under way.
+    mutating func endBatch() {
+        for group in touched { groups[Int(group)]?.pending.removeAll(keepingCapacity: true) }
+        touched.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func join(_ slot: Int32, _ patterns: [PatternID]) {
+        let id = group(for: patterns)
+        let index = groups[Int(id)]?.members.count ?? 0
+        groups[Int(id)]?.members.append(slot)
+        places[Int(slot)] = (id, index)
+    }
+
+    private mutating func group(for patterns: [PatternID]) -> GroupID {
+        let isPrivate = patterns.count > Self.maximumShared
+        if !isPrivate, let id = shared[patterns] { return id }
+        let group = Group(patterns: patterns, isPrivate: isPrivate)
+        let id: GroupID
+        if let reused = free.popLast() {
+            id = reused
+            groups[Int(id)] = group
+        } else {
+            id = GroupID(groups.count)
+            groups.append(group)
+        }
+        if !isPrivate { shared[patterns] = id }
+        for pattern in patterns { users[pattern, default: []].append(id) }
+        return id
+    }
+
+    private mutating func leave(_ slot: Int32) {
+        guard let (id, index) = places[Int(slot)], var group = groups[Int(id)] else { return }
+        groups[Int(id)] = nil
+        places[Int(slot)] = nil
+        group.members.swapAt(index, group.members.count - 1)
+        group.members.removeLast()
+        if index < group.members.count { places[Int(group.members[index])] = (id, index) }
+        if !group.members.isEmpty {
+            groups[Int(id)] = group
+            return
+        }
+        if !group.isPrivate { shared[group.patterns] = nil }
+        for pattern in group.patterns { forget(pattern, of: id) }
+        free.append(id)
+    }
+
+    private mutating func forget(_ pattern: PatternID, of group: GroupID) {
+        guard let index = users[pattern]?.firstIndex(of: group) else { return }
+        if users[pattern]?.count == 1 {
+            users[pattern] = nil
+        } else {
+            users[pattern]?.remove(at: index)
+        }
+    }
+}

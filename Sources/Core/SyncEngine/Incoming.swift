@@ -1,0 +1,10 @@
+package import SyncProtocol
+
+/// Something that a connection sent, to take effect in its turn.
+package enum Incoming: Sendable {
+    case message(ClientMessage)
+    /// A message that could not be read.
+    case invalid(WireError)
+    /// The end: nothing comes after it. It takes effect when everything before it has been answered, snapshots too.
+    case close
+}

@@ -1,0 +1,102 @@
+package import NIOCore
+package import Registers
+package import SyncProtocol
+
+/// Something to be read from the database, away from the event loop.
+package enum ReadJob: Sendable {
+    case page(PageRequest)
+    case lookups(LookupRequest)
+}
+
+/// A page of a subscription that is catching up.
+package struct PageRequest: Sendable {
+    /// Where to go on reading.
+    package enum Position: Equatable, Sendable {
+        /// A first snapshot, in the order of keys: behind `after`. Tombstones are part of it only if their revision is
+        /// above `base`, the head when the snapshot began.
+        case keys(after: Key?, base: UInt64)
+        /// In the order of revisions: above `after`.
+        case changes(after: UInt64)
+    }
+
+    package let connection: ConnectionID
+    package let subscription: SubscriptionID
+    package let pattern: Pattern
+    package let position: Position
+    /// The revision that the event loop had delivered when it asked.
+    let askedAt: UInt64
+}
+
+/// A page as it was read, in one transaction.
+package struct PageResult: Sendable {
+    package struct Row: Sendable {
+        package let key: Key
+        /// Where the row's update frame ends in ``PageResult/frames``.
+        package let end: Int
+
+        package init(key: Key, end: Int) {
+            self.key = key
+            self.end = end
+        }
+    }
+
+    package let request: PageRequest
+    /// The head of the transaction that read the page.
+    package let head: UInt64
+    package let rows: [Row]
+    /// The update frames of the rows, one behind the other.
+    package let frames: ByteBuffer
+    /// Where the next page goes on; nil when there is nothing behind this one at ``head``.
+    package let next: PageRequest.Position?
+    /// Why the page could not be read.
+    package let failure: StoreError?
+
+    package init(
+        request: PageRequest, head: UInt64, rows: [Row], frames: ByteBuffer, next: PageRequest.Position?
+    ) {
+        self.request = request
+        self.head = head
+        self.rows = rows
+        self.frames = frames
+        self.next = next
+        failure = nil
+    }
+
+    package init(request: PageRequest, failure: StoreError) {
+        self.request = request
+        head = 0
+        rows = []
+        frames = ByteBuffer()
+        next = nil
+        self.failure = failure
+    }
+}
+
+/// Gets and lists of one connection, to be answered in their order.
+package struct LookupRequest: Sendable {
+    package enum Lookup: Sendable {
+        case get(id: RequestID?, key: Key)
+        case list(ClientMessage.List)
+
+        package var id: RequestID? {
+            switch self {
+            case .get(let id, _): id
+            case .list(let list): list.id
+            }
+        }
+    }
+
+    package let connection: ConnectionID
+    package let lookups: [Lookup]
+}
+
+package struct LookupResult: Sendable {
+    package let connection: ConnectionID
+    /// The frames of all answers.
+    package let frames: ByteBuffer
+
+    package init(connection: ConnectionID, frames: ByteBuffer) {
+        self.connection = connection
+        self.frames = frames
+    }
+}

@@ -1,0 +1,174 @@
+import NIOCore
+import Registers
+import SyncProtocol
+
+extension Shard {
+    /// Asks for the next page of a connection, if there is one to read and its socket keeps up. One at a time, so that
+    /// many subscriptions of one connection take turns, and memory stays bounded by a page.
+    mutating func readNextPage(of id: ConnectionID) {
+        guard let state = connection(id), !state.isPageInFlight, !state.isBackedUp,
+            let subscriptionID = state.catchingUp.first, let subscription = subscription(subscriptionID),
+            let position = subscription.nextRead
+        else { return }
+        connections[Int(id.slot)]?.isPageInFlight = true
+        recent.pageAsked(at: delivered)
+        jobs.append(
+            .page(
+                PageRequest(
+                    connection: id, subscription: subscriptionID, pattern: subscription.pattern, position: position,
+                    askedAt: delivered)))
+    }
+
+    /// A page was read.
+    package mutating func read(_ page: PageResult, head: UInt64, now: UInt64) {
+        if page.head > delivered {
+            // Its rows are newer than what other subscriptions of the connection have got. Its time comes with the batch.
+            heldPages.append(page)
+            return
+        }
+        handOver(page)
+        recent.pageDone(askedAt: page.request.askedAt)
+        let id = page.request.connection
+        if isConnected(id) {
+            connections[Int(id.slot)]?.isPageInFlight = false
+            readNextPage(of: id)
+            runWaiting(of: id, head: head, now: now)
+        }
+    }
+
+    /// Hands over pages whose head has been delivered by now.
+    mutating func readHeldPages(head: UInt64, now: UInt64) {
+        guard heldPages.contains(where: { $0.head <= delivered }) else { return }
+        let due = heldPages.filter { $0.head <= delivered }
+        heldPages.removeAll { $0.head <= delivered }
+        for page in due { read(page, head: head, now: now) }
+    }
+
+    private mutating func handOver(_ page: PageResult) {
+        let subscriptionID = page.request.subscription
+        guard let subscription = subscription(subscriptionID) else { return }
+        if let failure = page.failure {
+            end(subscriptionID)
+            return refuse(
+                WireError(
+                    .storageFailed, "the subscription ended, since the database could not be read: \(failure)",
+                    hint: "subscribe again", id: subscription.id), of: subscription.connection)
+        }
+        // A row whose key has changed since is left out: the newer one has gone to this connection, or will go.
+        let changed = recent.latestChanges(after: page.head)
+        send(page, without: changed, to: subscriptionID)
+        advance(subscriptionID, past: page)
+        if page.next == nil { finish(subscriptionID, at: page.head, changed: changed) }
+        sync(subscriptionID)
+        if subscription.wantsCursors { noticeCursor(subscriptionID) }
+        takeTurns(subscription.connection)
+    }
+
+    private mutating func send(
+        _ page: PageResult, without changed: [Key: (batch: CommittedBatch, change: Int)], to id: SubscriptionID
+    ) {
+        guard let connection = subscription(id)?.connection else { return }
+        var sent = page.rows.count
+        if changed.isEmpty || !page.rows.contains(where: { changed[$0.key] != nil }) {
+            if sent > 0 { replyFrames(to: connection, page.frames) }
+        } else {
+            sent = 0
+            var kept = ByteBuffer()
+            var start = 0
+            for row in page.rows {
+                if changed[row.key] == nil {
+                    kept.writeImmutableBuffer(
+                        page.frames.getSlice(at: page.frames.readerIndex + start, length: row.end - start)
+                            ?? ByteBuffer())
+                    sent += 1
+                }
+                start = row.end
+            }
+            if sent > 0 { replyFrames(to: connection, kept) }
+            // What was left out has to have gone before the subscription is called synced.
+            if let target = subscription(id)?.syncTarget {
+                subscriptions[Int(id.slot)]?.syncTarget = max(target, delivered)
+            }
+        }
+        subscriptions[Int(id.slot)]?.count += UInt64(sent)
+        counters.updatesSent += UInt64(sent)
+    }
+
+    private mutating func advance(_ id: SubscriptionID, past page: PageResult) {
+        let slot = Int(id.slot)
+        switch (page.request.position, page.next) {
+        case (_, .keys(let after, let base)?):
+            subscriptions[slot]?.state = .snapshot(after: after, base: base)
+        case (_, .changes(let after)?):
+            subscriptions[slot]?.state = .catchingUp
+            subscriptions[slot]?.position = after
+        case (.keys(_, let base), nil):
+            // The range is through. What changed since its beginning comes by revision.
+            subscriptions[slot]?.state = .catchingUp
+            subscriptions[slot]?.position = base
+        case (.changes, nil):
+            subscriptions[slot]?.position = page.head
+        }
+    }
+
+    /// The page reached the end at its head. If the subscription has everything up to there, what was committed since is
+    /// in memory: it is handed over, the latest change of each key, and the subscription goes live.
+    private mutating func finish(
+        _ id: SubscriptionID, at head: UInt64, changed: [Key: (batch: CommittedBatch, change: Int)]
+    ) {
+        guard let subscription = subscription(id), subscription.position == head else { return }
+        var frames = ByteBuffer()
+        for (key, place) in changed where subscription.pattern.matches(key) {
+            frames.writeImmutableBuffer(place.batch.frames(place.change..<(place.change + 1)))
+            subscriptions[Int(id.slot)]?.count += 1
+            counters.updatesSent += 1
+        }
+        if frames.readableBytes > 0 { replyFrames(to: subscription.connection, frames) }
+        subscriptions[Int(id.slot)]?.position = delivered
+        connections[Int(subscription.connection.slot)]?.catchingUp.removeAll { $0 == id }
+        counters.subscriptionsCatchingUp -= 1
+        goLive(id)
+    }
+
+    private mutating func noticeCursor(_ id: SubscriptionID) {
+        guard let subscription = subscription(id) else { return }
+        let cursor = subscription.cursor(epoch: epoch, delivered: delivered)
+        reply(to: subscription.connection) {
+            ServerMessage.writeCursorNotice(id: subscription.id, cursor: cursor, to: &$0)
+        }
+    }
+
+    /// The subscription that has just had a page goes to the end of the line.
+    private mutating func takeTurns(_ id: ConnectionID) {
+        guard let count = connections[Int(id.slot)]?.catchingUp.count, count > 1,
+            let first = connections[Int(id.slot)]?.catchingUp.removeFirst()
+        else { return }
+        connections[Int(id.slot)]?.catchingUp.append(first)
+    }
+
+    // MARK: Back-pressure
+
+    /// A connection's socket has more to send than it should: its subscriptions go back to catching up, from where they
+    /// are. Whatever is committed meanwhile is conflated in the database, and costs no memory here.
+    package mutating func backedUp(_ id: ConnectionID) {
+        guard let state = connection(id), !state.isBackedUp else { return }
+        connections[Int(id.slot)]?.isBackedUp = true
+        for subscriptionID in state.subscriptions.values {
+            guard let subscription = subscription(subscriptionID), subscription.state == .live else { continue }
+            leaveLive(subscription)
+            subscriptions[Int(subscriptionID.slot)]?.state = .catchingUp
+            subscriptions[Int(subscriptionID.slot)]?.position = delivered
+            connections[Int(id.slot)]?.catchingUp.append(subscriptionID)
+            counters.subscriptionsLive -= 1
+            counters.subscriptionsCatchingUp += 1
+            counters.demotions += 1
+        }
+    }
+
+    /// A connection's socket has drained.
+    package mutating func drained(_ id: ConnectionID) {
+        guard isConnected(id), connections[Int(id.slot)]?.isBackedUp == true else { return }
+        connections[Int(id.slot)]?.isBackedUp = false
+        readNextPage(of: id)
+    }
+}

@@ -1,0 +1,161 @@
+import NIOCore
+import Registers
+import SyncProtocol
+
+extension Shard {
+    /// A connection sent something. It takes effect now, or in its turn.
+    ///
+    /// - Parameters:
+    ///   - head: the revision of the latest commit, which this event loop may not have been told of yet.
+    ///   - now: the wall clock, in milliseconds.
+    package mutating func receive(_ incoming: Incoming, from id: ConnectionID, head: UInt64, now: UInt64) {
+        guard let state = connection(id), !state.hasClosed else { return }
+        if case .close = incoming {
+            connections[Int(id.slot)]?.hasClosed = true
+        } else {
+            counters.messagesReceived += 1
+        }
+        if state.waiting.isEmpty, state.mayRun(incoming) {
+            run(incoming, of: id, head: head, now: now)
+        } else {
+            connections[Int(id.slot)]?.waiting.append(incoming)
+        }
+    }
+
+    /// Lets messages of a connection that waited for their turn take effect, as far as they may.
+    mutating func runWaiting(of id: ConnectionID, head: UInt64, now: UInt64) {
+        while isConnected(id), let next = connections[Int(id.slot)]?.waiting.first,
+            connections[Int(id.slot)]?.mayRun(next) == true
+        {
+            if lookup(of: next) != nil {
+                runWaitingLookups(of: id)
+            } else {
+                _ = connections[Int(id.slot)]?.waiting.popFirst()
+                run(next, of: id, head: head, now: now)
+            }
+        }
+    }
+
+    /// Reads for all the gets and lists at the head of the line at once.
+    private mutating func runWaitingLookups(of id: ConnectionID) {
+        var lookups: [LookupRequest.Lookup] = []
+        while lookups.count < 256, let next = connections[Int(id.slot)]?.waiting.first, let lookup = lookup(of: next) {
+            _ = connections[Int(id.slot)]?.waiting.popFirst()
+            lookups.append(lookup)
+        }
+        connections[Int(id.slot)]?.isLookingUp = true
+        jobs.append(.lookups(LookupRequest(connection: id, lookups: lookups)))
+    }
+
+    private func lookup(of incoming: Incoming) -> LookupRequest.Lookup? {
+        switch incoming {
+        case .message(.get(let id, let key)): .get(id: id, key: key)
+        case .message(.list(let list)): .list(list)
+        case .message, .invalid, .close: nil
+        }
+    }
+
+    private mutating func run(_ incoming: Incoming, of id: ConnectionID, head: UInt64, now: UInt64) {
+        switch incoming {
+        case .invalid(let error): refuse(error, of: id)
+        case .close: closing.append(id)
+        case .message(let message): run(message, of: id, head: head, now: now)
+        }
+    }
+
+    private mutating func run(_ message: ClientMessage, of id: ConnectionID, head: UInt64, now: UInt64) {
+        switch message {
+        case .write(let write): submit(write, of: id)
+        case .get(let requestID, let key):
+            connections[Int(id.slot)]?.isLookingUp = true
+            jobs.append(.lookups(LookupRequest(connection: id, lookups: [.get(id: requestID, key: key)])))
+        case .list(let list):
+            connections[Int(id.slot)]?.isLookingUp = true
+            jobs.append(.lookups(LookupRequest(connection: id, lookups: [.list(list)])))
+        case .subscribe(let request): subscribe(request, of: id, head: head)
+        case .unsubscribe(let requestID): unsubscribe(requestID, of: id)
+        case .hello(let hello):
+            if let agent = hello.agent { connections[Int(id.slot)]?.agent = agent }
+            if let session = hello.session { connections[Int(id.slot)]?.session = session }
+            welcome(id, requestID: hello.id, now: now)
+        case .ping(let requestID):
+            reply(to: id) { ServerMessage.writePong(id: requestID, time: now, to: &$0) }
+        }
+    }
+
+    mutating func welcome(_ id: ConnectionID, requestID: RequestID?, now: UInt64) {
+        guard let agent = connection(id)?.agent else { return }
+        let cursor = Cursor(epoch: epoch, revision: delivered)
+        let welcome = configuration.welcome
+        reply(to: id) {
+            ServerMessage.writeWelcome(welcome, id: requestID, cursor: cursor, time: now, agent: agent, to: &$0)
+        }
+    }
+
+    mutating func refuse(_ error: WireError, of id: ConnectionID) {
+        counters.refusals[error.code, default: 0] += 1
+        reply(to: id) { ServerMessage.writeError(error, to: &$0) }
+    }
+
+    private mutating func submit(_ write: ClientMessage.Write, of id: ConnectionID) {
+        guard let state = connection(id) else { return }
+        var write = write
+        if write.session == nil { write.session = state.session }
+        var stamp: Stamp?
+        if case .timestamp(let milliseconds) = write.stamping {
+            stamp = connections[Int(id.slot)]?.counters.stamp(milliseconds)
+        }
+        let request = WriteRequest(
+            write: write, agent: state.agent, stamp: stamp,
+            origin: Origin(loop: configuration.loop, connection: id))
+        connections[Int(id.slot)]?.writesInFlight += 1
+        connections[Int(id.slot)]?.writeCostInFlight += request.cost
+        writes.append(request)
+    }
+
+    /// The committer would not take writes: each is refused.
+    package mutating func reject(_ requests: [WriteRequest], head: UInt64, now: UInt64) {
+        let error = WireError(
+            .overloaded, "more writes are waiting for the disk than the server queues", hint: "send it again later")
+        for request in requests {
+            settle(
+                CommittedBatch.Result(
+                    connection: request.origin.connection, id: request.write.id, key: request.write.key,
+                    outcome: .refused(error), cost: request.cost))
+        }
+        for request in requests { runWaiting(of: request.origin.connection, head: head, now: now) }
+    }
+
+    /// Answers a write.
+    mutating func settle(_ result: CommittedBatch.Result) {
+        if case .refused(let error) = result.outcome { counters.refusals[error.code, default: 0] += 1 }
+        let slot = Int(result.connection.slot)
+        guard isConnected(result.connection) else { return }
+        connections[slot]?.writesInFlight -= 1
+        connections[slot]?.writeCostInFlight -= result.cost
+        if result.id == nil, !result.outcome.isRefusal { return }
+        markDirty(result.connection.slot)
+        var buffer = ByteBuffer()
+        if let acknowledgements = connections[slot]?.acknowledgements { buffer = acknowledgements }
+        connections[slot]?.acknowledgements = ByteBuffer()
+        configuration.framing(&buffer) {
+            ServerMessage.writeOutcome(result.outcome, id: result.id, key: result.key, to: &$0)
+        }
+        connections[slot]?.acknowledgements = buffer
+    }
+
+    /// Lookups were read.
+    package mutating func looked(up result: LookupResult, head: UInt64, now: UInt64) {
+        guard isConnected(result.connection) else { return }
+        connections[Int(result.connection.slot)]?.isLookingUp = false
+        replyFrames(to: result.connection, result.frames)
+        runWaiting(of: result.connection, head: head, now: now)
+    }
+}
+
+extension WriteOutcome {
+    fileprivate var isRefusal: Bool {
+        if case .refused = self { return true }
+        return false
+    }
+}

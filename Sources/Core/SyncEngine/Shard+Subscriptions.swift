@@ -1,0 +1,207 @@
+import Registers
+import SyncProtocol
+
+extension Shard {
+    mutating func subscribe(_ request: ClientMessage.Subscribe, of id: ConnectionID, head: UInt64) {
+        guard let state = connection(id) else { return }
+        if let error = check(request, of: state, head: head) { return refuse(error, of: id) }
+        let start = start(of: request)
+        let subscriptionID = makeSubscription(request, of: id, start: start)
+        let cursor = Cursor(epoch: epoch, revision: delivered, digest: Cursor.digest(of: request.pattern))
+        reply(to: id) {
+            ServerMessage.writeSubscribed(
+                id: request.id, pattern: request.pattern, cursor: cursor, replace: start.replaces, to: &$0)
+        }
+        if start.state == .live {
+            goLive(subscriptionID)
+            sync(subscriptionID)
+        } else {
+            connections[Int(id.slot)]?.catchingUp.append(subscriptionID)
+            counters.subscriptionsCatchingUp += 1
+            readNextPage(of: id)
+        }
+    }
+
+    private func check(
+        _ request: ClientMessage.Subscribe, of state: ConnectionState, head: UInt64
+    ) -> WireError? {
+        if state.subscriptions[request.id] != nil {
+            return WireError(
+                .duplicateSubscription, "this connection has a subscription \(request.id) already",
+                hint: "unsubscribe first, or choose another id", id: request.id)
+        }
+        if state.subscriptions.count >= configuration.welcome.limits.subscriptions {
+            return WireError(
+                .tooManySubscriptions,
+                "this connection has \(state.subscriptions.count) subscriptions; that is the limit",
+                hint: "one pattern with wildcards can stand for many", id: request.id)
+        }
+        guard let since = request.since, since.epoch == epoch else { return nil }
+        if since.revision < collectedRevision {
+            return WireError(
+                .resyncRequired,
+                "cursor \(since.revision) is older than the deletes that this server remembers (\(collectedRevision))",
+                hint: "subscribe without \"since\"; the snapshot replaces what you hold", id: request.id)
+        }
+        if since.revision > max(head, delivered) {
+            return WireError(
+                .resyncRequired, "cursor \(since.revision) is ahead of this database (\(max(head, delivered)))",
+                hint: "subscribe without \"since\"; the snapshot replaces what you hold", id: request.id)
+        }
+        return nil
+    }
+
+    private struct Start {
+        var state: Subscription.State
+        var position: UInt64
+        /// Whether a cursor was given that cannot be used.
+        var replaces = false
+    }
+
+    private func start(of request: ClientMessage.Subscribe) -> Start {
+        if let since = request.since {
+            let isBound = since.digest == nil || since.digest == Cursor.digest(of: request.pattern)
+            if since.epoch != epoch || !isBound {
+                var fresh = freshStart(request.pattern)
+                fresh.replaces = true
+                return fresh
+            }
+            if let lastKey = since.lastKey, request.pattern.shape.isRange {
+                return Start(state: .snapshot(after: lastKey, base: since.revision), position: 0)
+            }
+            return Start(state: .catchingUp, position: since.revision)
+        }
+        if !request.wantsSnapshot { return Start(state: .live, position: delivered) }
+        return freshStart(request.pattern)
+    }
+
+    private func freshStart(_ pattern: Pattern) -> Start {
+        if pattern.shape.isRange { return Start(state: .snapshot(after: nil, base: delivered), position: 0) }
+        return Start(state: .catchingUp, position: 0)
+    }
+
+    private mutating func makeSubscription(
+        _ request: ClientMessage.Subscribe, of id: ConnectionID, start: Start
+    ) -> SubscriptionID {
+        nextGeneration &+= 1
+        let slot: Int32
+        if let reused = freeSubscriptions.popLast() {
+            slot = reused
+        } else {
+            slot = Int32(subscriptions.count)
+            subscriptions.append(nil)
+        }
+        let subscriptionID = SubscriptionID(slot: slot, generation: nextGeneration)
+        subscriptions[Int(slot)] = Subscription(
+            id: request.id, connection: id, generation: nextGeneration, pattern: request.pattern,
+            patternID: index.retain(request.pattern), wantsEcho: request.wantsEcho,
+            wantsCursors: request.wantsCursors, state: start.state, position: start.position, syncTarget: delivered)
+        connections[Int(id.slot)]?.subscriptions[request.id] = subscriptionID
+        connections[Int(id.slot)]?.unsynced += 1
+        if !request.wantsEcho { connections[Int(id.slot)]?.hasSilentSubscription = true }
+        return subscriptionID
+    }
+
+    mutating func unsubscribe(_ requestID: RequestID, of id: ConnectionID) {
+        guard let subscriptionID = connection(id)?.subscriptions[requestID] else {
+            return refuse(
+                WireError(
+                    .unknownSubscription, "this connection has no subscription \(requestID)", id: requestID), of: id)
+        }
+        end(subscriptionID)
+        reply(to: id) { ServerMessage.writeUnsubscribed(id: requestID, to: &$0) }
+    }
+
+    /// Takes a subscription out of everything that knows it.
+    mutating func end(_ subscriptionID: SubscriptionID) {
+        guard let subscription = subscription(subscriptionID) else { return }
+        let slot = Int(subscription.connection.slot)
+        if subscription.state == .live {
+            leaveLive(subscription)
+            counters.subscriptionsLive -= 1
+        } else {
+            counters.subscriptionsCatchingUp -= 1
+        }
+        index.release(subscription.patternID)
+        subscriptions[Int(subscriptionID.slot)] = nil
+        freeSubscriptions.append(subscriptionID.slot)
+        connections[slot]?.subscriptions[subscription.id] = nil
+        connections[slot]?.catchingUp.removeAll { $0 == subscriptionID }
+        if subscription.syncTarget != nil { connections[slot]?.unsynced -= 1 }
+        if !subscription.wantsEcho {
+            let left = connections[slot]?.subscriptions.values.contains { self.subscription($0)?.wantsEcho == false }
+            connections[slot]?.hasSilentSubscription = left ?? false
+        }
+    }
+
+    func subscription(_ id: SubscriptionID) -> Subscription? {
+        guard let subscription = subscriptions[Int(id.slot)], subscription.generation == id.generation else {
+            return nil
+        }
+        return subscription
+    }
+
+    /// From the next batch on, the subscription gets what is committed.
+    mutating func goLive(_ subscriptionID: SubscriptionID) {
+        guard let subscription = subscription(subscriptionID) else { return }
+        let slot = Int(subscription.connection.slot)
+        subscriptions[Int(subscriptionID.slot)]?.state = .live
+        subscriptions[Int(subscriptionID.slot)]?.noticedRevision = delivered
+        counters.subscriptionsLive += 1
+        let count = (connections[slot]?.livePatterns[subscription.patternID] ?? 0) + 1
+        connections[slot]?.livePatterns[subscription.patternID] = count
+        if count == 1 { groups.add(subscription.patternID, to: subscription.connection.slot) }
+    }
+
+    func isLastLive(_ subscription: Subscription) -> Bool {
+        connections[Int(subscription.connection.slot)]?.livePatterns[subscription.patternID] == 1
+    }
+
+    mutating func leaveLive(_ subscription: Subscription) {
+        let slot = Int(subscription.connection.slot)
+        if isLastLive(subscription) {
+            connections[slot]?.livePatterns[subscription.patternID] = nil
+            groups.remove(subscription.patternID, from: subscription.connection.slot)
+        } else {
+            connections[slot]?.livePatterns[subscription.patternID]? -= 1
+        }
+    }
+
+    /// Sends `synced` when the subscription has passed what there was when it was made: once, whether or not it is live.
+    mutating func sync(_ subscriptionID: SubscriptionID) {
+        guard let subscription = subscription(subscriptionID), let target = subscription.syncTarget else { return }
+        if case .snapshot = subscription.state { return }
+        guard subscription.position >= target else { return }
+        subscriptions[Int(subscriptionID.slot)]?.syncTarget = nil
+        connections[Int(subscription.connection.slot)]?.unsynced -= 1
+        let cursor = subscription.cursor(epoch: epoch, delivered: delivered)
+        reply(to: subscription.connection) {
+            ServerMessage.writeSynced(id: subscription.id, cursor: cursor, count: subscription.count, to: &$0)
+        }
+    }
+
+    /// Tells live subscriptions that asked for it how far they have got, also where nothing matched. To be called now
+    /// and then.
+    package mutating func noticeCursors() {
+        for slot in subscriptions.indices {
+            guard let subscription = subscriptions[slot], subscription.wantsCursors, subscription.state == .live,
+                subscription.noticedRevision < delivered
+            else { continue }
+            subscriptions[slot]?.noticedRevision = delivered
+            let cursor = subscription.cursor(epoch: epoch, delivered: delivered)
+            reply(to: subscription.connection) {
+                ServerMessage.writeCursorNotice(id: subscription.id, cursor: cursor, to: &$0)
+            }
+        }
+    }
+}
+
+extension Pattern.Shape {
+    /// Whether what matches is one range of keys.
+    var isRange: Bool {
+        switch self {
+        case .exact, .prefix: true
+        case .general: false
+        }
+    }
+}

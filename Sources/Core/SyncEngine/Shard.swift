@@ -1,0 +1,194 @@
+import NIOCore
+package import Registers
+package import SyncProtocol
+
+/// One event loop's share of the connections: their subscriptions, the order of their messages, and what they are sent.
+///
+/// A state machine without I/O. Its inputs are its methods: a connection comes or goes, a message is received, a batch
+/// was committed, something was read, a socket backs up or drains. What is to be done about it is collected, and handed
+/// to a ``ShardOutput`` by ``flush(into:)``, which the caller calls after each round of inputs.
+package struct Shard {
+    package struct Configuration: Sendable {
+        /// The index of the event loop.
+        package var loop: Int
+        package var welcome: Welcome
+        package var framing: Framing
+        /// How many messages of one connection may be under way or waiting before it is to be read from no further.
+        package var maximumInFlight = 1_024
+        /// How many bytes of writes of one connection may be under way, likewise.
+        package var maximumInFlightCost = 4 << 20
+
+        package init(loop: Int, welcome: Welcome, framing: @escaping Framing) {
+            self.loop = loop
+            self.welcome = welcome
+            self.framing = framing
+        }
+    }
+
+    let configuration: Configuration
+    let epoch: Epoch
+    let collectedRevision: UInt64
+    /// The revision up to which batches have been delivered to live subscriptions here.
+    package internal(set) var delivered: UInt64
+
+    var connections: [ConnectionState?] = []
+    var freeConnections: [Int32] = []
+    var nextGeneration: UInt32 = 0
+    var subscriptions: [Subscription?] = []
+    var freeSubscriptions: [Int32] = []
+    var index = PatternIndex()
+    var groups = FanoutGroups()
+    var recent = RecentBatches()
+    /// Pages read at a head that has not been delivered here yet.
+    var heldPages: [PageResult] = []
+    package internal(set) var counters = ShardCounters()
+
+    // What is to be done at the next flush.
+    var dirty: [Int32] = []
+    var deliveries: [Delivery] = []
+    var writes: [WriteRequest] = []
+    var jobs: [ReadJob] = []
+    var closing: [ConnectionID] = []
+
+    /// Frames for many connections.
+    struct Delivery {
+        var frames: ByteBuffer
+        var slots: [Int32]
+        var except: Set<Int32> = []
+    }
+
+    package init(configuration: Configuration, state: StoreState) {
+        self.configuration = configuration
+        epoch = state.epoch
+        collectedRevision = state.collectedRevision
+        delivered = state.head
+    }
+
+    // MARK: Connections
+
+    /// A connection was opened: it is welcomed.
+    ///
+    /// - Parameters:
+    ///   - agent: its name until it gives another.
+    ///   - now: the wall clock, in milliseconds.
+    package mutating func connect(agent: Agent, now: UInt64) -> ConnectionID {
+        let slot: Int32
+        if let reused = freeConnections.popLast() {
+            slot = reused
+        } else {
+            slot = Int32(connections.count)
+            connections.append(nil)
+        }
+        nextGeneration &+= 1
+        let id = ConnectionID(slot: slot, generation: nextGeneration)
+        connections[Int(slot)] = ConnectionState(id: id, agent: agent)
+        counters.connections += 1
+        welcome(id, requestID: nil, now: now)
+        return id
+    }
+
+    /// A connection is gone. Answers that are still under way to it find nobody.
+    package mutating func disconnect(_ id: ConnectionID) {
+        guard let state = connection(id) else { return }
+        for subscription in state.subscriptions.values { end(subscription) }
+        connections[Int(id.slot)] = nil
+        freeConnections.append(id.slot)
+        counters.connections -= 1
+    }
+
+    /// Whether so much of a connection's is under way that it should be read from no further for now.
+    package func isSaturated(_ id: ConnectionID) -> Bool {
+        guard let state = connection(id) else { return false }
+        return state.writesInFlight + state.waiting.count >= configuration.maximumInFlight
+            || state.writeCostInFlight >= configuration.maximumInFlightCost
+    }
+
+    func connection(_ id: ConnectionID) -> ConnectionState? {
+        guard Int(id.slot) < connections.count, let state = connections[Int(id.slot)], state.id == id else {
+            return nil
+        }
+        return state
+    }
+
+    /// Whether `id` is connected; asked before a mutation in place.
+    func isConnected(_ id: ConnectionID) -> Bool {
+        Int(id.slot) < connections.count && connections[Int(id.slot)]?.id == id
+    }
+
+    // MARK: Output
+
+    /// Appends a message to what a connection is sent.
+    mutating func reply(to id: ConnectionID, _ body: (inout ByteBuffer) -> Void) {
+        guard isConnected(id) else { return }
+        markDirty(id.slot)
+        let framing = configuration.framing
+        withReplies(of: id.slot) { framing(&$0, body) }
+    }
+
+    /// Appends frames that are laid out already.
+    mutating func replyFrames(to id: ConnectionID, _ frames: ByteBuffer) {
+        guard isConnected(id) else { return }
+        markDirty(id.slot)
+        withReplies(of: id.slot) { buffer in
+            if buffer.readableBytes == 0 {
+                buffer = frames
+            } else {
+                buffer.writeImmutableBuffer(frames)
+            }
+        }
+    }
+
+    private mutating func withReplies(of slot: Int32, _ body: (inout ByteBuffer) -> Void) {
+        // Taken out and put back, so that the buffer is not copied by being written to.
+        var buffer = ByteBuffer()
+        if let replies = connections[Int(slot)]?.replies { buffer = replies }
+        connections[Int(slot)]?.replies = ByteBuffer()
+        body(&buffer)
+        connections[Int(slot)]?.replies = buffer
+    }
+
+    mutating func markDirty(_ slot: Int32) {
+        guard connections[Int(slot)]?.isDirty == false else { return }
+        connections[Int(slot)]?.isDirty = true
+        dirty.append(slot)
+    }
+
+    /// Hands everything that is to be done to `output`: answers to writes first, then the fan-out, then other answers.
+    package mutating func flush(into output: some ShardOutput) {
+        let slots = dirty
+        dirty.removeAll(keepingCapacity: true)
+        for slot in slots {
+            guard let frames = connections[Int(slot)]?.acknowledgements, frames.readableBytes > 0 else { continue }
+            connections[Int(slot)]?.acknowledgements = ByteBuffer()
+            output.send(frames, to: slot)
+        }
+        if !deliveries.isEmpty {
+            let due = deliveries
+            deliveries.removeAll(keepingCapacity: true)
+            for delivery in due {
+                output.deliver(delivery.frames, to: delivery.slots, except: delivery.except)
+            }
+        }
+        for slot in slots {
+            connections[Int(slot)]?.isDirty = false
+            guard let frames = connections[Int(slot)]?.replies, frames.readableBytes > 0 else { continue }
+            connections[Int(slot)]?.replies = ByteBuffer()
+            output.send(frames, to: slot)
+        }
+        if !writes.isEmpty {
+            let due = writes
+            writes = []
+            output.submit(due)
+        }
+        if !jobs.isEmpty {
+            let due = jobs
+            jobs = []
+            for job in due { output.submit(job) }
+        }
+        if !closing.isEmpty {
+            let due = closing
+            closing = []
+            for id in due where isConnected(id) { output.close(id.slot) }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+import Registers
+import SyncProtocol
+
+/// One subscription: what a connection wants to see, and how far it has got.
+struct Subscription {
+    enum State: Equatable {
+        /// Reads its first snapshot in the order of keys. `after` is the last key read, `base` the head at the start.
+        case snapshot(after: Key?, base: UInt64)
+        /// Reads what changed after its position, in the order of revisions.
+        case catchingUp
+        /// Gets each batch as it is committed.
+        case live
+    }
+
+    let id: RequestID
+    let connection: ConnectionID
+    let generation: UInt32
+    let pattern: Pattern
+    let patternID: PatternID
+    let wantsEcho: Bool
+    let wantsCursors: Bool
+    var state: State
+    /// Everything up to this revision has been handed over. Not kept up while live: it is the event loop's then.
+    var position: UInt64
+    /// The revision to be passed before `synced` is sent; nil afterwards.
+    var syncTarget: UInt64?
+    /// The updates sent since `subscribed`, for `synced`.
+    var count: UInt64 = 0
+    /// The revision of the last cursor sent while live.
+    var noticedRevision: UInt64 = 0
+
+    /// The place to resume from, when everything before `delivered` has been handed over to live subscriptions.
+    func cursor(epoch: Epoch, delivered: UInt64) -> Cursor {
+        let digest = Cursor.digest(of: pattern)
+        switch state {
+        case .snapshot(let after, let base):
+            return Cursor(epoch: epoch, revision: base, digest: digest, lastKey: after)
+        case .catchingUp: return Cursor(epoch: epoch, revision: position, digest: digest)
+        case .live: return Cursor(epoch: epoch, revision: max(delivered, position), digest: digest)
+        }
+    }
+
+    /// What to read next; nil while live.
+    var nextRead: PageRequest.Position? {
+        switch state {
+        case .snapshot(let after, let base): .keys(after: after, base: base)
+        case .catchingUp: .changes(after: position)
+        case .live: nil
+        }
+    }
+}

@@ -1,0 +1,65 @@
+package import Registers
+package import SyncProtocol
+
+/// What the committer needs of storage. All calls come from one thread.
+package protocol WriteStore {
+    /// The state of the database as it is on disk.
+    mutating func state() throws(StoreError) -> StoreState
+
+    /// Starts a transaction.
+    ///
+    /// - Parameter now: the wall clock in milliseconds, which the registers that are put are noted with.
+    mutating func begin(now: UInt64) throws(StoreError)
+
+    /// The register of `key`, tombstones too. Within a transaction, after ``begin()``.
+    mutating func current(of key: Key) throws(StoreError) -> StoredRegister?
+
+    /// Puts a register in the place of the one with revision `replacing`; nil where the key has none.
+    mutating func put(_ register: StoredRegister, replacing: UInt64?) throws(StoreError)
+
+    /// Persists an upper bound for the stamps that may be issued before the next bound. It is on the disk for good
+    /// before any stamp beyond the last bound is told to anyone, whatever the durability of everything else.
+    mutating func raiseClockBound(to bound: Stamp) throws(StoreError)
+
+    /// Ends the transaction. When it returns, what was put is as durable as the database promises.
+    mutating func commit() throws(StoreError)
+
+    /// Gives the transaction up. Never fails: a transaction that cannot be rolled back is gone by itself.
+    mutating func rollback()
+}
+
+/// What a database says of itself.
+package struct StoreState: Equatable, Sendable {
+    package var epoch: Epoch
+    /// The revision of the latest change.
+    package var head: UInt64
+    /// No stamp above this one was issued before the last start.
+    package var clockBound: Stamp
+    /// The greatest revision of a tombstone that was collected.
+    package var collectedRevision: UInt64
+    /// The greatest stamp of a tombstone that was collected.
+    package var collectedStamp: Stamp
+
+    package init(
+        epoch: Epoch, head: UInt64, clockBound: Stamp, collectedRevision: UInt64 = 0, collectedStamp: Stamp = .zero
+    ) {
+        self.epoch = epoch
+        self.head = head
+        self.clockBound = clockBound
+        self.collectedRevision = collectedRevision
+        self.collectedStamp = collectedStamp
+    }
+}
+
+/// Storage that does not do what it should.
+package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What failed and why, for a log.
+    package let description: String
+    /// SQLite's extended result code; 0 where the failure is not SQLite's.
+    package let code: Int32
+
+    package init(_ description: String, code: Int32 = 0) {
+        self.description = description
+        self.code = code
+    }
+}

@@ -1,0 +1,91 @@
+package import Registers
+
+/// A message from a client, as far as it can be judged by itself.
+package enum ClientMessage: Sendable {
+    case hello(Hello)
+    case subscribe(Subscribe)
+    case unsubscribe(id: RequestID)
+    case write(Write)
+    case get(id: RequestID?, key: Key)
+    case list(List)
+    case ping(id: RequestID?)
+
+    /// `{"type":"hello","agent":…,"session":…}`
+    package struct Hello: Sendable {
+        package var id: RequestID?
+        package var agent: Agent?
+        package var session: [UInt8]?
+    }
+
+    /// `{"type":"subscribe","id":…,"pattern":…}`
+    package struct Subscribe: Sendable {
+        /// The subscription's name on this connection; its pattern where none was given.
+        package var id: RequestID
+        package var pattern: Pattern
+        package var since: Cursor?
+        package var wantsSnapshot: Bool
+        /// Whether updates written on this very connection come back to it.
+        package var wantsEcho: Bool
+        package var wantsCursors: Bool
+    }
+
+    /// `{"type":"list","pattern":…,"limit":…,"after":…}`
+    package struct List: Sendable {
+        package static let maximumLimit = 1_000
+        package static let defaultLimit = 100
+
+        package var id: RequestID?
+        package var pattern: Pattern
+        package var limit: Int
+        package var after: Key?
+    }
+
+    /// `{"type":"broadcast","key":…,"value":…}` or `{"type":"delete","key":…}`
+    package struct Write: Sendable {
+        /// Who stamps the write.
+        package enum Stamping: Equatable, Sendable {
+            case server
+            /// The client's milliseconds; the server adds the counter and the connection's agent.
+            case timestamp(UInt64)
+            case version(Version)
+        }
+
+        /// What has to be in place for the write to happen.
+        package enum Condition: Equatable, Sendable {
+            case none
+            case absent
+            case version(Version)
+        }
+
+        package var id: RequestID?
+        package var key: Key
+        /// The value's JSON; nil deletes.
+        package var value: [UInt8]?
+        package var stamping: Stamping
+        package var condition: Condition
+        /// Time to live, in milliseconds.
+        package var timeToLive: UInt64?
+        package var metadata: [UInt8]?
+        package var session: [UInt8]?
+        /// Makes a resend safe: the same op is not applied twice in a row.
+        package var op: [UInt8]?
+        package var isTransient: Bool
+
+        package init(
+            id: RequestID? = nil, key: Key, value: [UInt8]?, stamping: Stamping = .server,
+            condition: Condition = .none, timeToLive: UInt64? = nil, metadata: [UInt8]? = nil,
+            session: [UInt8]? = nil, op: [UInt8]? = nil, isTransient: Bool = false
+        ) {
+            self.id = id
+            self.key = key
+            self.value = value
+            self.stamping = stamping
+            self.condition = condition
+            self.timeToLive = timeToLive
+            self.metadata = metadata
+            self.session = session
+            self.op = op
+            self.isTransient = isTransient
+        }
+    }
+}

@@ -1,0 +1,210 @@
+import Registers
+
+/// Reads messages from clients.
+package struct ClientMessageDecoder: Sendable {
+    /// The greatest size of a value, in bytes of JSON.
+    package let maximumValueSize: Int
+
+    /// The greatest size of a `metadata` object, in bytes of JSON.
+    package static let maximumMetadataSize = 16 * 1024
+    /// The greatest length of a `session`, and of an `op`, in bytes.
+    package static let maximumNameLength = 128
+    /// The greatest time to live: a hundred years, in milliseconds.
+    package static let maximumTimeToLive: UInt64 = 100 * 366 * 86_400_000
+
+    package init(maximumValueSize: Int) {
+        self.maximumValueSize = maximumValueSize
+    }
+
+    /// Reads one message.
+    ///
+    /// - Throws: ``WireError`` that names what is wrong, with the message's id where that could be read.
+    package func decode(_ text: Span<UInt8>) throws(WireError) -> ClientMessage {
+        let envelope: Envelope
+        do throws(JSONError) {
+            envelope = try Envelope(text)
+        } catch {
+            throw WireError(.badJSON, error.description)
+        }
+        // The id first, so that whatever else is wrong can be answered with it.
+        let fields = Fields(envelope: envelope)
+        let id = try fields.requestID(text)
+        do throws(WireError) {
+            if let field = envelope.repeated {
+                throw WireError(.badMessage, "field \"\(field.name)\" stands twice")
+            }
+            return try decode(fields, text, id: id)
+        } catch {
+            var error = error
+            error.id = id
+            throw error
+        }
+    }
+
+    private func decode(_ fields: Fields, _ text: Span<UInt8>, id: RequestID?) throws(WireError) -> ClientMessage {
+        guard let type = try fields.string(.type, text) else {
+            throw WireError(
+                .missingField, "field \"type\" is missing", hint: "a message looks like {\"type\":\"ping\"}")
+        }
+        switch String(decoding: type, as: UTF8.self) {
+        case "broadcast": return .write(try write(fields, text, id: id, isDelete: false))
+        case "delete": return .write(try write(fields, text, id: id, isDelete: true))
+        case "subscribe": return .subscribe(try subscribe(fields, text, id: id))
+        case "unsubscribe":
+            guard let id else { throw Fields.missing(.id, of: "unsubscribe") }
+            return .unsubscribe(id: id)
+        case "get": return .get(id: id, key: try fields.key(.key, text, of: "get"))
+        case "list": return .list(try list(fields, text, id: id))
+        case "hello": return .hello(try hello(fields, text, id: id))
+        case "ping": return .ping(id: id)
+        case "claim", "renew", "release":
+            throw WireError(
+                .unsupported, "this server has no claims yet",
+                hint: "a broadcast with \"expect\":null takes a key that nobody has")
+        case let other:
+            throw WireError(
+                .unknownType, "there is no message type \"\(other.prefix(40))\"",
+                hint: "types: subscribe, unsubscribe, broadcast, delete, get, list, hello, ping")
+        }
+    }
+
+    private func hello(
+        _ fields: Fields, _ text: Span<UInt8>, id: RequestID?
+    ) throws(WireError) -> ClientMessage.Hello {
+        var agent: Agent?
+        if let name = try fields.string(.agent, text) {
+            do throws(TextError) {
+                agent = try Agent(name.span)
+            } catch {
+                throw WireError(.badMessage, error.description)
+            }
+        }
+        return ClientMessage.Hello(id: id, agent: agent, session: try fields.name(.session, text, what: .session))
+    }
+
+    private func subscribe(
+        _ fields: Fields, _ text: Span<UInt8>, id: RequestID?
+    ) throws(WireError) -> ClientMessage.Subscribe {
+        guard let pattern = try fields.pattern(text) else { throw Fields.missing(.pattern, of: "subscribe") }
+        var since: Cursor?
+        if let bytes = try fields.string(.since, text) {
+            since = Cursor(bytes)
+            if since == nil {
+                throw WireError(
+                    .badCursor, "\"since\" is not a cursor that a server gave",
+                    hint: "subscribe without \"since\" for a fresh snapshot")
+            }
+        }
+        return ClientMessage.Subscribe(
+            id: id ?? Fields.quoted(pattern.text), pattern: pattern, since: since,
+            wantsSnapshot: try fields.bool(.snapshot, text) ?? true, wantsEcho: try fields.bool(.echo, text) ?? true,
+            wantsCursors: try fields.bool(.cursors, text) ?? false)
+    }
+
+    private func list(_ fields: Fields, _ text: Span<UInt8>, id: RequestID?) throws(WireError) -> ClientMessage.List {
+        let pattern = try fields.pattern(text) ?? .everything
+        var limit = ClientMessage.List.defaultLimit
+        if let number = try fields.number(.limit, text) {
+            guard number >= 1, number <= Double(ClientMessage.List.maximumLimit), number == number.rounded(.down) else {
+                throw WireError(
+                    .badMessage,
+                    "\"limit\" must be a whole number from 1 to \(ClientMessage.List.maximumLimit)")
+            }
+            limit = Int(number)
+        }
+        let after = envelopeHas(fields, .after) ? try fields.key(.after, text, of: "list") : nil
+        return ClientMessage.List(id: id, pattern: pattern, limit: limit, after: after)
+    }
+
+    private func envelopeHas(_ fields: Fields, _ field: Envelope.Field) -> Bool {
+        guard let slice = fields.envelope[field] else { return false }
+        return slice.kind != .null
+    }
+
+    private func write(
+        _ fields: Fields, _ text: Span<UInt8>, id: RequestID?, isDelete: Bool
+    ) throws(WireError) -> ClientMessage.Write {
+        let type = isDelete ? "delete" : "broadcast"
+        var write = ClientMessage.Write(id: id, key: try fields.key(.key, text, of: type), value: nil)
+        if !isDelete {
+            guard let value = fields.raw(.value, text) else {
+                throw WireError(
+                    .missingField, "field \"value\" of broadcast is missing",
+                    hint: "{\"type\":\"delete\",\"key\":…} deletes a key")
+            }
+            if value.count > maximumValueSize {
+                throw WireError(.tooLarge, "value is \(value.count) bytes; the limit is \(maximumValueSize)")
+            }
+            write.value = value
+        }
+        for field in [Envelope.Field.fence, .until] where envelopeHas(fields, field) {
+            throw WireError(
+                .unsupported, "this server has no claims yet, so \"\(field.name)\" cannot be honoured",
+                hint: "the write was not made")
+        }
+        write.metadata = try metadata(fields, text)
+        write.session = try fields.name(.session, text, what: .session)
+        write.op = try fields.name(.op, text, what: .op)
+        write.isTransient = try fields.bool(.transient, text) ?? false
+        write.timeToLive = try timeToLive(fields, text)
+        write.condition = try condition(fields, text)
+        write.stamping = try stamping(fields, text)
+        try Self.checkCombination(write)
+        return write
+    }
+
+    private static func checkCombination(_ write: ClientMessage.Write) throws(WireError) {
+        if write.isTransient {
+            if write.condition != .none || write.timeToLive != nil || write.value == nil {
+                throw WireError(.badMessage, "a transient broadcast takes no \"expect\" and no \"ttl\", and deletes nothing")
+            }
+        }
+        if write.value == nil, write.timeToLive != nil {
+            throw WireError(.badMessage, "a delete takes no \"ttl\"")
+        }
+        if write.condition != .none, case .version = write.stamping {
+            throw WireError(
+                .badMessage, "\"expect\" and \"version\" exclude each other: the server stamps a conditional write")
+        }
+    }
+
+    private func metadata(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
+        guard let slice = fields.envelope[.metadata], slice.kind != .null else { return nil }
+        guard slice.kind == .object else { throw Fields.wrongKind(.metadata, "an object") }
+        if slice.range.count > Self.maximumMetadataSize {
+            throw WireError(
+                .tooLarge, "metadata is \(slice.range.count) bytes; the limit is \(Self.maximumMetadataSize)")
+        }
+        return fields.raw(.metadata, text)
+    }
+
+    private func timeToLive(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> UInt64? {
+        guard let seconds = try fields.number(.ttl, text) else { return nil }
+        let milliseconds = (seconds * 1_000).rounded(.up)
+        guard seconds > 0, milliseconds <= Double(Self.maximumTimeToLive) else {
+            throw WireError(
+                .badMessage, "\"ttl\" is in seconds, more than 0 and at most \(Self.maximumTimeToLive / 1_000)")
+        }
+        return UInt64(milliseconds)
+    }
+
+    private func condition(
+        _ fields: Fields, _ text: Span<UInt8>
+    ) throws(WireError) -> ClientMessage.Write.Condition {
+        guard let slice = fields.envelope[.expect] else { return .none }
+        if slice.kind == .null { return .absent }
+        guard let version = try fields.version(.expect, text) else { return .none }
+        return .version(version)
+    }
+
+    private func stamping(
+        _ fields: Fields, _ text: Span<UInt8>
+    ) throws(WireError) -> ClientMessage.Write.Stamping {
+        if let version = try fields.version(.version, text) { return .version(version) }
+        guard let milliseconds = try fields.number(.timestamp, text) else { return .server }
+        guard milliseconds >= 0, milliseconds <= Double(Stamp.maximumMilliseconds) else {
+            throw WireError(.badMessage, "\"timestamp\" is in milliseconds since 1970, as Date.now() gives them")
+        }
+        return .timestamp(UInt64(milliseconds))
+    }
+}

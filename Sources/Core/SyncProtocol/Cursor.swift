@@ -1,0 +1,93 @@
+package import Registers
+
+/// A place in the order of changes of one database, up to which a subscriber has everything.
+///
+/// Clients keep it as an opaque text: `<epoch>:<revision>`, then `~` and a digest of what it was given for (pattern and
+/// read grant), then, from the middle of a snapshot by key range, `@` and the last key. A text without a digest, as
+/// `welcome` has it, says nothing of a pattern: who resumes from it vouches for holding everything up to it.
+package struct Cursor: Equatable, Sendable {
+    package let epoch: Epoch
+    package let revision: UInt64
+    package let digest: UInt32?
+    package let lastKey: Key?
+
+    package init(epoch: Epoch, revision: UInt64, digest: UInt32? = nil, lastKey: Key? = nil) {
+        self.epoch = epoch
+        self.revision = revision
+        self.digest = digest
+        self.lastKey = lastKey
+    }
+
+    /// Reads the text of a cursor; nil when it is not one.
+    package init?(_ text: [UInt8]) {
+        guard text.count > 17, text[16] == UInt8(ascii: ":"), let epoch = Epoch(Array(text[..<16])) else { return nil }
+        var index = 17
+        var revision: UInt64 = 0
+        while index < text.count, UInt8(ascii: "0")...UInt8(ascii: "9") ~= text[index] {
+            guard revision < UInt64(Int64.max) / 10 else { return nil }
+            revision = revision * 10 + UInt64(text[index] - UInt8(ascii: "0"))
+            index += 1
+        }
+        guard index > 17 else { return nil }
+        var digest: UInt32?
+        var lastKey: Key?
+        if index < text.count, text[index] == UInt8(ascii: "~") {
+            guard index + 9 <= text.count else { return nil }
+            var value: UInt32 = 0
+            for byte in text[(index + 1)..<(index + 9)] {
+                guard let nibble = Hex.value(byte) else { return nil }
+                value = value << 4 | UInt32(nibble)
+            }
+            digest = value
+            index += 9
+        }
+        if index < text.count {
+            guard text[index] == UInt8(ascii: "@"), let key = try? Key(Array(text[(index + 1)...])) else { return nil }
+            lastKey = key
+        }
+        self.init(epoch: epoch, revision: revision, digest: digest, lastKey: lastKey)
+    }
+
+    package var bytes: [UInt8] {
+        var text = epoch.bytes + Array(":\(revision)".utf8)
+        if let digest {
+            text.append(UInt8(ascii: "~"))
+            for shift in stride(from: 28, through: 0, by: -4) { text.append(Hex.digit(UInt64(digest >> UInt32(shift)))) }
+        }
+        if let lastKey {
+            text.append(UInt8(ascii: "@"))
+            text += lastKey.bytes
+        }
+        return text
+    }
+
+    /// The digest that binds a cursor to a pattern (FNV-1a, 32 bits: it guards against mistakes, not against malice).
+    package static func digest(of pattern: Pattern) -> UInt32 {
+        pattern.text.reduce(0x811C_9DC5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+    }
+}
+
+/// The identity of a database's history: 64 random bits, made with the database and anew by a restore. Revisions of
+/// different epochs have nothing to do with each other.
+package struct Epoch: Hashable, Sendable {
+    package let value: UInt64
+
+    package init(_ value: UInt64) {
+        self.value = value
+    }
+
+    /// Reads 16 lower-case hex digits.
+    package init?(_ text: [UInt8]) {
+        guard text.count == 16 else { return nil }
+        var value: UInt64 = 0
+        for byte in text {
+            guard let nibble = Hex.value(byte) else { return nil }
+            value = value << 4 | UInt64(nibble)
+        }
+        self.value = value
+    }
+
+    package var bytes: [UInt8] {
+        stride(from: 60, through: 0, by: -4).map { Hex.digit(value >> UInt64($0)) }
+    }
+}

@@ -1,0 +1,76 @@
+/// Every code that an `error` message can carry. protocol/README.md documents each, and a test triggers each.
+package enum ErrorCode: String, CaseIterable, Sendable {
+    /// The message is not JSON.
+    case badJSON = "bad_json"
+    /// The message is JSON, but a field has the wrong type, stands twice, or does not go with another.
+    case badMessage = "bad_message"
+    case unknownType = "unknown_type"
+    case missingField = "missing_field"
+    case badKey = "bad_key"
+    case badPattern = "bad_pattern"
+    case badVersion = "bad_version"
+    case badCursor = "bad_cursor"
+    /// A value is greater than the limit.
+    case tooLarge = "too_large"
+    /// A stamp is too far ahead of the server's clock.
+    case drift
+    /// A stamp is older than the horizon of collected tombstones.
+    case staleVersion = "stale_version"
+    /// A cursor is older than the horizon, or ahead of this database.
+    case resyncRequired = "resync_required"
+    case duplicateSubscription = "duplicate_subscription"
+    case unknownSubscription = "unknown_subscription"
+    case tooManySubscriptions = "too_many_subscriptions"
+    /// A field or a message that this version of the server does not carry out, and must not ignore.
+    case unsupported
+    /// More writes are waiting than the server queues.
+    case overloaded
+    /// The database refused to read or to write; nothing was changed.
+    case storageFailed = "storage_failed"
+    /// The commit failed half-way: the write may be there after a restart, or not.
+    case outcomeUnknown = "outcome_unknown"
+    /// The server is stopping.
+    case shuttingDown = "shutting_down"
+
+    /// Whether the same message may succeed when it is sent again later.
+    package var mayRetry: Bool {
+        switch self {
+        case .overloaded, .storageFailed, .outcomeUnknown, .shuttingDown: true
+        case .badJSON, .badMessage, .unknownType, .missingField, .badKey, .badPattern, .badVersion, .badCursor,
+            .tooLarge, .drift, .staleVersion, .resyncRequired, .duplicateSubscription, .unknownSubscription,
+            .tooManySubscriptions, .unsupported:
+            false
+        }
+    }
+}
+
+/// An `error` message: what was wrong with a message, for a program and for a person.
+package struct WireError: Error, Equatable, Sendable {
+    package var code: ErrorCode
+    /// What was wrong, and where.
+    package var message: String
+    /// What to do about it, where that does not follow.
+    package var hint: String?
+    /// The id of the message, if it could be read.
+    package var id: RequestID?
+    /// For ``ErrorCode/drift``: the client's clock and the server's, in milliseconds.
+    package var clocks: Clocks?
+
+    package struct Clocks: Equatable, Sendable {
+        package var timestamp: UInt64
+        package var serverTime: UInt64
+
+        package init(timestamp: UInt64, serverTime: UInt64) {
+            self.timestamp = timestamp
+            self.serverTime = serverTime
+        }
+    }
+
+    package init(_ code: ErrorCode, _ message: String, hint: String? = nil, id: RequestID? = nil, clocks: Clocks? = nil) {
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.id = id
+        self.clocks = clocks
+    }
+}

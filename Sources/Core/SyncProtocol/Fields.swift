@@ -1,0 +1,121 @@
+import Registers
+
+/// Typed access to the fields of an envelope. An optional field that is null counts as absent.
+struct Fields {
+    let envelope: Envelope
+
+    static func missing(_ field: Envelope.Field, of type: String) -> WireError {
+        WireError(.missingField, "field \"\(field.name)\" of \(type) is missing")
+    }
+
+    static func wrongKind(_ field: Envelope.Field, _ expected: String) -> WireError {
+        WireError(.badMessage, "field \"\(field.name)\" must be \(expected)")
+    }
+
+    /// The id that names `text`, which holds no control characters.
+    static func quoted(_ text: [UInt8]) -> RequestID {
+        let quote = UInt8(ascii: "\"")
+        let backslash = UInt8(ascii: "\\")
+        let escaped = text.flatMap { $0 == quote || $0 == backslash ? [backslash, $0] : [$0] }
+        return RequestID(json: [quote] + escaped + [quote])
+    }
+
+    func raw(_ field: Envelope.Field, _ text: Span<UInt8>) -> [UInt8]? {
+        guard let slice = envelope[field] else { return nil }
+        return text.extracting(slice.range).withUnsafeBufferPointer { Array($0) }
+    }
+
+    /// The text of a string field.
+    func string(_ field: Envelope.Field, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
+        guard let slice = envelope[field], slice.kind != .null else { return nil }
+        guard slice.kind == .string else { throw Self.wrongKind(field, "a string") }
+        let inner = (slice.range.lowerBound + 1)..<(slice.range.upperBound - 1)
+        let content = text.extracting(inner)
+        var hasEscapes = false
+        for index in content.indices where content[index] == UInt8(ascii: "\\") { hasEscapes = true }
+        guard let bytes = JSONText.unescape(.init(range: inner, hasEscapes: hasEscapes), in: text) else {
+            throw WireError(.badMessage, "field \"\(field.name)\" has half of a surrogate pair, which is no text")
+        }
+        return bytes
+    }
+
+    func bool(_ field: Envelope.Field, _ text: Span<UInt8>) throws(WireError) -> Bool? {
+        guard let slice = envelope[field], slice.kind != .null else { return nil }
+        guard slice.kind == .boolean else { throw Self.wrongKind(field, "true or false") }
+        return text[slice.range.lowerBound] == UInt8(ascii: "t")
+    }
+
+    func number(_ field: Envelope.Field, _ text: Span<UInt8>) throws(WireError) -> Double? {
+        guard let slice = envelope[field], slice.kind != .null else { return nil }
+        guard slice.kind == .number, let bytes = raw(field, text) else { throw Self.wrongKind(field, "a number") }
+        if let whole = Self.whole(bytes) { return Double(whole) }
+        guard let number = Double(String(decoding: bytes, as: UTF8.self)) else {
+            throw Self.wrongKind(field, "a number")
+        }
+        return number
+    }
+
+    /// The value of up to 15 digits, which a Double holds exactly: nearly every number that comes.
+    private static func whole(_ digits: [UInt8]) -> UInt64? {
+        guard digits.count <= 15 else { return nil }
+        var value: UInt64 = 0
+        for digit in digits {
+            guard UInt8(ascii: "0")...UInt8(ascii: "9") ~= digit else { return nil }
+            value = value * 10 + UInt64(digit - UInt8(ascii: "0"))
+        }
+        return value
+    }
+
+    func key(_ field: Envelope.Field, _ text: Span<UInt8>, of type: String) throws(WireError) -> Key {
+        guard let bytes = try string(field, text) else { throw Self.missing(field, of: type) }
+        do throws(TextError) {
+            return try Key(bytes)
+        } catch {
+            throw WireError(.badKey, error.description)
+        }
+    }
+
+    func pattern(_ text: Span<UInt8>) throws(WireError) -> Pattern? {
+        guard let bytes = try string(.pattern, text) else { return nil }
+        do throws(PatternError) {
+            return try Pattern(bytes)
+        } catch {
+            throw WireError(.badPattern, error.description)
+        }
+    }
+
+    func version(_ field: Envelope.Field, _ text: Span<UInt8>) throws(WireError) -> Version? {
+        guard let bytes = try string(field, text) else { return nil }
+        do throws(VersionError) {
+            return try Version(bytes.span)
+        } catch {
+            throw WireError(
+                .badVersion, error.description, hint: "a version looks like 01a0c5d3e800-0000-planner")
+        }
+    }
+
+    /// A short name, like a session or an op.
+    func name(_ field: Envelope.Field, _ text: Span<UInt8>, what: TextError.What) throws(WireError) -> [UInt8]? {
+        guard let bytes = try string(field, text) else { return nil }
+        do throws(TextError) {
+            try TextError.check(
+                bytes.span, what: what, maximumLength: ClientMessageDecoder.maximumNameLength)
+        } catch {
+            throw WireError(.badMessage, error.description)
+        }
+        return bytes
+    }
+
+    /// The message's id: a string or a number.
+    func requestID(_ text: Span<UInt8>) throws(WireError) -> RequestID? {
+        guard let slice = envelope[.id], slice.kind != .null else { return nil }
+        guard slice.kind == .string || slice.kind == .number else {
+            throw Self.wrongKind(.id, "a string or a number")
+        }
+        if slice.range.count > RequestID.maximumLength {
+            throw WireError(
+                .badMessage, "id is \(slice.range.count) bytes of JSON; the limit is \(RequestID.maximumLength)")
+        }
+        return raw(.id, text).map(RequestID.init(json:))
+    }
+}

@@ -1,0 +1,35 @@
+/// The client's side of the opening handshake (RFC 6455, section 4.1).
+package struct ClientHandshake: Sendable {
+    private let key: String
+
+    /// - Parameter random: 16 random bytes.
+    package init(random: [UInt8]) {
+        key = AcceptKey.base64(random)
+    }
+
+    /// The request for `path` on `host`, which has its port where that is not the usual one.
+    package func request(host: String, path: String) -> String {
+        """
+        GET \(path) HTTP/1.1\r
+        Host: \(host)\r
+        Upgrade: websocket\r
+        Connection: Upgrade\r
+        Sec-WebSocket-Key: \(key)\r
+        Sec-WebSocket-Version: 13\r
+        \r\n
+        """
+    }
+
+    /// Checks a response.
+    ///
+    /// - Parameter bytes: its head, up to and with the empty line.
+    /// - Returns: nil when the connection is open, else what is wrong, for a person.
+    package func problem(inResponse bytes: some Collection<UInt8>) -> String? {
+        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\r\n")
+        guard let status = lines.first, status.hasPrefix("HTTP/1.1 ") else { return "the server does not speak HTTP" }
+        guard status.hasPrefix("HTTP/1.1 101") else { return "the server answered \(status.dropFirst(9))" }
+        let accept = lines.dropFirst().first { $0.lowercased().hasPrefix("sec-websocket-accept:") }
+        let value = accept?.drop { $0 != ":" }.dropFirst().drop { $0 == " " }
+        return value.map(String.init) == AcceptKey.make(for: key) ? nil : "the server's Sec-WebSocket-Accept is wrong"
+    }
+}

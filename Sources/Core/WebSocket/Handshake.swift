@@ -1,0 +1,116 @@
+/// The server's side of the opening handshake (RFC 6455, section 4.2).
+package struct Handshake: Sendable {
+    /// Which pages may connect from a browser. A request without an `Origin` comes from no browser and is let in.
+    package struct OriginPolicy: Sendable {
+        /// Origins that are let in besides the server's own, like `https://app.example.com`; `*` stands for any.
+        package var allowed: Set<String>
+
+        package init(allowed: Set<String> = []) {
+            self.allowed = allowed
+        }
+
+        /// Whether a page from `origin` may connect to the server that it calls `host`.
+        func admits(_ origin: String, host: String) -> Bool {
+            if allowed.contains("*") || allowed.contains(origin) { return true }
+            let parts = origin.split(separator: "://", maxSplits: 1)
+            return parts.count == 2 && parts[1].lowercased() == host.lowercased()
+        }
+    }
+
+    /// The name of the protocol, for clients that must name one.
+    package static let subprotocol = "starling.v1"
+
+    package let origins: OriginPolicy
+
+    package init(origins: OriginPolicy = OriginPolicy()) {
+        self.origins = origins
+    }
+
+    /// Why a handshake is refused.
+    package enum Refusal: Error, Equatable, Sendable {
+        case method(String)
+        case version
+        case host
+        case body
+        case notAnUpgrade
+        case connection
+        case key
+        case webSocketVersion
+        case origin(String)
+
+        package var status: String {
+            switch self {
+            case .method: "405 Method Not Allowed"
+            case .version: "505 HTTP Version Not Supported"
+            case .notAnUpgrade, .webSocketVersion: "426 Upgrade Required"
+            case .origin: "403 Forbidden"
+            case .host, .body, .connection, .key: "400 Bad Request"
+            }
+        }
+
+        package var message: String {
+            switch self {
+            case .method(let method): "a WebSocket handshake is a GET request, not \(method)"
+            case .version: "a WebSocket handshake needs HTTP/1.1"
+            case .host: "a WebSocket handshake needs exactly one Host header"
+            case .body: "a WebSocket handshake has no body"
+            case .notAnUpgrade: "this address speaks WebSocket: connect to it with ws://, for example by websocat"
+            case .connection: "the Connection header does not name Upgrade"
+            case .key: "Sec-WebSocket-Key must be given once, as the base64 of 16 bytes"
+            case .webSocketVersion: "Sec-WebSocket-Version must be 13"
+            case .origin(let origin): "pages from \(origin) may not connect; --allow-origin admits more origins"
+            }
+        }
+
+        private var headers: [(String, String)] {
+            switch self {
+            case .method: [("Allow", "GET")]
+            case .notAnUpgrade, .webSocketVersion:
+                // Section 4.2.2, item 4: the versions that the server does speak.
+                [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")]
+            case .version, .host, .body, .connection, .key, .origin: []
+            }
+        }
+
+        /// The whole response, after which the connection is closed.
+        package var response: String {
+            var lines = ["HTTP/1.1 \(status)"]
+            lines += headers.map { "\($0.0): \($0.1)" }
+            lines += ["Content-Type: text/plain; charset=utf-8", "Content-Length: \(message.utf8.count + 1)"]
+            if !headers.contains(where: { $0.0 == "Connection" }) { lines.append("Connection: close") }
+            return lines.joined(separator: "\r\n") + "\r\n\r\n\(message)\n"
+        }
+    }
+
+    /// Answers a request.
+    ///
+    /// - Returns: the whole `101` response.
+    /// - Throws: the first thing that is wrong with the request, in the order of section 4.2.1.
+    package func accept(_ request: RequestHead) throws(Refusal) -> String {
+        if request.method != "GET" { throw .method(request.method) }
+        if request.version != (1, 1) { throw .version }
+        let hosts = request.values("host")
+        guard hosts.count == 1, let host = hosts.first, !host.isEmpty else { throw .host }
+        if !request.has("websocket", in: "upgrade") { throw .notAnUpgrade }
+        if !request.has("upgrade", in: "connection") { throw .connection }
+        if request.values("sec-websocket-version") != ["13"] { throw .webSocketVersion }
+        let keys = request.values("sec-websocket-key")
+        guard keys.count == 1, let key = keys.first, AcceptKey.isValid(key) else { throw .key }
+        if !request.values("transfer-encoding").isEmpty
+            || request.values("content-length").contains(where: { $0 != "0" })
+        {
+            throw .body
+        }
+        if let origin = request.values("origin").first, !origins.admits(origin, host: host) {
+            throw .origin(origin)
+        }
+        var lines = [
+            "HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
+            "Sec-WebSocket-Accept: \(AcceptKey.make(for: key))",
+        ]
+        if request.elements("sec-websocket-protocol").contains(Self.subprotocol) {
+            lines.append("Sec-WebSocket-Protocol: \(Self.subprotocol)")
+        }
+        return lines.joined(separator: "\r\n") + "\r\n\r\n"
+    }
+}

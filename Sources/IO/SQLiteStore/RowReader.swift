@@ -1,0 +1,23 @@
+import GRDB
+import GRDBSQLite
+import Registers
+import SyncEngine
+import SyncProtocol
+
+/// Reads registers off a statement that GRDB prepared and keeps, by the C API.
+struct RowReader {
+    private let statement: Statement
+
+    init(_ statement: GRDB.Statement) {
+        self.statement = Statement(borrowing: statement.sqliteStatement)
+        self.statement.reset()
+    }
+
+    func bind(_ value: Int64, at index: Int32) { statement.bind(value, at: index) }
+    func bind(_ bytes: [UInt8], at index: Int32) { statement.bind(bytes, at: index) }
+    func reset() { statement.reset() }
+
+    func next() throws(StoreError) -> StoredRegister? {
+        try statement.step() ? try statement.register() : nil
+    }
+}

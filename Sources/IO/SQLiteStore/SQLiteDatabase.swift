@@ -1,0 +1,137 @@
+import Foundation
+import GRDB
+import GRDBSQLite
+package import Registers
+package import SyncEngine
+import SyncProtocol
+
+/// How much a commit promises.
+package enum Durability: String, CaseIterable, Sendable {
+    /// What is acknowledged survives a crash of the machine: each commit is fsynced.
+    case commit
+    /// What is acknowledged survives a crash of this process; a crash of the machine may take the last commits back.
+    case os
+}
+
+/// An open database: one file, one server, one writer, several readers.
+package final class SQLiteDatabase: Sendable {
+    package struct Configuration: Sendable {
+        package var path: String
+        package var durability: Durability
+        /// How far ahead of the wall clock a client's stamp may be, in milliseconds.
+        package var maximumDrift: UInt64
+        package var readers: Int
+        /// The id of the kernel's boot, by which a crash of the machine is told from one of the process; nil if unknown.
+        package var bootID: String?
+
+        package init(
+            path: String, durability: Durability = .commit, maximumDrift: UInt64 = 60_000, readers: Int = 2,
+            bootID: String? = nil
+        ) {
+            self.path = path
+            self.durability = durability
+            self.maximumDrift = maximumDrift
+            self.readers = readers
+            self.bootID = bootID
+        }
+    }
+
+    package let configuration: Configuration
+    package let state: StoreState
+    /// A name for this database's server, made with the database.
+    package let node: String
+    /// Whether a crash of the machine may have taken commits back, so that a new epoch was begun.
+    package let isNewEpochAfterCrash: Bool
+
+    let pool: DatabasePool
+    private let lock: FileLock
+
+    /// Opens the database at a path, or makes it.
+    ///
+    /// - Parameters:
+    ///   - now: the wall clock, in milliseconds.
+    ///   - random: where ids come from.
+    /// - Throws: ``StoreError`` with a sentence for a person: in use by another server, not a database, too new.
+    package init(
+        _ configuration: Configuration, now: UInt64, random: inout some RandomNumberGenerator
+    ) throws(StoreError) {
+        self.configuration = configuration
+        lock = try FileLock(beside: configuration.path)
+        do {
+            pool = try Self.open(configuration)
+        } catch {
+            throw StoreError("cannot open \(configuration.path): \(error)")
+        }
+        let fresh = Meta.Fresh(epoch: Epoch(random.next()), node: String(UInt32.random(in: .min ... .max, using: &random), radix: 16))
+        let opened: Meta.Opened
+        do {
+            opened = try pool.writeWithoutTransaction { database in
+                try Self.assertDurability(configuration.durability, of: database)
+                return try Meta.open(database, configuration, fresh: fresh, now: now)
+            }
+        } catch let error as StoreError {
+            throw error
+        } catch {
+            throw StoreError("cannot read \(configuration.path): \(error)")
+        }
+        state = opened.state
+        node = opened.node
+        isNewEpochAfterCrash = opened.isNewEpochAfterCrash
+    }
+
+    private static func open(_ configuration: Configuration) throws -> DatabasePool {
+        var settings = GRDB.Configuration()
+        settings.label = "starling"
+        settings.journalMode = .wal
+        settings.maximumReaderCount = configuration.readers
+        settings.busyMode = .timeout(5)
+        let pool = try DatabasePool(path: configuration.path, configuration: settings)
+        let migrator = Schema.migrator
+        if try pool.read(migrator.hasBeenSuperseded) {
+            throw StoreError("it was written by a newer version of starling; use that one")
+        }
+        try migrator.migrate(pool)
+        // GRDB relaxes this to NORMAL when it turns WAL on, after any setting of its configuration.
+        let synchronous = configuration.durability == .commit ? "FULL" : "NORMAL"
+        try pool.writeWithoutTransaction { database in
+            try database.execute(sql: "PRAGMA synchronous = \(synchronous)")
+            try database.execute(sql: "PRAGMA wal_autocheckpoint = 0")
+        }
+        return pool
+    }
+
+    /// Makes sure that what was asked for is what SQLite does: a lesser durability must never go unnoticed.
+    private static func assertDurability(_ durability: Durability, of database: Database) throws {
+        let synchronous = try Int.fetchOne(database, sql: "PRAGMA synchronous")
+        let journal = try String.fetchOne(database, sql: "PRAGMA journal_mode")
+        let wanted = durability == .commit ? 2 : 1
+        guard synchronous == wanted, journal == "wal" else {
+            throw StoreError(
+                "SQLite has synchronous = \(synchronous ?? -1), journal_mode = \(journal ?? "?") "
+                    + "where \(wanted) and wal are needed")
+        }
+    }
+
+    /// The one writer. To be used by one thread, and only one, until ``close(lastStamp:)``.
+    package func makeWriter() throws(StoreError) -> SQLiteWriter {
+        let connection = pool.writeWithoutTransaction { UInt(bitPattern: $0.sqliteConnection) }
+        guard let connection = OpaquePointer(bitPattern: connection) else { throw StoreError("the database is closed") }
+        return try SQLiteWriter(connection: connection, database: self)
+    }
+
+    /// Notes a clean shutdown, moves everything into the one file, and closes it. Nobody may be writing or reading.
+    ///
+    /// - Parameter lastStamp: the greatest stamp issued: the next start goes on right behind it.
+    package func close(lastStamp: Stamp) throws(StoreError) {
+        do {
+            try pool.writeWithoutTransaction { database in
+                try database.execute(sql: "PRAGMA synchronous = FULL")
+                try Meta.close(database, lastStamp: lastStamp)
+                _ = try? database.checkpoint(.truncate)
+            }
+            try pool.close()
+        } catch {
+            throw StoreError("cannot close \(configuration.path): \(error)")
+        }
+    }
+}

@@ -1,0 +1,37 @@
+import GRDB
+
+/// The tables of a database, and how older ones are brought up to date.
+enum Schema {
+    /// The columns of a register, in the order that `Statement.register()` reads.
+    static let registerColumns = "revision, key, version, value, expires_at, metadata, session, op, cause"
+
+    static var migrator: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("1: registers") { database in
+            // The revision is the row id: a change moves the row to the end of the table, so that reading what changed
+            // is reading the end of the table, and the one index is that on the key (docs/decisions/0003).
+            try database.execute(
+                sql: """
+                    CREATE TABLE register (
+                        revision INTEGER PRIMARY KEY,
+                        key TEXT NOT NULL,
+                        version TEXT NOT NULL,
+                        value TEXT,
+                        expires_at INTEGER,
+                        metadata TEXT,
+                        session TEXT,
+                        op TEXT,
+                        cause TEXT,
+                        committed_at INTEGER NOT NULL
+                    ) STRICT;
+                    CREATE UNIQUE INDEX register_key ON register (key);
+                    CREATE INDEX register_expiry ON register (expires_at) WHERE expires_at IS NOT NULL;
+                    CREATE TABLE meta (
+                        name TEXT PRIMARY KEY,
+                        value TEXT NOT NULL
+                    ) STRICT, WITHOUT ROWID;
+                    """)
+        }
+        return migrator
+    }
+}

@@ -1,0 +1,114 @@
+import GRDBSQLite
+import Registers
+import SyncEngine
+import SyncProtocol
+
+/// A prepared statement on one connection, for the paths where every microsecond counts. Belongs to whoever may use the
+/// connection.
+final class Statement {
+    private let handle: OpaquePointer
+    private let connection: OpaquePointer
+    private let isOwned: Bool
+
+    init(_ sql: String, on connection: OpaquePointer) throws(StoreError) {
+        var handle: OpaquePointer?
+        let code = sqlite3_prepare_v3(connection, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &handle, nil)
+        guard code == SQLITE_OK, let handle else { throw StoreError.sqlite(code, on: connection, doing: sql) }
+        self.handle = handle
+        self.connection = connection
+        isOwned = true
+    }
+
+    /// Uses a statement that somebody else prepared, and will finalize.
+    init(borrowing handle: OpaquePointer) {
+        self.handle = handle
+        connection = sqlite3_db_handle(handle)
+        isOwned = false
+    }
+
+    deinit {
+        if isOwned { sqlite3_finalize(handle) }
+    }
+
+    // MARK: Parameters
+
+    func bind(_ value: Int64?, at index: Int32) {
+        if let value {
+            sqlite3_bind_int64(handle, index, value)
+        } else {
+            sqlite3_bind_null(handle, index)
+        }
+    }
+
+    /// Binds bytes as text; SQLite makes its own copy.
+    func bind(_ bytes: [UInt8]?, at index: Int32) {
+        guard let bytes else {
+            sqlite3_bind_null(handle, index)
+            return
+        }
+        // An empty array may have no address, which SQLite would take for NULL.
+        (bytes.isEmpty ? [0] : bytes).withUnsafeBufferPointer { buffer in
+            buffer.withMemoryRebound(to: CChar.self) { text in
+                // A negative "destructor" is SQLITE_TRANSIENT: copy before this call returns.
+                let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
+                _ = sqlite3_bind_text(handle, index, text.baseAddress, Int32(bytes.count), transient)
+            }
+        }
+    }
+
+    // MARK: Running
+
+    /// Goes to the next row.
+    ///
+    /// - Returns: false when there is none.
+    func step() throws(StoreError) -> Bool {
+        switch sqlite3_step(handle) {
+        case SQLITE_ROW: return true
+        case SQLITE_DONE: return false
+        case let code: throw StoreError.sqlite(code, on: connection, doing: String(cString: sqlite3_sql(handle)))
+        }
+    }
+
+    /// Runs a statement that has no rows, and makes it ready to run again.
+    func run() throws(StoreError) {
+        defer { reset() }
+        while try step() {}
+    }
+
+    func reset() {
+        sqlite3_reset(handle)
+        sqlite3_clear_bindings(handle)
+    }
+
+    // MARK: Columns
+
+    func integer(_ column: Int32) -> Int64 { sqlite3_column_int64(handle, column) }
+
+    func isNull(_ column: Int32) -> Bool { sqlite3_column_type(handle, column) == SQLITE_NULL }
+
+    func bytes(_ column: Int32) -> [UInt8]? {
+        guard let text = sqlite3_column_text(handle, column) else { return nil }
+        return Array(UnsafeBufferPointer(start: text, count: Int(sqlite3_column_bytes(handle, column))))
+    }
+
+    /// The register in a row of ``Schema/registerColumns``.
+    func register() throws(StoreError) -> StoredRegister {
+        guard let key = bytes(1), let versionText = bytes(2), let version = try? Version(versionText.span) else {
+            throw StoreError("row \(integer(0)) of the database has no valid key and version", code: SQLITE_CORRUPT)
+        }
+        let register = Register(
+            key: Key(unchecked: key), version: version, value: bytes(3),
+            expiresAt: isNull(4) ? nil : UInt64(bitPattern: integer(4)), metadata: bytes(5), session: bytes(6),
+            cause: bytes(8).flatMap { Register.Cause(rawValue: String(decoding: $0, as: UTF8.self)) })
+        return StoredRegister(register, revision: UInt64(bitPattern: integer(0)), op: bytes(7))
+    }
+}
+
+extension StoreError {
+    /// What SQLite says of its last failure.
+    static func sqlite(_ code: Int32, on connection: OpaquePointer, doing what: String) -> StoreError {
+        let extended = sqlite3_extended_errcode(connection)
+        let message = String(cString: sqlite3_errmsg(connection))
+        return StoreError("\(message) (SQLite \(extended), in \(what.prefix(60)))", code: extended)
+    }
+}
