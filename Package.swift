@@ -72,10 +72,11 @@ let package = Package(
         .executableTarget(
             name: "starling",
             dependencies: [
-                "StarlingServer", "SyncClient", "SyncProtocol", "Registers", "Transport", nioCore, nioPosix, logging,
+                "StarlingServer", "SQLiteStore", "SyncClient", "SyncProtocol", "Transport", nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             path: "Sources/Server/starling",
             swiftSettings: settings),

@@ -43,3 +43,13 @@ package struct ShardCounters: Sendable {
         return sum
     }
 }
+
+extension Shard {
+    /// The counts as they are now.
+    package var snapshot: ShardCounters {
+        var counters = counters
+        counters.groups = groups.count
+        counters.patterns = index.count
+        return counters
+    }
+}

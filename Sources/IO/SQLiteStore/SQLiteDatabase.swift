@@ -1,6 +1,5 @@
 import Foundation
 import GRDB
-import GRDBSQLite
 package import Registers
 package import SyncEngine
 import SyncProtocol
@@ -66,7 +65,8 @@ package final class SQLiteDatabase: Sendable {
         let opened: Meta.Opened
         do {
             opened = try pool.writeWithoutTransaction { database in
-                try Self.assertDurability(configuration.durability, of: database)
+                // GRDB relaxes this to NORMAL when it turns WAL on. What is noted at start and stop is fsynced.
+                try database.execute(sql: "PRAGMA synchronous = FULL")
                 return try Meta.open(database, configuration, fresh: fresh, now: now)
             }
         } catch let error as StoreError {
@@ -91,32 +91,12 @@ package final class SQLiteDatabase: Sendable {
             throw StoreError("it was written by a newer version of starling; use that one")
         }
         try migrator.migrate(pool)
-        // GRDB relaxes this to NORMAL when it turns WAL on, after any setting of its configuration.
-        let synchronous = configuration.durability == .commit ? "FULL" : "NORMAL"
-        try pool.writeWithoutTransaction { database in
-            try database.execute(sql: "PRAGMA synchronous = \(synchronous)")
-            try database.execute(sql: "PRAGMA wal_autocheckpoint = 0")
-        }
         return pool
     }
 
-    /// Makes sure that what was asked for is what SQLite does: a lesser durability must never go unnoticed.
-    private static func assertDurability(_ durability: Durability, of database: Database) throws {
-        let synchronous = try Int.fetchOne(database, sql: "PRAGMA synchronous")
-        let journal = try String.fetchOne(database, sql: "PRAGMA journal_mode")
-        let wanted = durability == .commit ? 2 : 1
-        guard synchronous == wanted, journal == "wal" else {
-            throw StoreError(
-                "SQLite has synchronous = \(synchronous ?? -1), journal_mode = \(journal ?? "?") "
-                    + "where \(wanted) and wal are needed")
-        }
-    }
-
-    /// The one writer. To be used by one thread, and only one, until ``close(lastStamp:)``.
+    /// Makes the one writer, to be used by one thread, and to be gone before ``close(lastStamp:)``.
     package func makeWriter() throws(StoreError) -> SQLiteWriter {
-        let connection = pool.writeWithoutTransaction { UInt(bitPattern: $0.sqliteConnection) }
-        guard let connection = OpaquePointer(bitPattern: connection) else { throw StoreError("the database is closed") }
-        return try SQLiteWriter(connection: connection, database: self)
+        try SQLiteWriter(self)
     }
 
     /// Notes a clean shutdown, moves everything into the one file, and closes it. Nobody may be writing or reading.
@@ -125,7 +105,6 @@ package final class SQLiteDatabase: Sendable {
     package func close(lastStamp: Stamp) throws(StoreError) {
         do {
             try pool.writeWithoutTransaction { database in
-                try database.execute(sql: "PRAGMA synchronous = FULL")
                 try Meta.close(database, lastStamp: lastStamp)
                 _ = try? database.checkpoint(.truncate)
             }

@@ -3,10 +3,9 @@ import GRDBSQLite
 package import Registers
 package import SyncEngine
 package import SyncProtocol
-import Synchronization
 
-/// The writing side of a database, on the C API of GRDB's one writing connection. GRDB is not told: while a writer is in
-/// use, nothing else may write through the pool.
+/// The writing side of a database, on a connection of its own and SQLite's C API: this is the path that every write
+/// takes. (GRDB's connections have hooks on them that want every transaction to be theirs.)
 package final class SQLiteWriter: WriteStore {
     /// From so many pages in the write-ahead log on, it is worth a checkpoint.
     package static let checkpointPages = 1_000
@@ -14,9 +13,8 @@ package final class SQLiteWriter: WriteStore {
     /// keep up.
     private static let restartPages = 65_536
 
-    private let connection: OpaquePointer
-    /// Keeps the connection open.
     private let database: SQLiteDatabase
+    private let connection: WriterConnection
     private let begin: Statement
     private let commitStatement: Statement
     private let rollbackStatement: Statement
@@ -29,43 +27,27 @@ package final class SQLiteWriter: WriteStore {
     private var pendingBound: Stamp?
     /// The pages in the write-ahead log after the last commit.
     package private(set) var logPages = 0
-    private let hook: LogHook
 
-    /// What SQLite's hook, a C function, writes to.
-    private final class LogHook {
-        var pages: Int32 = 0
-    }
-
-    init(connection: OpaquePointer, database: SQLiteDatabase) throws(StoreError) {
-        self.connection = connection
+    init(_ database: SQLiteDatabase) throws(StoreError) {
         self.database = database
-        begin = try Statement("BEGIN IMMEDIATE", on: connection)
-        commitStatement = try Statement("COMMIT", on: connection)
-        rollbackStatement = try Statement("ROLLBACK", on: connection)
+        connection = try WriterConnection(database.configuration.path, database.configuration.durability)
+        let handle = connection.handle
+        begin = try Statement("BEGIN IMMEDIATE", on: handle)
+        commitStatement = try Statement("COMMIT", on: handle)
+        rollbackStatement = try Statement("ROLLBACK", on: handle)
         let columns = Schema.registerColumns
-        select = try Statement("SELECT \(columns) FROM register WHERE key = ?1", on: connection)
+        select = try Statement("SELECT \(columns) FROM register WHERE key = ?1", on: handle)
         insert = try Statement(
             "INSERT INTO register (\(columns), committed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            on: connection)
+            on: handle)
         update = try Statement(
             """
             UPDATE register SET revision = ?1, key = ?2, version = ?3, value = ?4, expires_at = ?5, metadata = ?6, \
             session = ?7, op = ?8, cause = ?9, committed_at = ?10 WHERE revision = ?11
-            """, on: connection)
+            """, on: handle)
         raise = try Statement(
             "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
-            on: connection)
-        hook = LogHook()
-        sqlite3_wal_hook(
-            connection,
-            { context, _, _, pages in
-                if let context { Unmanaged<LogHook>.fromOpaque(context).takeUnretainedValue().pages = pages }
-                return SQLITE_OK
-            }, Unmanaged.passUnretained(hook).toOpaque())
-    }
-
-    deinit {
-        sqlite3_wal_hook(connection, nil, nil)
+            on: handle)
     }
 
     package func state() throws(StoreError) -> StoreState {
@@ -103,7 +85,7 @@ package final class SQLiteWriter: WriteStore {
         statement.bind(Int64(now), at: 10)
         if let replacing { statement.bind(Int64(replacing), at: 11) }
         try statement.run()
-        if sqlite3_changes(connection) != 1 {
+        if sqlite3_changes(connection.handle) != 1 {
             throw StoreError("revision \(replacing ?? 0) of \(register.key) is not in the database", code: SQLITE_CORRUPT)
         }
     }
@@ -124,18 +106,18 @@ package final class SQLiteWriter: WriteStore {
     package func commit() throws(StoreError) {
         try commitStatement.run()
         if let bound = pendingBound { try commitClockBound(bound) }
-        logPages = Int(hook.pages)
+        logPages = connection.logPages
         if logPages >= Self.restartPages {
             // Failing to is no failure of the commit, and is tried again after the next one.
-            sqlite3_wal_checkpoint_v2(connection, nil, SQLITE_CHECKPOINT_RESTART, nil, nil)
+            sqlite3_wal_checkpoint_v2(connection.handle, nil, SQLITE_CHECKPOINT_RESTART, nil, nil)
         }
     }
 
     /// Commits the clock's bound with an fsync of its own, which the other commits go without.
     private func commitClockBound(_ bound: Stamp) throws(StoreError) {
         pendingBound = nil
-        sqlite3_exec(connection, "PRAGMA synchronous = FULL", nil, nil, nil)
-        defer { sqlite3_exec(connection, "PRAGMA synchronous = NORMAL", nil, nil, nil) }
+        try connection.execute("PRAGMA synchronous = FULL")
+        defer { try? connection.execute("PRAGMA synchronous = NORMAL") }
         try begin.run()
         try writeClockBound(bound)
         try commitStatement.run()
@@ -143,6 +125,6 @@ package final class SQLiteWriter: WriteStore {
 
     package func rollback() {
         pendingBound = nil
-        if sqlite3_get_autocommit(connection) == 0 { try? rollbackStatement.run() }
+        if sqlite3_get_autocommit(connection.handle) == 0 { try? rollbackStatement.run() }
     }
 }

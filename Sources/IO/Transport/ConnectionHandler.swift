@@ -1,0 +1,231 @@
+import NIOCore
+import SyncEngine
+import SyncProtocol
+import WebSocket
+
+/// The only handler of a connection after its handshake: bytes to messages on the way in, and one ``Outbound`` on the way
+/// out. It decides nothing: the ``Shard`` does.
+final class ConnectionHandler: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let driver: LoopDriver
+    private let decoder: ClientMessageDecoder
+    private var reader: MessageReader
+    private(set) var id = ConnectionID(slot: -1, generation: 0)
+    private var context: ChannelHandlerContext?
+    private var socket: ChannelSocket!
+    private var outbound: Outbound!
+    /// Bytes that wait for the shard to catch up, or for the rest of a frame's header.
+    private var inbound = ByteBuffer()
+    private var isPaused = false
+    /// Whether the channel asked for more bytes while there was no wish for them.
+    private var hasHeldRead = false
+    /// The payload of the Close frame to be sent; nil where the peer is not there to read one.
+    private var closePayload: [UInt8]?
+    private var isShuttingDown = false
+    private var isClosing = false
+    private var closeTimer: Scheduled<Void>?
+    private var lastHeard = NIODeadline.now()
+    private var lastPing = NIODeadline.now()
+
+    init(driver: LoopDriver) {
+        self.driver = driver
+        decoder = ClientMessageDecoder(maximumValueSize: driver.limits.maximumValueSize)
+        reader = MessageReader(role: .server, maximumMessageSize: driver.limits.maximumMessageSize)
+        socket = ChannelSocket { [weak self] cost in self?.wrote(cost) }
+        outbound = Outbound(socket: socket)
+    }
+
+    var backlog: Int { outbound.backlog }
+    var hasFailed: Bool { outbound.hasFailed }
+
+    // MARK: Life
+
+    /// Takes over a channel: sends the handshake's response, and reads what came behind the request.
+    func open(response: ByteBuffer, rest: ByteBuffer, context: ChannelHandlerContext) {
+        outbound.send(response)
+        id = driver.connect(self)
+        inbound = rest
+        readMessages()
+        driver.run()
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        socket.attach(context)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        socket.detach()
+        self.context = nil
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        closeTimer?.cancel()
+        outbound.closed()
+        socket.detach()
+        driver.disconnect(id)
+        self.context = nil
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case ChannelEvent.inputClosed = event {
+            // The client sends no more. It may still read: what it is owed is sent before the end.
+            if isClosing {
+                context.close(promise: nil)
+            } else {
+                beginClosing(payload: nil)
+                driver.run()
+            }
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    // MARK: In
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        lastHeard = .now()
+        var bytes = unwrapInboundIn(data)
+        if inbound.readableBytes == 0 {
+            inbound = bytes
+        } else {
+            inbound.writeBuffer(&bytes)
+        }
+        if !isPaused { readMessages() }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        driver.run()
+        if inbound.readableBytes == 0 {
+            inbound = ByteBuffer()
+            reader.releaseMemory()
+        }
+    }
+
+    /// Asked by the channel before it reads: it does not while this connection is paused.
+    func read(context: ChannelHandlerContext) {
+        if isPaused {
+            hasHeldRead = true
+        } else {
+            context.read()
+        }
+    }
+
+    private func readMessages() {
+        while true {
+            guard driver.mayRead(id, backlog: backlog) else {
+                isPaused = true
+                return
+            }
+            guard let event = reader.next(from: &inbound) else { return }
+            handle(event)
+        }
+    }
+
+    /// Reads on, after a pause.
+    func resume() {
+        guard isPaused else { return }
+        isPaused = false
+        readMessages()
+        if !isPaused, hasHeldRead {
+            hasHeldRead = false
+            context?.read()
+        }
+    }
+
+    private func handle(_ event: MessageReader.Event) {
+        switch event {
+        case .text:
+            let result: Result<ClientMessage, WireError>
+            do throws(WireError) {
+                result = .success(try decoder.decode(reader.payload.readableBytesUInt8Span))
+            } catch {
+                result = .failure(error)
+            }
+            switch result {
+            case .success(let message): driver.receive(.message(message), from: id)
+            case .failure(let error): driver.receive(.invalid(error), from: id)
+            }
+        case .binary:
+            beginClosing(
+                payload: FrameEncoder.closePayload(.unsupportedData, reason: "messages are JSON in text frames"))
+        case .ping(let payload): sendControl(.pong, payload)
+        case .pong: break
+        case .close(let code, _): beginClosing(payload: FrameEncoder.closePayload(code))
+        case .violation(let violation):
+            beginClosing(payload: FrameEncoder.closePayload(violation.closeCode, reason: violation.reason))
+        }
+    }
+
+    // MARK: Out
+
+    func send(_ frames: ByteBuffer) {
+        outbound.send(frames)
+    }
+
+    private func sendControl(_ opcode: Opcode, _ payload: [UInt8]) {
+        var frame = ByteBuffer()
+        FrameEncoder.write(opcode, payload, to: &frame)
+        outbound.send(frame)
+    }
+
+    private func wrote(_ cost: Int) {
+        if outbound.wrote(cost: cost) { driver.drained(id) }
+    }
+
+    func pingIfSilent(at now: NIODeadline) {
+        guard !isClosing, now - max(lastHeard, lastPing) >= driver.limits.pingInterval else { return }
+        lastPing = now
+        sendControl(.ping, [])
+    }
+
+    // MARK: The end
+
+    /// The server is stopping: the connection ends as if the client had asked, and is told why.
+    func shutDown() {
+        isShuttingDown = true
+        beginClosing(payload: FrameEncoder.closePayload(.goingAway, reason: "the server is stopping"))
+    }
+
+    /// No more is read. What came before is answered, then ``finish()`` is called; but not later than the drain timeout.
+    private func beginClosing(payload: [UInt8]?) {
+        guard !isClosing else { return }
+        isClosing = true
+        closePayload = payload
+        driver.receive(.close, from: id)
+        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: driver.limits.drainTimeout) { [weak self] () -> Void in
+            self?.finish()
+        }
+    }
+
+    /// Everything is answered: sends the Close, and closes the sending side behind it.
+    func finish() {
+        closeTimer?.cancel()
+        if isShuttingDown {
+            var frame = ByteBuffer()
+            FrameEncoder.writeText(to: &frame) {
+                ServerMessage.writeBye(
+                    code: ErrorCode.shuttingDown.rawValue, reason: "the server is stopping", retryAfter: 1_000, to: &$0)
+            }
+            outbound.send(frame)
+        }
+        if let closePayload { sendControl(.close, closePayload) }
+        outbound.finish()
+        // Its own side the client closes: to close both at once would throw away what is still on its way to it.
+        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: driver.limits.lingerTimeout) { [weak self] () -> Void in
+            self?.abort()
+        }
+    }
+
+    /// Closes the socket as it is.
+    func abort() {
+        context?.close(promise: nil)
+    }
+}

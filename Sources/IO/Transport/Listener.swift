@@ -1,0 +1,71 @@
+package import NIOCore
+package import NIOPosix
+import WebSocket
+
+/// Accepts connections, on the event loops of a group.
+package enum Listener {
+    /// Listens for clients of a server.
+    ///
+    /// - Parameter drivers: one for each event loop of `group`.
+    package static func bind(
+        host: String, port: Int, group: MultiThreadedEventLoopGroup, drivers: [LoopDriver], routes: DoorRoutes
+    ) async throws -> any Channel {
+        let byLoop = Dictionary(uniqueKeysWithValues: drivers.map { (ObjectIdentifier($0.eventLoop), $0) })
+        return try await bootstrap(group) { channel in
+            guard let driver = byLoop[ObjectIdentifier(channel.eventLoop)] else {
+                throw ChannelError.inputClosed
+            }
+            let door = DoorHandler(routes: routes, limits: driver.limits) { context, response, rest in
+                let handler = ConnectionHandler(driver: driver)
+                replaceDoor(with: handler, context) {
+                    handler.open(response: response, rest: rest, context: context)
+                }
+            }
+            try channel.pipeline.syncOperations.addHandler(door)
+        }.bind(host: host, port: port).get()
+    }
+
+    /// Listens for the clients of an echo server.
+    package static func bindEcho(
+        host: String, port: Int, group: MultiThreadedEventLoopGroup, limits: TransportLimits, path: String
+    ) async throws -> any Channel {
+        let routes = DoorRoutes(webSocketPath: path, handshake: Handshake()) { _ = $0.close() }
+        return try await bootstrap(group) { channel in
+            let door = DoorHandler(routes: routes, limits: limits) { context, response, rest in
+                let handler = EchoHandler(limits: limits)
+                replaceDoor(with: handler, context) { handler.open(response: response, rest: rest) }
+            }
+            try channel.pipeline.syncOperations.addHandler(door)
+        }.bind(host: host, port: port).get()
+    }
+
+    private static func bootstrap(
+        _ group: MultiThreadedEventLoopGroup, _ initialize: @escaping @Sendable (any Channel) throws -> Void
+    ) -> ServerBootstrap {
+        ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 4_096)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelOption(.maxMessagesPerRead, value: 64)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            // A large receive buffer would stay with every idle connection.
+            .childChannelOption(
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 64, initial: 512, maximum: 65_536)
+            )
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try initialize(channel) }
+            }
+    }
+
+    private static func replaceDoor(
+        with handler: some ChannelHandler, _ context: ChannelHandlerContext, then body: () -> Void
+    ) {
+        do {
+            try context.pipeline.syncOperations.addHandler(handler, position: .after(context.handler))
+            context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+            body()
+        } catch {
+            context.close(promise: nil)
+        }
+    }
+}

@@ -1,0 +1,242 @@
+package import NIOCore
+import Registers
+package import SyncEngine
+import SyncProtocol
+import Synchronization
+
+/// Drives the ``Shard`` of one event loop: feeds it what sockets, committer and readers bring, and carries its effects
+/// out. Everything but ``deliver(_:)`` belongs to the event loop.
+package final class LoopDriver: @unchecked Sendable {
+    package let eventLoop: any EventLoop
+    package let limits: TransportLimits
+    let services: LoopServices
+    private let loop: Int
+    private var shard: Shard
+    /// The connections by slot.
+    private var handlers: [ConnectionHandler?] = []
+    /// Connections that are read from no further until the shard or the socket has caught up.
+    private var paused: Set<Int32> = []
+    /// What happened to sockets while the shard was busy, to be told to it afterwards.
+    private var events: [SocketEvent] = []
+    private var isRunning = false
+    private var ticker: RepeatedTask?
+    private var ticks = 0
+    private var whenEmpty: EventLoopPromise<Void>?
+
+    /// Filled by other threads.
+    private let inbox = Mutex<[LoopDelivery]>([])
+
+    private enum SocketEvent {
+        case backedUp(ConnectionID)
+        case drained(ConnectionID)
+        case failed(ConnectionID)
+        case disconnected(ConnectionID)
+        case rejected([WriteRequest])
+    }
+
+    package init(
+        eventLoop: any EventLoop, loop: Int, shard: Shard, limits: TransportLimits, services: LoopServices
+    ) {
+        self.eventLoop = eventLoop
+        self.loop = loop
+        self.shard = shard
+        self.limits = limits
+        self.services = services
+    }
+
+    // MARK: From other threads
+
+    /// Hands something over. Deliveries are taken in the order they come; a burst of them wakes the event loop once.
+    package func deliver(_ delivery: LoopDelivery) {
+        let wasEmpty = inbox.withLock { inbox in
+            inbox.append(delivery)
+            return inbox.count == 1
+        }
+        if wasEmpty { eventLoop.execute { self.takeDeliveries() } }
+    }
+
+    private func takeDeliveries() {
+        let deliveries = inbox.withLock { inbox in
+            let taken = inbox
+            inbox = []
+            return taken
+        }
+        let now = services.now()
+        for delivery in deliveries {
+            let head = services.head()
+            switch delivery {
+            case .batch(let batch): shard.receive(batch, head: head, now: now)
+            case .page(let page): shard.read(page, head: head, now: now)
+            case .lookups(let result): shard.looked(up: result, head: head, now: now)
+            }
+            run()
+        }
+    }
+
+    // MARK: From connections
+
+    /// A handshake is done.
+    func connect(_ handler: ConnectionHandler) -> ConnectionID {
+        let id = shard.connect(agent: Agent(random: services.random()), now: services.now())
+        while handlers.count <= Int(id.slot) { handlers.append(nil) }
+        handlers[Int(id.slot)] = handler
+        return id
+    }
+
+    func receive(_ incoming: Incoming, from id: ConnectionID) {
+        shard.receive(incoming, from: id, head: services.head(), now: services.now())
+    }
+
+    /// Whether a connection should be read from.
+    func mayRead(_ id: ConnectionID, backlog: Int) -> Bool {
+        if backlog <= limits.maximumBacklog, !shard.isSaturated(id) { return true }
+        paused.insert(id.slot)
+        return false
+    }
+
+    /// A connection's channel is closed. That can happen in the middle of a fan-out, by a write that fails.
+    func disconnect(_ id: ConnectionID) {
+        events.append(.disconnected(id))
+        run()
+    }
+
+    private func forget(_ id: ConnectionID) {
+        shard.disconnect(id)
+        paused.remove(id.slot)
+        handlers[Int(id.slot)] = nil
+        if let whenEmpty, handlers.allSatisfy({ $0 == nil }) {
+            whenEmpty.succeed()
+            self.whenEmpty = nil
+        }
+    }
+
+    func drained(_ id: ConnectionID) {
+        events.append(.drained(id))
+        run()
+    }
+
+    /// Carries out what the shard has decided, until there is nothing left to do. Called after each round of inputs.
+    func run() {
+        // An effect can end in a call of this; the outer one will see to it.
+        guard !isRunning else { return }
+        isRunning = true
+        defer { isRunning = false }
+        while true {
+            shard.flush(into: self)
+            if !events.isEmpty {
+                handleEvents()
+            } else if !resume() {
+                return
+            }
+        }
+    }
+
+    private func handleEvents() {
+        let due = events
+        events = []
+        for event in due {
+            switch event {
+            case .backedUp(let id): shard.backedUp(id)
+            case .drained(let id): shard.drained(id)
+            case .failed(let id): handlers[Int(id.slot)]?.abort()
+            case .disconnected(let id): forget(id)
+            case .rejected(let writes): shard.reject(writes, head: services.head(), now: services.now())
+            }
+        }
+    }
+
+    /// Reads on from connections that may be read from again.
+    ///
+    /// - Returns: whether any was.
+    private func resume() -> Bool {
+        guard !paused.isEmpty else { return false }
+        var any = false
+        for slot in paused {
+            guard let handler = handlers[Int(slot)] else {
+                paused.remove(slot)
+                continue
+            }
+            guard handler.backlog <= limits.maximumBacklog, !shard.isSaturated(handler.id) else { continue }
+            paused.remove(slot)
+            any = true
+            handler.resume()
+        }
+        return any
+    }
+
+    // MARK: Life
+
+    /// Starts the timer that pings the silent and tells cursors.
+    package func start() {
+        ticker = eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { [weak self] _ in
+            self?.tick()
+        }
+    }
+
+    private func tick() {
+        ticks += 1
+        let now = NIODeadline.now()
+        for handler in handlers { handler?.pingIfSilent(at: now) }
+        if ticks % 5 == 0 { shard.noticeCursors() }
+        run()
+    }
+
+    /// Says goodbye to every connection, once what it sent is answered.
+    ///
+    /// - Returns: a future for the time when all are gone.
+    package func shutDown() -> EventLoopFuture<Void> {
+        eventLoop.flatSubmit { [self] in
+            ticker?.cancel()
+            let promise = eventLoop.makePromise(of: Void.self)
+            if handlers.allSatisfy({ $0 == nil }) {
+                promise.succeed()
+            } else {
+                whenEmpty = promise
+                for handler in handlers { handler?.shutDown() }
+                run()
+            }
+            return promise.futureResult
+        }
+    }
+
+    /// What the loop has done so far, and how many bytes its sockets have refused.
+    package func measure() -> EventLoopFuture<(counters: ShardCounters, backlog: Int)> {
+        eventLoop.submit { [self] in (shard.snapshot, handlers.reduce(0) { $0 + ($1?.backlog ?? 0) }) }
+    }
+}
+
+extension LoopDriver: ShardOutput {
+    package func send(_ frames: ByteBuffer, to slot: Int32) {
+        handlers[Int(slot)]?.send(frames)
+        check(slot)
+    }
+
+    package func deliver(_ frames: ByteBuffer, to slots: [Int32], except: Set<Int32>) {
+        for slot in slots where except.isEmpty || !except.contains(slot) {
+            handlers[Int(slot)]?.send(frames)
+            check(slot)
+        }
+    }
+
+    package func close(_ slot: Int32) {
+        handlers[Int(slot)]?.finish()
+    }
+
+    package func submit(_ writes: [WriteRequest]) {
+        if !services.submitWrites(writes) { events.append(.rejected(writes)) }
+    }
+
+    package func submit(_ job: ReadJob) {
+        services.submitRead(job, loop)
+    }
+
+    /// Notes, for after the fan-out, that a socket is broken or has too much to send.
+    private func check(_ slot: Int32) {
+        guard let handler = handlers[Int(slot)] else { return }
+        if handler.hasFailed {
+            events.append(.failed(handler.id))
+        } else if handler.backlog > limits.maximumBacklog {
+            events.append(.backedUp(handler.id))
+        }
+    }
+}

@@ -1,0 +1,34 @@
+package import SyncEngine
+
+/// What the event loops need of the rest of the server. All calls return at once.
+package struct LoopServices: Sendable {
+    /// Hands writes to the committer; false when it has too many waiting, and takes none of them.
+    package var submitWrites: @Sendable ([WriteRequest]) -> Bool
+    /// Hands a job to the readers, for the event loop with this index.
+    package var submitRead: @Sendable (ReadJob, _ loop: Int) -> Void
+    /// The revision of the latest commit.
+    package var head: @Sendable () -> UInt64
+    /// The wall clock, in milliseconds since 1970.
+    package var now: @Sendable () -> UInt64
+    /// 64 random bits.
+    package var random: @Sendable () -> UInt64
+
+    package init(
+        submitWrites: @escaping @Sendable ([WriteRequest]) -> Bool,
+        submitRead: @escaping @Sendable (ReadJob, _ loop: Int) -> Void, head: @escaping @Sendable () -> UInt64,
+        now: @escaping @Sendable () -> UInt64, random: @escaping @Sendable () -> UInt64
+    ) {
+        self.submitWrites = submitWrites
+        self.submitRead = submitRead
+        self.head = head
+        self.now = now
+        self.random = random
+    }
+}
+
+/// Something for an event loop from another thread.
+package enum LoopDelivery: Sendable {
+    case batch(CommittedBatch)
+    case page(PageResult)
+    case lookups(LookupResult)
+}

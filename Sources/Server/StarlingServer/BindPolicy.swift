@@ -1,0 +1,25 @@
+import NIOCore
+
+/// Where a server may listen. Without access rules everybody who reaches it can read and write everything.
+enum BindPolicy {
+    /// - Throws: ``ServerError`` when other machines could reach `host`, and that was not asked for in so many words.
+    static func check(_ host: String, port: Int, isOpenAllowed: Bool) throws(ServerError) {
+        let address: SocketAddress
+        do {
+            address = try SocketAddress.makeAddressResolvingHost(host, port: port)
+        } catch {
+            throw ServerError("cannot resolve --host \(host): \(error)")
+        }
+        if isOpenAllowed || isLoopback(address) { return }
+        throw ServerError(
+            """
+            --host \(host) can be reached from other machines, and this server has no access rules: whoever reaches it \
+            can read and write everything. Listen on 127.0.0.1, or say --insecure-open if that is what you want.
+            """)
+    }
+
+    static func isLoopback(_ address: SocketAddress) -> Bool {
+        guard let ip = address.ipAddress else { return true }
+        return ip.hasPrefix("127.") || ip == "::1" || ip.hasPrefix("::ffff:127.")
+    }
+}

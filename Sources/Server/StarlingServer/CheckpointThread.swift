@@ -1,0 +1,51 @@
+import Dispatch
+import Foundation
+import Logging
+import SQLiteStore
+import SyncEngine
+import Synchronization
+
+/// The thread that moves the write-ahead log into the database when that has grown.
+final class CheckpointThread: Sendable {
+    private let isDue = Mutex(false)
+    private let isStopping = Mutex(false)
+    private let wake = DispatchSemaphore(value: 0)
+    private let stopped = DispatchSemaphore(value: 0)
+
+    /// Asks for a checkpoint; asking again before it is done changes nothing.
+    func request() {
+        let wasDue = isDue.withLock { due in
+            defer { due = true }
+            return due
+        }
+        if !wasDue { wake.signal() }
+    }
+
+    func start(_ database: SQLiteDatabase, logger: Logger) throws(StoreError) {
+        nonisolated(unsafe) let checkpointer = try Checkpointer(database)
+        let thread = Thread { [self] in
+            while true {
+                wake.wait()
+                if isStopping.withLock({ $0 }) { break }
+                do throws(StoreError) {
+                    try checkpointer.checkpoint()
+                } catch {
+                    logger.warning("Checkpoint failed", metadata: ["error": "\(error)"])
+                }
+                // A pause, so that a log that grows all the time is not checkpointed all the time.
+                Thread.sleep(forTimeInterval: 0.03)
+                isDue.withLock { $0 = false }
+            }
+            checkpointer.close()
+            stopped.signal()
+        }
+        thread.name = "starling-checkpoint"
+        thread.start()
+    }
+
+    func stop() {
+        isStopping.withLock { $0 = true }
+        wake.signal()
+        stopped.wait()
+    }
+}

@@ -1,0 +1,41 @@
+import SyncEngine
+import SyncProtocol
+
+/// Everything that `/metrics` shows.
+struct MetricsPage {
+    var counters: ShardCounters
+    var backlog: Int
+    var commits: CommitStatistics
+    var head: UInt64
+    var threads: Int
+
+    var text: String {
+        var page = PrometheusText()
+        page.gauge("starling_connections", "Open WebSocket connections.", counters.connections)
+        page.labelled(
+            "starling_subscriptions", "Subscriptions by state.", type: "gauge", label: "state",
+            [
+                ("live", "\(counters.subscriptionsLive)"),
+                ("catching_up", "\(counters.subscriptionsCatchingUp)"),
+            ])
+        page.gauge("starling_patterns", "Distinct patterns, summed over event loops.", counters.patterns)
+        page.gauge("starling_fanout_groups", "Groups of connections that get the same updates.", counters.groups)
+        page.gauge("starling_event_loops", "Event loops.", threads)
+        page.counter("starling_messages_received_total", "Messages from clients.", counters.messagesReceived)
+        page.counter("starling_updates_sent_total", "Updates handed to connections.", counters.updatesSent)
+        page.gauge("starling_backlog_bytes", "Bytes that sockets have refused so far.", backlog)
+        page.counter(
+            "starling_demotions_total", "Subscriptions put back to catching up, as their socket was slow.",
+            counters.demotions)
+        page.labelled(
+            "starling_refusals_total", "Errors sent, by code.", type: "counter", label: "code",
+            ErrorCode.allCases.map { ($0.rawValue, "\(counters.refusals[$0] ?? 0)") })
+        page.counter("starling_commits_total", "Batches handed to the database.", commits.commits)
+        page.counter("starling_commit_failures_total", "Batches that the database refused.", commits.failures)
+        page.counter("starling_writes_total", "Writes in those batches.", commits.writes)
+        page.histogram("starling_batch_writes", "Writes per batch.", commits.batchSize)
+        page.histogram("starling_commit_seconds", "Time from taking a batch to having it on disk.", commits.latency)
+        page.counter("starling_revision", "The revision of the latest change.", head)
+        return page.text
+    }
+}

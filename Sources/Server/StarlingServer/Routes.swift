@@ -1,0 +1,42 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// The HTTP routes.
+enum Routes {
+    /// What the routes ask the server for.
+    struct Probes: Sendable {
+        /// Why the server cannot serve writes; nil if it can.
+        var problem: @Sendable () -> String?
+        var metrics: @Sendable () async throws -> String
+    }
+
+    static func responder(_ probes: Probes) -> some HTTPResponder<HTTPContext> {
+        let router = Router(context: HTTPContext.self)
+        router.get("/healthz") { _, _ in text("ok\n") }
+        router.get("/readyz") { _, _ in
+            if let problem = probes.problem() {
+                text("not ready: \(problem)\n", status: .serviceUnavailable)
+            } else {
+                text("ready\n")
+            }
+        }
+        router.get("/metrics") { _, context in
+            guard context.isFromLoopback else {
+                return text("metrics are for this machine only\n", status: .forbidden)
+            }
+            return text(try await probes.metrics(), type: "text/plain; version=0.0.4; charset=utf-8")
+        }
+        router.get("/") { _, _ in
+            text("This is a Starling server. Its WebSocket is at /sync; see also /healthz, /readyz and /metrics.\n")
+        }
+        return router.buildResponder()
+    }
+
+    private static func text(
+        _ text: String, status: HTTPResponse.Status = .ok, type: String = "text/plain; charset=utf-8"
+    ) -> Response {
+        Response(
+            status: status, headers: [.contentType: type], body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
+    }
+}

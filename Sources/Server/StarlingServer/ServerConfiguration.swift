@@ -1,0 +1,66 @@
+package import SQLiteStore
+
+/// How a server is to run.
+package struct ServerConfiguration: Sendable {
+    /// The version of this software.
+    package static let version = "0.1.0"
+
+    package var host: String
+    package var port: Int
+    /// The file of the database.
+    package var data: String
+    package var durability: Durability
+    /// How many event loops there are.
+    package var threads: Int
+    /// How far ahead of the server's clock a client's stamp may be, in milliseconds.
+    package var maximumDrift: UInt64
+    /// The greatest size of a value, in bytes.
+    package var maximumValueSize: Int
+    /// The greatest size of a message, in bytes.
+    package var maximumMessageSize: Int
+    /// How many bytes a slow connection's socket may have refused before it catches up from the database.
+    package var maximumBacklog: Int
+    /// Subscriptions per connection.
+    package var maximumSubscriptions: Int
+    /// How long a closing connection, and so a shutdown, may take to send what is owed, in milliseconds.
+    package var drainTimeout: Int64
+    /// Origins of pages that may connect besides the server's own.
+    package var allowedOrigins: Set<String>
+    /// Whether to listen on an address that other machines reach, though there are no access rules.
+    package var isOpenAllowed: Bool
+    /// How much memory the cache of registers may take, in bytes.
+    package var cacheSize: Int
+
+    package init(
+        host: String = "127.0.0.1", port: Int = 7827, data: String = "starling.db", durability: Durability = .commit,
+        threads: Int = 1, maximumDrift: UInt64 = 60_000, maximumValueSize: Int = 1 << 20,
+        maximumMessageSize: Int? = nil, maximumBacklog: Int = 1 << 20, maximumSubscriptions: Int = 10_000,
+        drainTimeout: Int64 = 10_000, allowedOrigins: Set<String> = [], isOpenAllowed: Bool = false,
+        cacheSize: Int = 64 << 20
+    ) {
+        self.host = host
+        self.port = port
+        self.data = data
+        self.durability = durability
+        self.threads = threads
+        self.maximumDrift = maximumDrift
+        self.maximumValueSize = maximumValueSize
+        // Room for the key, the metadata and the rest of the envelope.
+        self.maximumMessageSize = maximumMessageSize ?? maximumValueSize + 64 * 1024
+        self.maximumBacklog = maximumBacklog
+        self.maximumSubscriptions = maximumSubscriptions
+        self.drainTimeout = drainTimeout
+        self.allowedOrigins = allowedOrigins
+        self.isOpenAllowed = isOpenAllowed
+        self.cacheSize = cacheSize
+    }
+}
+
+/// A reason not to start, or not to go on, for a person to read.
+package struct ServerError: Error, CustomStringConvertible, Sendable {
+    package let description: String
+
+    package init(_ description: String) {
+        self.description = description
+    }
+}

@@ -1,0 +1,93 @@
+import ArgumentParser
+import NIOCore
+import SyncClient
+import SyncProtocol
+
+/// What all commands that talk to a server share.
+struct ClientOptions: ParsableArguments {
+    @Option(help: "The server.")
+    var url = "ws://127.0.0.1:7827/sync"
+
+    @Flag(help: "Print the server's messages as they are, one a line.")
+    var json = false
+
+    @Option(help: "The name to write under.")
+    var agent: String?
+
+    /// Connects, says hello if there is a name, and runs `body`.
+    func connect<Result: Sendable>(
+        _ body: @Sendable (SyncConnection, inout Replies) async throws -> Result
+    ) async throws -> Result {
+        let agent = agent
+        return try await SyncConnection.open(url) { connection, messages in
+            var replies = Replies(messages.makeAsyncIterator())
+            if let agent {
+                try await connection.send(#"{"type":"hello","id":"hello","agent":\#(JSON.quote(agent))}"#)
+                _ = try await replies.answer(to: "hello")
+            }
+            return try await body(connection, &replies)
+        }
+    }
+}
+
+/// What the server sends.
+struct Replies {
+    private var iterator: SyncConnection.Messages.AsyncIterator
+
+    init(_ iterator: SyncConnection.Messages.AsyncIterator) {
+        self.iterator = iterator
+    }
+
+    /// The next message; nil at the end of the connection.
+    mutating func next() async throws -> JSONObject? {
+        guard let message = try await iterator.next() else { return nil }
+        do throws(JSONError) {
+            return try JSONObject(Array(message.readableBytesView))
+        } catch {
+            throw ClientError(.protocolViolation, "the server sent what is no message: \(error)")
+        }
+    }
+
+    /// The next message that answers `id`.
+    ///
+    /// - Throws: ``ServerRefusal`` when that is an error.
+    mutating func answer(to id: String) async throws -> JSONObject {
+        while let message = try await next() {
+            guard message.string("id") == id else { continue }
+            if message.string("type") == "error" { throw ServerRefusal(message) }
+            return message
+        }
+        throw ClientError(.unavailable, "the server closed the connection without an answer")
+    }
+}
+
+/// JSON for the commands.
+enum JSON {
+    /// `text` as a JSON string.
+    static func quote(_ text: String) -> String {
+        var buffer = ByteBuffer()
+        buffer.writeJSONString(text)
+        return String(buffer: buffer)
+    }
+
+    /// `text` if it is JSON, else `text` as a JSON string.
+    static func value(_ text: String) -> String {
+        let bytes = Array(text.utf8)
+        var scanner = JSONScanner()
+        scanner.skipWhitespace(bytes.span)
+        guard (try? scanner.skipValue(bytes.span)) != nil else { return quote(text) }
+        scanner.skipWhitespace(bytes.span)
+        return scanner.position == bytes.count ? text : quote(text)
+    }
+
+    static func text(_ bytes: [UInt8]?) -> String {
+        String(decoding: bytes ?? [], as: UTF8.self)
+    }
+}
+
+extension JSONObject {
+    /// The message as one line of JSON.
+    var line: String {
+        "{" + members.map { "\(JSON.quote($0.name)):\(JSON.text($0.value))" }.joined(separator: ",") + "}"
+    }
+}

@@ -1,0 +1,150 @@
+import ArgumentParser
+import Foundation
+import Logging
+import SQLiteStore
+import ServiceLifecycle
+import StarlingServer
+import UnixSignals
+
+/// `starling serve`
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Start a server.",
+        discussion: """
+            Every option can be given in the environment too: --port as STARLING_PORT, --max-drift as \
+            STARLING_MAX_DRIFT, and so on. What is said on the command line wins.
+
+            SIGTERM or SIGINT (ctrl-c) stops the server: connections get what they are owed, are told goodbye, and the \
+            database is closed.
+            """)
+
+    @Option(help: "The address to listen on. (default: 127.0.0.1)")
+    var host: String?
+
+    @Option(help: "The port to listen on; 0 takes a free one. (default: 7827)")
+    var port: Int?
+
+    @Option(help: ArgumentHelp("The file of the database. (default: starling.db)", valueName: "file"))
+    var data: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            What an acknowledgement promises: 'commit' survives a crash of the machine, 'os' only one of the server. \
+            (default: commit)
+            """, valueName: "commit|os"))
+    var durability: Durability?
+
+    @Option(help: "How many threads handle connections. (default: the number of cores)")
+    var threads: Int?
+
+    @Option(help: ArgumentHelp("How far ahead of the server's clock a stamp may be. (default: 60)", valueName: "seconds"))
+    var maxDrift: Int?
+
+    @Option(help: ArgumentHelp("The greatest size of a value. (default: 1048576)", valueName: "bytes"))
+    var maxValue: Int?
+
+    @Option(help: ArgumentHelp("The greatest size of a message. (default: the value's + 65536)", valueName: "bytes"))
+    var maxMessage: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "How much may wait for a slow connection before it catches up from the database. (default: 1048576)",
+            valueName: "bytes"))
+    var maxBacklog: Int?
+
+    @Option(help: "How many subscriptions a connection may have. (default: 10000)")
+    var maxSubscriptions: Int?
+
+    @Option(help: ArgumentHelp("How long a closing connection may take to be answered. (default: 10)", valueName: "seconds"))
+    var drainTimeout: Int?
+
+    @Option(
+        name: .customLong("allow-origin"),
+        help: ArgumentHelp(
+            "A web origin whose pages may connect, besides the server's own; may be repeated; '*' for any.",
+            valueName: "origin"))
+    var allowOrigin: [String] = []
+
+    @Flag(help: "Listen on an address that other machines reach, although everybody can read and write everything.")
+    var insecureOpen = false
+
+    @Option(
+        help: ArgumentHelp(
+            "trace, debug, info, notice, warning, error or critical. (default: notice)", valueName: "level"),
+        transform: { text in
+            guard let level = Logger.Level(rawValue: text) else { throw ValidationError("there is no log level \(text)") }
+            return level
+        })
+    var logLevel: Logger.Level?
+
+    func run() async throws {
+        let configuration = try configuration(Environment())
+        let level = try logLevel ?? Environment().value("log-level", as: Logger.Level.init(rawValue:)) ?? .notice
+        LoggingSystem.bootstrap { label in
+            var handler = StreamLogHandler.standardError(label: label)
+            handler.logLevel = level
+            return handler
+        }
+        let server = Server(configuration: configuration, logger: Logger(label: "starling")) { port in
+            Self.announce(configuration, port: port)
+        }
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [.init(service: server)], gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: Logger(label: "starling")))
+        try await group.run()
+    }
+
+    /// Puts together what the command line, the environment and the defaults say.
+    private func configuration(_ environment: Environment) throws -> ServerConfiguration {
+        let cores = ProcessInfo.processInfo.activeProcessorCount
+        let origins = try allowOrigin.isEmpty ? environment.list("allow-origin") : allowOrigin
+        return ServerConfiguration(
+            host: try host ?? environment.string("host") ?? "127.0.0.1",
+            port: try checked("port", port ?? environment.integer("port") ?? 7827, 0...65_535),
+            data: try data ?? environment.string("data") ?? "starling.db",
+            durability: try durability ?? environment.value("durability", as: Durability.init(rawValue:)) ?? .commit,
+            threads: try checked("threads", threads ?? environment.integer("threads") ?? cores, 1...1_024),
+            maximumDrift: UInt64(
+                try checked("max-drift", maxDrift ?? environment.integer("max-drift") ?? 60, 0...86_400 * 366)) * 1_000,
+            maximumValueSize: try checked(
+                "max-value", maxValue ?? environment.integer("max-value") ?? 1 << 20, 1...256 << 20),
+            maximumMessageSize: try (maxMessage ?? environment.integer("max-message")).map {
+                try checked("max-message", $0, 1_024...512 << 20)
+            },
+            maximumBacklog: try checked(
+                "max-backlog", maxBacklog ?? environment.integer("max-backlog") ?? 1 << 20, 1_024...1 << 30),
+            maximumSubscriptions: try checked(
+                "max-subscriptions", maxSubscriptions ?? environment.integer("max-subscriptions") ?? 10_000,
+                1...1_000_000),
+            drainTimeout: Int64(
+                try checked("drain-timeout", drainTimeout ?? environment.integer("drain-timeout") ?? 10, 0...3_600))
+                * 1_000,
+            allowedOrigins: Set(origins),
+            isOpenAllowed: try insecureOpen || environment.bool("insecure-open") ?? false)
+    }
+
+    private func checked(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws -> Int {
+        guard range ~= value else {
+            throw ValidationError("--\(name) is \(value); it must be from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return value
+    }
+
+    private static func announce(_ configuration: ServerConfiguration, port: Int) {
+        let host = configuration.host.contains(":") ? "[\(configuration.host)]" : configuration.host
+        let url = "ws://\(host):\(port)/sync"
+        Output.line(
+            """
+            starling \(ServerConfiguration.version) is ready: \(url) (database: \(configuration.data))
+            To see every change, paste this into another terminal:
+
+              echo '{"type":"subscribe","id":"s1","pattern":"*"}' | websocat -n \(url)
+
+            Ctrl-C stops the server.
+            """)
+    }
+}
+
+extension Durability: ExpressibleByArgument {}

@@ -1,0 +1,53 @@
+import ArgumentParser
+import Foundation
+import StarlingServer
+import SyncClient
+
+/// The command line.
+@main
+struct Starling: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "starling",
+        abstract: "Shared memory for swarms of agents: a WebSocket real-time sync server.",
+        discussion: """
+            Keys hold JSON values. Agents subscribe to patterns of keys and broadcast values; concurrent writes merge, \
+            every write is on the disk before anyone is told of it, and every subscriber ends up with the same state.
+
+              starling serve                     start a server on ws://127.0.0.1:7827/sync
+              starling sub 'task:*'              see all tasks, and every change as it happens
+              starling pub task:42:status '"done"'
+
+            In patterns, '*' matches within a segment and, at the end, the rest of the key; '**' matches anything; \
+            '?' one character; '\\' makes the next character literal.
+
+            Exit codes: 0 done; 1 the answer is no (no such key, a write that lost); 64 wrong usage; 69 no server; \
+            70 the server refused.
+            """,
+        version: ServerConfiguration.version,
+        subcommands: [Serve.self, Sub.self, Pub.self, Get.self, Del.self, Keys.self, Echo.self])
+
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as ClientError {
+            fail(error.description, code: error.code == .badURL ? 64 : 69)
+        } catch let error as ServerError {
+            fail(error.description, code: 70)
+        } catch let error as ServerRefusal {
+            fail(error.description, code: 70)
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    /// Says what is wrong on standard error, and ends the process.
+    private static func fail(_ message: String, code: Int32) -> Never {
+        Output.complaint(message)
+        Foundation.exit(code)
+    }
+}
