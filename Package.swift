@@ -80,6 +80,11 @@ let package = Package(
             ],
             path: "Sources/Server/starling",
             swiftSettings: settings),
+
+        // One folder of tests a module, and then those of the whole.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        tests("RegistersTests", ["Registers", "TestSupport"]),
+        tests("WebSocketTests", ["WebSocket", "TestSupport", nioCore]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -20,6 +20,11 @@ package struct TextError: Error, Equatable, CustomStringConvertible {
     package let what: What
     package let problem: Problem
 
+    package init(what: What, problem: Problem) {
+        self.what = what
+        self.problem = problem
+    }
+
     package var description: String {
         switch problem {
         case .empty: "\(what.rawValue) is empty; it needs at least 1 byte"

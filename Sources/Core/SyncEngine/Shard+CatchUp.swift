@@ -85,10 +85,10 @@ extension Shard {
                 start = row.end
             }
             if sent > 0 { replyFrames(to: connection, kept) }
+        }
+        if sent < page.rows.count || page.hasLeftOutChanges, let target = subscription(id)?.syncTarget {
             // What was left out has to have gone before the subscription is called synced.
-            if let target = subscription(id)?.syncTarget {
-                subscriptions[Int(id.slot)]?.syncTarget = max(target, delivered)
-            }
+            subscriptions[Int(id.slot)]?.syncTarget = max(target, delivered)
         }
         subscriptions[Int(id.slot)]?.count += UInt64(sent)
         counters.updatesSent += UInt64(sent)

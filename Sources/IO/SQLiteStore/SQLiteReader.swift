@@ -52,8 +52,12 @@ package struct SQLiteReader: Sendable {
             }
             page.looked += 1
             page.lastKey = row.register.key
-            let isGone = row.register.isTombstone ? row.revision <= base : row.register.isExpired(at: now)
-            if !isGone { page.append(row) }
+            if row.revision > base {
+                // It changed since the snapshot began: it comes with the changes, behind the snapshot, and only then.
+                page.hasLeftOut = true
+            } else if row.register.isVisible(at: now) {
+                page.append(row)
+            }
             return true
         }
     }
@@ -185,6 +189,7 @@ package struct SQLiteReader: Sendable {
         var next: PageRequest.Position?
         var lastKey: Key?
         var looked = 0
+        var hasLeftOut = false
 
         var isFull: Bool { frames.readableBytes >= maximumBytes || looked >= maximumRows }
 
@@ -194,7 +199,8 @@ package struct SQLiteReader: Sendable {
         }
 
         var result: PageResult {
-            PageResult(request: request, head: head, rows: rows, frames: frames, next: next)
+            PageResult(
+                request: request, head: head, rows: rows, frames: frames, next: next, hasLeftOutChanges: hasLeftOut)
         }
     }
 }
