@@ -85,6 +85,8 @@ let package = Package(
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         tests("RegistersTests", ["Registers", "TestSupport"]),
         tests("WebSocketTests", ["WebSocket", "TestSupport", nioCore]),
+        tests("SyncProtocolTests", ["SyncProtocol", "Registers", "TestSupport", nioCore]),
+        tests("SyncEngineTests", ["SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore]),
     ],
     swiftLanguageModes: [.v6]
 )

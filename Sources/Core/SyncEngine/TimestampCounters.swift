@@ -7,24 +7,20 @@ package struct TimestampCounters: Sendable {
     /// milliseconds gets counter 0 again.
     private static let capacity = 256
 
-    private var counters: [UInt64: UInt16] = [:]
+    /// The last stamp made of each millisecond. Past counter 65,535 it has carried into the next one.
+    private var last: [UInt64: Stamp] = [:]
 
     package init() {}
 
+    /// - Parameter milliseconds: at most ``Stamp/maximumMilliseconds``.
     package mutating func stamp(_ milliseconds: UInt64) -> Stamp {
-        guard let counter = counters[milliseconds] else {
-            if counters.count >= Self.capacity { forgetOldest() }
-            counters[milliseconds] = 0
-            return Stamp(milliseconds: milliseconds)
-        }
-        let stamp = Stamp(milliseconds: milliseconds, counter: counter).next
-        // Past 65,535 the stamp has carried into the next millisecond; it stays there for as long as the client does.
-        counters[milliseconds] = stamp.milliseconds == milliseconds ? stamp.counter : counter
+        if last[milliseconds] == nil, last.count >= Self.capacity { forgetOldest() }
+        let stamp = last[milliseconds]?.next ?? Stamp(milliseconds: milliseconds)
+        last[milliseconds] = stamp
         return stamp
     }
 
     private mutating func forgetOldest() {
-        let sorted = counters.keys.sorted()
-        for milliseconds in sorted.prefix(sorted.count / 2) { counters[milliseconds] = nil }
+        for milliseconds in last.keys.sorted().prefix(Self.capacity / 2) { last[milliseconds] = nil }
     }
 }

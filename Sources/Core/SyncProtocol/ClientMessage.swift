@@ -27,6 +27,18 @@ package enum ClientMessage: Sendable {
         /// Whether updates written on this very connection come back to it.
         package var wantsEcho: Bool
         package var wantsCursors: Bool
+
+        package init(
+            id: RequestID, pattern: Pattern, since: Cursor? = nil, wantsSnapshot: Bool = true, wantsEcho: Bool = true,
+            wantsCursors: Bool = false
+        ) {
+            self.id = id
+            self.pattern = pattern
+            self.since = since
+            self.wantsSnapshot = wantsSnapshot
+            self.wantsEcho = wantsEcho
+            self.wantsCursors = wantsCursors
+        }
     }
 
     /// `{"type":"list","pattern":…,"limit":…,"after":…}`

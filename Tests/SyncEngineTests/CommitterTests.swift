@@ -1,0 +1,113 @@
+import NIOCore
+import Registers
+import SyncEngine
+import SyncProtocol
+import Testing
+
+struct CommitterTests {
+    private static let framing: Framing = { buffer, body in
+        body(&buffer)
+        buffer.writeStaticString("\n")
+    }
+
+    private func committer(_ store: MemoryStore) -> Committer<MemoryStore> {
+        Committer(
+            store: store, state: store.state(), loops: 2, maximumDrift: 60_000, cacheSize: 1 << 16, framing: Self.framing)
+    }
+
+    private func request(_ key: String, _ value: String?, loop: Int = 0, transient: Bool = false) throws -> WriteRequest {
+        WriteRequest(
+            write: ClientMessage.Write(
+                id: RequestID(json: Array("1".utf8)), key: try Key(key), value: value.map { Array($0.utf8) },
+                isTransient: transient),
+            agent: try Agent("a"), origin: Origin(loop: loop, connection: ConnectionID(slot: 0, generation: 1)))
+    }
+
+    @Test("Each write sees the ones before it, gets the next revision, and is answered to its loop")
+    func batch() throws {
+        let store = MemoryStore()
+        var committer = committer(store)
+        let (batch, failure) = committer.commit(
+            [try request("a", "1"), try request("b", "2", loop: 1), try request("a", "3"), try request("a", nil)], now: 1_000)
+        #expect(failure == nil)
+        #expect(batch.changes.map(\.revision) == [1, 2, 3, 4])
+        #expect(batch.head == 4 && committer.head == 4)
+        #expect(batch.results.map(\.count) == [3, 1])
+        #expect(store.committed[try Key("a")]?.revision == 4)
+        #expect(store.committed[try Key("a")]?.register.isTombstone == true)
+        let frames = String(buffer: batch.frames(0..<4)).split(separator: "\n")
+        #expect(frames.count == 4)
+        #expect(String(buffer: batch.frames(1..<2)).hasPrefix(#"{"type":"update","key":"b""#))
+    }
+
+    @Test("Transient broadcasts keep their place among the changes, and touch no disk")
+    func transient() throws {
+        let store = MemoryStore()
+        var committer = committer(store)
+        let (batch, _) = committer.commit(
+            [try request("a", "1"), try request("t", "2", transient: true), try request("b", "3")], now: 1_000)
+        #expect(batch.changes.map(\.revision) == [1, nil, 2])
+        #expect(store.committed[try Key("t")] == nil)
+        store.fault = .begin
+        let (second, failure) = committer.commit([try request("t", "2", transient: true)], now: 1_000)
+        #expect(failure == nil && second.changes.count == 1)
+    }
+
+    @Test("What is told is on the disk: the clock's bound is above every stamp")
+    func bound() throws {
+        let store = MemoryStore()
+        var committer = committer(store)
+        for now in stride(from: 1_000 as UInt64, through: 9_000, by: 333) {
+            _ = committer.commit([try request("a", "1")], now: now)
+            #expect(store.bound >= committer.lastStamp)
+            #expect(store.bound.milliseconds <= now + 1_001)
+        }
+        // A restart goes on above everything that was told, also when the wall clock has gone back.
+        var restarted = self.committer(store)
+        let (batch, _) = restarted.commit([try request("a", "2")], now: 10)
+        guard case .applied(let version, _) = batch.results[0][0].outcome else {
+            Issue.record("not applied")
+            return
+        }
+        #expect(version.stamp > committer.lastStamp)
+    }
+
+    @Test("A failure before the commit changes nothing, and says so", arguments: [MemoryStore.Fault.begin, .put])
+    func refused(fault: MemoryStore.Fault) throws {
+        let store = MemoryStore()
+        var committer = committer(store)
+        _ = committer.commit([try request("a", "1")], now: 1_000)
+        store.fault = fault
+        let (batch, failure) = committer.commit([try request("a", "2"), try request("c", "2")], now: 1_000)
+        #expect(failure != nil && batch.changes.isEmpty && batch.head == 1)
+        for result in batch.results[0] {
+            guard case .refused(let error) = result.outcome else {
+                Issue.record("not refused")
+                return
+            }
+            #expect(error.code == .storageFailed)
+        }
+        store.fault = .none
+        let (next, _) = committer.commit([try request("a", "3")], now: 1_000)
+        #expect(next.changes.map(\.revision) == [2])
+    }
+
+    @Test("A failed commit is outcome_unknown, and what comes next rests on what the disk has", arguments: [true, false])
+    func unknown(isKept: Bool) throws {
+        let store = MemoryStore()
+        var committer = committer(store)
+        _ = committer.commit([try request("a", "1")], now: 1_000)
+        store.fault = isKept ? .commitKept : .commitLost
+        let (batch, failure) = committer.commit([try request("a", "2")], now: 1_000)
+        #expect(failure != nil)
+        guard case .refused(let error) = batch.results[0][0].outcome else {
+            Issue.record("not refused")
+            return
+        }
+        #expect(error.code == .outcomeUnknown && error.code.mayRetry)
+        store.fault = .none
+        let (next, _) = committer.commit([try request("a", "3")], now: 1_000)
+        #expect(next.changes.map(\.revision) == [isKept ? 3 : 2])
+        #expect(store.committed[try Key("a")]?.register.value == Array("3".utf8))
+    }
+}

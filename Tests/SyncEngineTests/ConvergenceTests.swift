@@ -1,0 +1,78 @@
+import Registers
+import SyncEngine
+import SyncProtocol
+import TestSupport
+import Testing
+
+/// Random worlds, each determined by its seed: `swift test --filter ConvergenceTests` runs them all again.
+struct ConvergenceTests {
+    @Test("Every subscriber ends with the state of the store, and no key ever goes back", arguments: 0..<300)
+    func converges(seed: UInt64) {
+        let world = World(seed: seed, clients: 4)
+        for _ in 0..<600 {
+            world.step()
+            if !world.problems.isEmpty { break }
+        }
+        world.settle()
+        #expect(world.problems == [], "seed \(seed)")
+        let state = world.store.committed.values.map(\.register)
+        for client in world.clients where client.connection != nil {
+            #expect(client.unsyncedCount == 0, "seed \(seed): \(client.name) waits for synced")
+            for pattern in client.syncedPatterns {
+                let wanted = Set(state.filter { pattern.matches($0.key) && !$0.isTombstone }.map(Entry.init))
+                let held = Set(
+                    client.replica.values.filter { pattern.matches($0.key) && !$0.isTombstone }.map(Entry.init))
+                #expect(held == wanted, "seed \(seed): \(client.name), \(pattern)")
+            }
+        }
+        for loop in world.loops {
+            #expect(loop.shard.isQuiescent, "seed \(seed): something is kept that nobody will ask for")
+        }
+    }
+
+    private struct Entry: Hashable {
+        var key: Key
+        var version: Version
+        var value: [UInt8]?
+
+        init(_ register: Register) {
+            key = register.key
+            version = register.version
+            value = register.value
+        }
+    }
+
+    @Test("Revisions have no gaps, and each belongs to one change")
+    func gapless() {
+        let world = World(seed: 7, clients: 3)
+        var revisions: [UInt64] = []
+        for _ in 0..<2_000 {
+            world.step()
+            for case .batch(let batch) in world.loops[0].inbox {
+                revisions += batch.changes.compactMap(\.revision).filter { $0 > revisions.last ?? 0 }
+            }
+        }
+        #expect(revisions == Array(1...UInt64(revisions.count)))
+    }
+
+    @Test("Connections that come and go leave nothing behind")
+    func leavesNothing() {
+        let world = World(seed: 11, clients: 1)
+        let client = world.clients[0]
+        for _ in 0..<2_000 {
+            world.connect(client)
+            if let id = client.connection, let message = client.subscribe(&world.random) {
+                world.receive(message, from: client, id)
+                world.loops[client.loop].shard.disconnect(id)
+            }
+            client.disconnected()
+            world.settle()
+        }
+        for loop in world.loops {
+            let counters = loop.shard.snapshot
+            #expect(counters.connections == 0 && counters.patterns == 0 && counters.groups == 0)
+            #expect(counters.subscriptionsLive == 0 && counters.subscriptionsCatchingUp == 0)
+            #expect(loop.shard.isQuiescent)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+import Registers
+import SyncProtocol
+import Testing
+
+struct CursorTests {
+    @Test("Cursors survive being written and read")
+    func roundTrip() throws {
+        let epoch = Epoch(0x0123_4567_89AB_CDEF)
+        let cursors = [
+            Cursor(epoch: epoch, revision: 0), Cursor(epoch: epoch, revision: 42, digest: 7),
+            Cursor(epoch: epoch, revision: UInt64(Int64.max) / 20, digest: .max),
+            Cursor(epoch: epoch, revision: 3, digest: 1, lastKey: try Key("a~b@c:d")),
+            Cursor(epoch: epoch, revision: 3, lastKey: try Key("é")),
+        ]
+        for cursor in cursors { #expect(Cursor(cursor.bytes) == cursor) }
+        #expect(String(decoding: cursors[1].bytes, as: UTF8.self) == "0123456789abcdef:42~00000007")
+    }
+
+    @Test("Anything else is no cursor")
+    func invalid() {
+        for text in [
+            "", "0123456789abcdef", "0123456789abcdef:", "0123456789ABCDEF:1", "0123456789abcdef:-1",
+            "0123456789abcdef:1x", "0123456789abcdef:1~", "0123456789abcdef:1~000000g0", "0123456789abcdef:1@",
+            "0123456789abcdef:99999999999999999999", "123456789abcdef:1",
+        ] {
+            #expect(Cursor(Array(text.utf8)) == nil, "\(text)")
+        }
+    }
+
+    @Test("Digests tell patterns apart")
+    func digests() throws {
+        #expect(Cursor.digest(of: try Pattern("a*")) != Cursor.digest(of: try Pattern("b*")))
+        #expect(Cursor.digest(of: try Pattern("a*")) == Cursor.digest(of: try Pattern("a*")))
+    }
+}
