@@ -9,7 +9,7 @@ struct ConvergenceTests {
     @Test("Every subscriber ends with the state of the store, and no key ever goes back", arguments: 0..<300)
     func converges(seed: UInt64) {
         let world = World(seed: seed, clients: 4)
-        for _ in 0..<600 {
+        for _ in 0..<800 {
             world.step()
             if !world.problems.isEmpty { break }
         }

@@ -16,6 +16,10 @@ final class World {
     final class Loop: ShardOutput {
         var shard: Shard
         var inbox: [LoopInput] = []
+        /// Batches that are committed, and that the committer's thread has not told this loop of.
+        var unpublished: [CommittedBatch] = []
+        /// What a reader's thread has read, and not handed over.
+        var unread: [LoopInput] = []
         var writes: [WriteRequest] = []
         var jobs: [ReadJob] = []
         var sent: [(slot: Int32, frames: ByteBuffer)] = []
@@ -67,10 +71,11 @@ final class World {
     /// Lets one thing happen, chosen by chance.
     func step() {
         now += UInt64.random(in: 0...2, using: &random)
-        switch Int.random(in: 0..<12, using: &random) {
+        switch Int.random(in: 0..<16, using: &random) {
         case 0...4: act(clients.randomElement(using: &random))
         case 5...6: commitSome()
         case 7...8: readOne()
+        case 9...11: handOverOne()
         default: deliverOne()
         }
     }
@@ -78,7 +83,7 @@ final class World {
     /// Lets everything that is under way arrive, and lets no client do anything more.
     func settle() {
         for client in clients where client.isBackedUp { drain(client) }
-        while commitSome(all: true) || readOne() || deliverOne() {}
+        while commitSome(all: true) || readOne() || handOverOne() || deliverOne() {}
     }
 
     private func act(_ client: SimulatedClient?) {
@@ -156,7 +161,20 @@ final class World {
         }
         guard !requests.isEmpty else { return false }
         let (batch, _) = committer.commit(requests, now: now)
-        for loop in loops { loop.inbox.append(.batch(batch)) }
+        for loop in loops { loop.unpublished.append(batch) }
+        return true
+    }
+
+    /// Other threads get round to handing something over: batches in their order, what was read in any.
+    @discardableResult
+    private func handOverOne() -> Bool {
+        let waiting = loops.filter { !$0.unpublished.isEmpty || !$0.unread.isEmpty }
+        guard let loop = waiting.randomElement(using: &random) else { return false }
+        if loop.unread.isEmpty || (!loop.unpublished.isEmpty && Bool.random(using: &random)) {
+            loop.inbox.append(.batch(loop.unpublished.removeFirst()))
+        } else {
+            loop.inbox.append(loop.unread.remove(at: Int.random(in: 0..<loop.unread.count, using: &random)))
+        }
         return true
     }
 
@@ -167,8 +185,8 @@ final class World {
         switch job {
         case .page(let request):
             let limit = Int.random(in: 1...3, using: &random)
-            loop.inbox.append(.page(store.page(request, limit: limit, framing: Self.framing)))
-        case .lookups(let request): loop.inbox.append(.lookups(store.look(up: request, framing: Self.framing)))
+            loop.unread.append(.page(store.page(request, limit: limit, framing: Self.framing)))
+        case .lookups(let request): loop.unread.append(.lookups(store.look(up: request, framing: Self.framing)))
         }
         return true
     }
