@@ -72,7 +72,6 @@ final class MemoryStore: WriteStore {
         var rows: [PageResult.Row] = []
         var frames = ByteBuffer()
         var next: PageRequest.Position?
-        var hasLeftOut = false
         func append(_ stored: StoredRegister) {
             framing(&frames) { ServerMessage.writeUpdate(stored.register, revision: stored.revision, to: &$0) }
             rows.append(PageResult.Row(key: stored.register.key, end: frames.readableBytes))
@@ -83,7 +82,7 @@ final class MemoryStore: WriteStore {
                 .filter { request.pattern.matches($0.register.key) }
                 .sorted { $0.register.key < $1.register.key }
             for stored in range.prefix(limit) {
-                if stored.revision > base { hasLeftOut = true } else if !stored.register.isTombstone { append(stored) }
+                if stored.revision > base || !stored.register.isTombstone { append(stored) }
             }
             if range.count > limit { next = .keys(after: range[limit - 1].register.key, base: base) }
         case .changes(let after):
@@ -91,8 +90,7 @@ final class MemoryStore: WriteStore {
             for stored in changes.prefix(limit) where request.pattern.matches(stored.register.key) { append(stored) }
             if changes.count > limit { next = .changes(after: changes[limit - 1].revision) }
         }
-        return PageResult(
-            request: request, head: head, rows: rows, frames: frames, next: next, hasLeftOutChanges: hasLeftOut)
+        return PageResult(request: request, head: head, rows: rows, frames: frames, next: next)
     }
 
     func look(up request: LookupRequest, framing: Framing) -> LookupResult {

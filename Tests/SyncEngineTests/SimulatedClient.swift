@@ -19,6 +19,8 @@ final class SimulatedClient {
         var isAlone: Bool
         var wantsEcho: Bool
         var isEnding = false
+        /// The keys that were there when a first snapshot began, which it has to have when it is called synced.
+        var promised: Set<Key> = []
     }
 
     let name: String
@@ -98,7 +100,7 @@ final class SimulatedClient {
         let id = message.string("id") ?? ""
         switch type {
         case "welcome", "register", "ack": break
-        case "subscribed": if message.bool("replace") == true { live[id]?.replaces = true }
+        case "subscribed": subscribed(id, message, world)
         case "update": update(message, world)
         case "synced": synced(id, message, world)
         case "cursor":
@@ -112,12 +114,24 @@ final class SimulatedClient {
         }
     }
 
+    private func subscribed(_ id: String, _ message: JSONObject, _ world: World) {
+        if message.bool("replace") == true { live[id]?.replaces = true }
+        guard let subscription = live[id], subscription.replaces,
+            let cursor = message.string("cursor").flatMap({ Cursor(Array($0.utf8)) })
+        else { return }
+        let there = world.store.committed.values.filter { $0.revision <= cursor.revision && !$0.register.isTombstone }
+        live[id]?.promised = Set(there.map(\.register.key).filter(subscription.pattern.matches))
+    }
+
     private func synced(_ id: String, _ message: JSONObject, _ world: World) {
         guard let subscription = live[id], !subscription.isSynced else {
             return world.note("\(name) got synced for \(id) out of turn")
         }
         if subscription.isAlone, message.integer("count") != Int64(subscription.updates) {
             world.note("\(name) counted \(subscription.updates) updates: \(message.integer("count") ?? -1) were announced")
+        }
+        if !subscription.promised.isSubset(of: subscription.seen) {
+            world.note("\(name) is called synced without \(subscription.promised.subtracting(subscription.seen))")
         }
         if subscription.replaces {
             replica = replica.filter { key, _ in !subscription.pattern.matches(key) || subscription.seen.contains(key) }

@@ -12,8 +12,9 @@ package enum ReadJob: Sendable {
 package struct PageRequest: Sendable {
     /// Where to go on reading.
     package enum Position: Equatable, Sendable {
-        /// A first snapshot, in the order of keys: behind `after`. What changed after `base`, the head when the snapshot
-        /// began, is no part of it: it comes by revision afterwards.
+        /// A first snapshot, in the order of keys: behind `after`. Each key comes as it is when its page is read, so that
+        /// none can be missed by being written again and again; what changed after `base`, the head when the snapshot
+        /// began, comes once more by revision afterwards. Tombstones are part of it only if they are newer than `base`.
         case keys(after: Key?, base: UInt64)
         /// In the order of revisions: above `after`.
         case changes(after: UInt64)
@@ -48,21 +49,17 @@ package struct PageResult: Sendable {
     package let frames: ByteBuffer
     /// Where the next page goes on; nil when there is nothing behind this one at ``head``.
     package let next: PageRequest.Position?
-    /// Whether keys in the page's range were left out because they changed since the snapshot began.
-    package let hasLeftOutChanges: Bool
     /// Why the page could not be read.
     package let failure: StoreError?
 
     package init(
-        request: PageRequest, head: UInt64, rows: [Row], frames: ByteBuffer, next: PageRequest.Position?,
-        hasLeftOutChanges: Bool = false
+        request: PageRequest, head: UInt64, rows: [Row], frames: ByteBuffer, next: PageRequest.Position?
     ) {
         self.request = request
         self.head = head
         self.rows = rows
         self.frames = frames
         self.next = next
-        self.hasLeftOutChanges = hasLeftOutChanges
         failure = nil
     }
 
@@ -72,7 +69,6 @@ package struct PageResult: Sendable {
         rows = []
         frames = ByteBuffer()
         next = nil
-        hasLeftOutChanges = false
         self.failure = failure
     }
 }

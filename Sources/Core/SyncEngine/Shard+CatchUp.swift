@@ -54,44 +54,38 @@ extension Shard {
                     .storageFailed, "the subscription ended, since the database could not be read: \(failure)",
                     hint: "subscribe again", id: subscription.id), of: subscription.connection)
         }
-        // A row whose key has changed since is left out: the newer one has gone to this connection, or will go.
+        // In the place of a row whose key has changed since goes what it has become: the row itself would be a step back
+        // for a connection that has got the change by another subscription.
         let changed = recent.latestChanges(after: page.head)
-        send(page, without: changed, to: subscriptionID)
+        send(page, changed: changed, to: subscriptionID)
         advance(subscriptionID, past: page)
-        if page.next == nil { finish(subscriptionID, at: page.head, changed: changed) }
+        if page.next == nil { finish(subscriptionID, page, changed: changed) }
         sync(subscriptionID)
         if subscription.wantsCursors { noticeCursor(subscriptionID) }
         takeTurns(subscription.connection)
     }
 
     private mutating func send(
-        _ page: PageResult, without changed: [Key: (batch: CommittedBatch, change: Int)], to id: SubscriptionID
+        _ page: PageResult, changed: [Key: (batch: CommittedBatch, change: Int)], to id: SubscriptionID
     ) {
-        guard let connection = subscription(id)?.connection else { return }
-        var sent = page.rows.count
-        if changed.isEmpty || !page.rows.contains(where: { changed[$0.key] != nil }) {
-            if sent > 0 { replyFrames(to: connection, page.frames) }
-        } else {
-            sent = 0
-            var kept = ByteBuffer()
+        guard let connection = subscription(id)?.connection, !page.rows.isEmpty else { return }
+        var frames = page.frames
+        if !changed.isEmpty, page.rows.contains(where: { changed[$0.key] != nil }) {
+            frames = ByteBuffer()
             var start = 0
             for row in page.rows {
-                if changed[row.key] == nil {
-                    kept.writeImmutableBuffer(
-                        page.frames.getSlice(at: page.frames.readerIndex + start, length: row.end - start)
-                            ?? ByteBuffer())
-                    sent += 1
+                if let (batch, change) = changed[row.key] {
+                    frames.writeImmutableBuffer(batch.frames(change..<(change + 1)))
+                } else {
+                    let place = page.frames.readerIndex + start
+                    frames.writeImmutableBuffer(page.frames.getSlice(at: place, length: row.end - start) ?? ByteBuffer())
                 }
                 start = row.end
             }
-            if sent > 0 { replyFrames(to: connection, kept) }
         }
-        if sent < page.rows.count || page.hasLeftOutChanges, let target = subscription(id)?.syncTarget {
-            // What was left out has to have gone before the subscription is called synced.
-            subscriptions[Int(id.slot)]?.syncTarget = max(target, delivered)
-        }
-        subscriptions[Int(id.slot)]?.count += UInt64(sent)
-        counters.updatesSent += UInt64(sent)
+        replyFrames(to: connection, frames)
+        subscriptions[Int(id.slot)]?.count += UInt64(page.rows.count)
+        counters.updatesSent += UInt64(page.rows.count)
     }
 
     private mutating func advance(_ id: SubscriptionID, past page: PageResult) {
@@ -114,11 +108,12 @@ extension Shard {
     /// The page reached the end at its head. If the subscription has everything up to there, what was committed since is
     /// in memory: it is handed over, the latest change of each key, and the subscription goes live.
     private mutating func finish(
-        _ id: SubscriptionID, at head: UInt64, changed: [Key: (batch: CommittedBatch, change: Int)]
+        _ id: SubscriptionID, _ page: PageResult, changed: [Key: (batch: CommittedBatch, change: Int)]
     ) {
-        guard let subscription = subscription(id), subscription.position == head else { return }
+        guard let subscription = subscription(id), subscription.position == page.head else { return }
         var frames = ByteBuffer()
-        for (key, place) in changed where subscription.pattern.matches(key) {
+        let sent = changed.isEmpty ? [] : Set(page.rows.map(\.key))
+        for (key, place) in changed where subscription.pattern.matches(key) && !sent.contains(key) {
             frames.writeImmutableBuffer(place.batch.frames(place.change..<(place.change + 1)))
             subscriptions[Int(id.slot)]?.count += 1
             counters.updatesSent += 1

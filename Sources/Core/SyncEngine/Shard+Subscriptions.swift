@@ -62,23 +62,20 @@ extension Shard {
         if let since = request.since {
             let isBound = since.digest == nil || since.digest == Cursor.digest(of: request.pattern)
             if since.epoch != epoch || !isBound {
-                var fresh = freshStart(request.pattern)
+                var fresh = freshStart
                 fresh.replaces = true
                 return fresh
             }
-            if let lastKey = since.lastKey, request.pattern.shape.isRange {
+            if let lastKey = since.lastKey {
                 return Start(state: .snapshot(after: lastKey, base: since.revision), position: 0)
             }
             return Start(state: .catchingUp, position: since.revision)
         }
         if !request.wantsSnapshot { return Start(state: .live, position: delivered) }
-        return freshStart(request.pattern)
+        return freshStart
     }
 
-    private func freshStart(_ pattern: Pattern) -> Start {
-        if pattern.shape.isRange { return Start(state: .snapshot(after: nil, base: delivered), position: 0) }
-        return Start(state: .catchingUp, position: 0)
-    }
+    private var freshStart: Start { Start(state: .snapshot(after: nil, base: delivered), position: 0) }
 
     private mutating func makeSubscription(
         _ request: ClientMessage.Subscribe, of id: ConnectionID, start: Start
@@ -192,16 +189,6 @@ extension Shard {
             reply(to: subscription.connection) {
                 ServerMessage.writeCursorNotice(id: subscription.id, cursor: cursor, to: &$0)
             }
-        }
-    }
-}
-
-extension Pattern.Shape {
-    /// Whether what matches is one range of keys.
-    var isRange: Bool {
-        switch self {
-        case .exact, .prefix: true
-        case .general: false
         }
     }
 }

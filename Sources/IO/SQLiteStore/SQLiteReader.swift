@@ -52,12 +52,8 @@ package struct SQLiteReader: Sendable {
             }
             page.looked += 1
             page.lastKey = row.register.key
-            if row.revision > base {
-                // It changed since the snapshot began: it comes with the changes, behind the snapshot, and only then.
-                page.hasLeftOut = true
-            } else if row.register.isVisible(at: now) {
-                page.append(row)
-            }
+            let isPart = row.register.isTombstone ? row.revision > base : !row.register.isExpired(at: now)
+            if isPart, page.request.pattern.matches(row.register.key) { page.append(row) }
             return true
         }
     }
@@ -189,7 +185,6 @@ package struct SQLiteReader: Sendable {
         var next: PageRequest.Position?
         var lastKey: Key?
         var looked = 0
-        var hasLeftOut = false
 
         var isFull: Bool { frames.readableBytes >= maximumBytes || looked >= maximumRows }
 
@@ -199,8 +194,7 @@ package struct SQLiteReader: Sendable {
         }
 
         var result: PageResult {
-            PageResult(
-                request: request, head: head, rows: rows, frames: frames, next: next, hasLeftOutChanges: hasLeftOut)
+            PageResult(request: request, head: head, rows: rows, frames: frames, next: next)
         }
     }
 }
