@@ -21,8 +21,8 @@ func module(_ layer: String, _ name: String, _ dependencies: [Target.Dependency]
     .target(name: name, dependencies: dependencies, path: "Sources/\(layer)/\(name)", swiftSettings: settings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", swiftSettings: settings)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, swiftSettings: settings)
 }
 
 let package = Package(
@@ -86,6 +86,14 @@ let package = Package(
         tests("RegistersTests", ["Registers", "TestSupport"]),
         tests("WebSocketTests", ["WebSocket", "TestSupport", nioCore]),
         tests("SyncProtocolTests", ["SyncProtocol", "Registers", "TestSupport", nioCore]),
+        tests("SQLiteStoreTests", ["SQLiteStore", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore]),
+        tests("TransportTests", ["Transport", "TestSupport", nioCore, nioEmbedded]),
+        tests(
+            "ConformanceTests",
+            [
+                "starling", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Registers", "WebSocket",
+                "TestSupport", nioCore,
+            ], exclude: ["Help"]),
         tests("SyncEngineTests", ["SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore]),
     ],
     swiftLanguageModes: [.v6]

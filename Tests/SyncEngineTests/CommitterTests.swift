@@ -10,9 +10,9 @@ struct CommitterTests {
         buffer.writeStaticString("\n")
     }
 
-    private func committer(_ store: MemoryStore) -> Committer<MemoryStore> {
+    private func committer(_ store: MemoryStore) throws -> Committer<MemoryStore> {
         Committer(
-            store: store, state: store.state(), loops: 2, maximumDrift: 60_000, cacheSize: 1 << 16, framing: Self.framing)
+            store: store, state: try store.state(), loops: 2, maximumDrift: 60_000, cacheSize: 1 << 16, framing: Self.framing)
     }
 
     private func request(_ key: String, _ value: String?, loop: Int = 0, transient: Bool = false) throws -> WriteRequest {
@@ -26,7 +26,7 @@ struct CommitterTests {
     @Test("Each write sees the ones before it, gets the next revision, and is answered to its loop")
     func batch() throws {
         let store = MemoryStore()
-        var committer = committer(store)
+        var committer = try committer(store)
         let (batch, failure) = committer.commit(
             [try request("a", "1"), try request("b", "2", loop: 1), try request("a", "3"), try request("a", nil)], now: 1_000)
         #expect(failure == nil)
@@ -43,7 +43,7 @@ struct CommitterTests {
     @Test("Transient broadcasts keep their place among the changes, and touch no disk")
     func transient() throws {
         let store = MemoryStore()
-        var committer = committer(store)
+        var committer = try committer(store)
         let (batch, _) = committer.commit(
             [try request("a", "1"), try request("t", "2", transient: true), try request("b", "3")], now: 1_000)
         #expect(batch.changes.map(\.revision) == [1, nil, 2])
@@ -56,14 +56,20 @@ struct CommitterTests {
     @Test("What is told is on the disk: the clock's bound is above every stamp")
     func bound() throws {
         let store = MemoryStore()
-        var committer = committer(store)
+        var committer = try committer(store)
         for now in stride(from: 1_000 as UInt64, through: 9_000, by: 333) {
             _ = committer.commit([try request("a", "1")], now: now)
             #expect(store.bound >= committer.lastStamp)
-            #expect(store.bound.milliseconds <= now + 1_001)
+            #expect(store.bound.milliseconds <= now + 2_001)
+            let ahead = Stamp(milliseconds: now + 50)
+            let brought = WriteRequest(
+                write: ClientMessage.Write(key: try Key("b"), value: [0x31], stamping: .timestamp(now + 50)),
+                agent: try Agent("a"), stamp: ahead, origin: Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1)))
+            _ = committer.commit([brought], now: now)
+            #expect(store.bound >= ahead)
         }
         // A restart goes on above everything that was told, also when the wall clock has gone back.
-        var restarted = self.committer(store)
+        var restarted = try self.committer(store)
         let (batch, _) = restarted.commit([try request("a", "2")], now: 10)
         guard case .applied(let version, _) = batch.results[0][0].outcome else {
             Issue.record("not applied")
@@ -75,7 +81,7 @@ struct CommitterTests {
     @Test("A failure before the commit changes nothing, and says so", arguments: [MemoryStore.Fault.begin, .put])
     func refused(fault: MemoryStore.Fault) throws {
         let store = MemoryStore()
-        var committer = committer(store)
+        var committer = try committer(store)
         _ = committer.commit([try request("a", "1")], now: 1_000)
         store.fault = fault
         let (batch, failure) = committer.commit([try request("a", "2"), try request("c", "2")], now: 1_000)
@@ -95,7 +101,7 @@ struct CommitterTests {
     @Test("A failed commit is outcome_unknown, and what comes next rests on what the disk has", arguments: [true, false])
     func unknown(isKept: Bool) throws {
         let store = MemoryStore()
-        var committer = committer(store)
+        var committer = try committer(store)
         _ = committer.commit([try request("a", "1")], now: 1_000)
         store.fault = isKept ? .commitKept : .commitLost
         let (batch, failure) = committer.commit([try request("a", "2")], now: 1_000)
@@ -105,9 +111,27 @@ struct CommitterTests {
             return
         }
         #expect(error.code == .outcomeUnknown && error.code.mayRetry)
+        // What was made all the same reaches subscribers: they would have a gap else.
+        #expect(batch.changes.map(\.revision) == (isKept ? [2] : []) && batch.head == (isKept ? 2 : 1))
         store.fault = .none
         let (next, _) = committer.commit([try request("a", "3")], now: 1_000)
         #expect(next.changes.map(\.revision) == [isKept ? 3 : 2])
         #expect(store.committed[try Key("a")]?.register.value == Array("3".utf8))
+    }
+
+    @Test("While not even the head can be read, writes are refused; afterwards they go on")
+    func blind() throws {
+        let store = MemoryStore()
+        var committer = try committer(store)
+        store.fault = .commitKept
+        store.isBlind = true
+        let (unknown, _) = committer.commit([try request("a", "1")], now: 1_000)
+        #expect(unknown.changes.isEmpty && unknown.head == 0)
+        store.fault = .none
+        let (refused, failure) = committer.commit([try request("a", "2")], now: 1_000)
+        #expect(failure != nil && refused.changes.isEmpty)
+        store.isBlind = false
+        let (next, _) = committer.commit([try request("a", "3")], now: 1_000)
+        #expect(next.changes.map(\.revision) == [2])
     }
 }

@@ -25,12 +25,19 @@ final class MemoryStore: WriteStore {
 
     var head: UInt64 { committed.values.map(\.revision).max() ?? 0 }
 
-    func state() -> StoreState { StoreState(epoch: epoch, head: head, clockBound: bound) }
+    /// Whether even the head cannot be read.
+    var isBlind = false
 
-    func begin(now: UInt64) throws(StoreError) {
+    func state() throws(StoreError) -> StoreState {
+        if isBlind { throw StoreError("state") }
+        return StoreState(epoch: epoch, head: head, clockBound: bound)
+    }
+
+    func begin(now: UInt64, clockBound: Stamp?) throws(StoreError) {
         precondition(!isInTransaction)
         if fault == .begin { throw StoreError("begin") }
         isInTransaction = true
+        pendingBound = clockBound
     }
 
     func current(of key: Key) -> StoredRegister? { pending[key] ?? committed[key] }
@@ -40,11 +47,6 @@ final class MemoryStore: WriteStore {
         if fault == .put { throw StoreError("put") }
         precondition(committed[register.register.key]?.revision == replacing, "the wrong row would be replaced")
         pending[register.register.key] = register
-    }
-
-    func raiseClockBound(to bound: Stamp) {
-        precondition(isInTransaction)
-        pendingBound = bound
     }
 
     func commit() throws(StoreError) {
@@ -108,6 +110,7 @@ final class MemoryStore: WriteStore {
                 }
             }
         }
-        return LookupResult(connection: request.connection, frames: frames)
+        return LookupResult(
+            connection: request.connection, head: head, answered: request.lookups.count, frames: frames)
     }
 }

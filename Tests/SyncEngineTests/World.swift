@@ -52,7 +52,7 @@ final class World {
 
     init(seed: UInt64, loops count: Int = 2, clients clientCount: Int) {
         random = SeededGenerator(seed: seed)
-        let state = store.state()
+        let state = StoreState(epoch: store.epoch, head: 0, clockBound: .zero)
         committer = Committer(
             store: store, state: state, loops: count, maximumDrift: 60_000, cacheSize: 4_096, framing: Self.framing)
         let welcome = Welcome(
@@ -148,7 +148,7 @@ final class World {
     private func drain(_ client: SimulatedClient) {
         guard let id = client.connection else { return }
         client.isBackedUp = false
-        loops[client.loop].shard.drained(id)
+        loops[client.loop].shard.drained(id, head: committer.head, now: now)
         flush(loops[client.loop])
     }
 

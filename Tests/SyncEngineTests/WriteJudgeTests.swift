@@ -147,5 +147,8 @@ struct WriteJudgeTests {
         let carried = counters.stamp(7)
         #expect(carried == Stamp(milliseconds: 8))
         #expect(counters.stamp(7) > carried)
+        // The greatest milliseconds that a client can name have no next ones.
+        for _ in 0..<65_540 { last = counters.stamp(Stamp.maximumMilliseconds) }
+        #expect(last.rawValue == .max)
     }
 }

@@ -26,6 +26,16 @@ struct JSONTests {
         }
     }
 
+    @Test("The deepest value that a client may send can be read where a server shows it")
+    func depth() throws {
+        let value = String(repeating: "[", count: 127) + String(repeating: "]", count: 127)
+        let listed = try JSONObject(Array(#"{"type":"registers","registers":[{"key":"k","value":\#(value)}]}"#.utf8))
+        let row = try JSONObject(listed.array("registers")?.first ?? [])
+        #expect(row.raw("value") == Array(value.utf8))
+        let endless = String(repeating: #"{"a":"#, count: 200) + "1" + String(repeating: "}", count: 200)
+        #expect(throws: JSONError.self) { try JSONObject(Array(endless.utf8)) }
+    }
+
     @Test("Numbers are written in decimal", arguments: [0, 1, 9, 10, 99, 100, 1_795_384_146_192, UInt64.max])
     func decimal(number: UInt64) {
         var buffer = ByteBuffer()

@@ -58,6 +58,19 @@ struct HandshakeTests {
         #expect(throws: Handshake.Refusal.self) { try Handshake().accept(request(["origin": "null"])) }
     }
 
+    @Test("A server for this machine alone knows its own origin by name, against DNS rebinding")
+    func rebinding() {
+        let handshake = Handshake(origins: .init(isLoopbackOnly: true))
+        for host in ["localhost:7827", "127.0.0.1:7827", "127.1.2.3", "[::1]:7827"] {
+            #expect(throws: Never.self) { try handshake.accept(request(["host": host, "origin": "http://\(host)"])) }
+        }
+        for host in ["evil.example:7827", "127.0.0.1.evil.example", "localhost.evil.example", "[::1:2]"] {
+            #expect(throws: Handshake.Refusal.self) {
+                try handshake.accept(request(["host": host, "origin": "http://\(host)"]))
+            }
+        }
+    }
+
     @Test("The subprotocol is named when it is asked for, and only then")
     func subprotocol() throws {
         let asked = try Handshake().accept(request(["sec-websocket-protocol": "other, starling.v1"]))

@@ -22,8 +22,9 @@ package struct Stamp: Hashable, Comparable, Sendable {
     package var milliseconds: UInt64 { rawValue >> 16 }
     package var counter: UInt16 { UInt16(truncatingIfNeeded: rawValue) }
 
-    /// The stamp right after this one: one more on the counter, carried into the milliseconds.
-    package var next: Stamp { Stamp(rawValue: rawValue + 1) }
+    /// The stamp right after this one: one more on the counter, carried into the milliseconds. The greatest stamp is its
+    /// own next one: clients can name it, and naming it must not trap.
+    package var next: Stamp { rawValue == .max ? self : Stamp(rawValue: rawValue + 1) }
 
     package static func < (left: Stamp, right: Stamp) -> Bool { left.rawValue < right.rawValue }
 }

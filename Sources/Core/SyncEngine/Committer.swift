@@ -15,6 +15,8 @@ package struct Committer<Store: WriteStore> {
     private var clockBound: Stamp
     private let loops: Int
     private let framing: Framing
+    /// Whether a commit failed, and the disk has not been asked since what it has.
+    private var mustRecover = false
     package private(set) var head: UInt64
 
     /// - Parameters:
@@ -47,27 +49,40 @@ package struct Committer<Store: WriteStore> {
     package mutating func commit(_ requests: [WriteRequest], now: UInt64) -> (CommittedBatch, StoreError?) {
         var draft = Draft(head: head)
         do throws(StoreError) {
-            if requests.contains(where: { !$0.write.isTransient }) {
-                draft.isTransaction = true
-                try store.begin(now: now)
-            }
+            if mustRecover { try recover() }
+            draft = Draft(head: head)
+            try begin(requests, now: now, &draft)
             for request in requests { try carryOut(request, now: now, in: &draft) }
-            try persist(&draft, now: now)
+            try put(draft)
         } catch {
             store.rollback()
-            return (refuse(requests, .storageFailed, error), error)
+            return (refusal(of: requests, .storageFailed, error), error)
         }
         do throws(StoreError) {
             if draft.isTransaction { try store.commit() }
         } catch {
             store.rollback()
-            recover()
-            return (refuse(requests, .outcomeUnknown, error), error)
+            mustRecover = true
+            return (outcomeUnknown(draft, of: requests, error), error)
         }
         head = draft.head
         if let bound = draft.clockBound { clockBound = bound }
         for stored in draft.latest.values { cache.insert(stored) }
         return (batch(of: draft), nil)
+    }
+
+    /// Only the disk knows whether the transaction was made. If it was, its changes have revisions, and subscribers must
+    /// not be left with a gap in the place of them.
+    private mutating func outcomeUnknown(
+        _ draft: Draft, of requests: [WriteRequest], _ error: StoreError
+    ) -> CommittedBatch {
+        let before = head
+        try? recover()
+        var refused = refusalDraft(of: requests, .outcomeUnknown, error)
+        if !mustRecover, head == draft.head, head > before {
+            refused.updates = draft.updates.filter { $0.revision != nil }
+        }
+        return batch(of: refused)
     }
 
     /// A batch under way.
@@ -113,30 +128,46 @@ package struct Committer<Store: WriteStore> {
         return try store.current(of: key)
     }
 
-    private mutating func persist(_ draft: inout Draft, now: UInt64) throws(StoreError) {
+    /// Begins a transaction, if anything is for the disk: transient broadcasts alone are not.
+    private mutating func begin(_ requests: [WriteRequest], now: UInt64, _ draft: inout Draft) throws(StoreError) {
+        let greatest = greatestStamp(of: requests, now: now)
+        if greatest > clockBound {
+            let milliseconds = min(greatest.milliseconds + Self.boundAhead, Stamp.maximumMilliseconds)
+            draft.clockBound = Stamp(milliseconds: milliseconds, counter: .max)
+        }
+        guard draft.clockBound != nil || requests.contains(where: { !$0.write.isTransient }) else { return }
+        draft.isTransaction = true
+        try store.begin(now: now, clockBound: draft.clockBound)
+    }
+
+    /// A stamp that no write of the batch will pass: what the server can issue, and what clients bring and may bring.
+    private func greatestStamp(of requests: [WriteRequest], now: UInt64) -> Stamp {
+        let limit = Stamp(milliseconds: min(now + judge.maximumDrift, Stamp.maximumMilliseconds), counter: .max)
+        var greatest = max(judge.clock.last, Stamp(milliseconds: min(now, Stamp.maximumMilliseconds)))
+        for request in requests {
+            var brought = request.stamp
+            if case .version(let version) = request.write.stamping { brought = version.stamp }
+            if let brought, brought <= limit { greatest = max(greatest, brought) }
+        }
+        return Stamp(rawValue: greatest.rawValue + UInt64(requests.count))
+    }
+
+    private mutating func put(_ draft: Draft) throws(StoreError) {
         // In the order of revisions: the table is appended to.
         for stored in draft.latest.values.sorted(by: { $0.revision < $1.revision }) {
             try store.put(stored, replacing: draft.replaced[stored.register.key])
         }
-        if judge.clock.last > clockBound {
-            if !draft.isTransaction {
-                draft.isTransaction = true
-                try store.begin(now: now)
-            }
-            let milliseconds = min(judge.clock.last.milliseconds + Self.boundAhead, Stamp.maximumMilliseconds)
-            let bound = Stamp(milliseconds: milliseconds, counter: .max)
-            try store.raiseClockBound(to: bound)
-            draft.clockBound = bound
-        }
     }
 
-    /// After a commit of which only the disk knows the outcome: forgets what is in memory and asks the disk.
-    private mutating func recover() {
+    /// Forgets what is in memory and asks the disk. Until that answers, nothing can be written.
+    private mutating func recover() throws(StoreError) {
+        mustRecover = true
         cache.removeAll()
-        if let state = try? store.state() { head = max(head, state.head) }
+        head = max(head, try store.state().head)
+        mustRecover = false
     }
 
-    private func refuse(_ requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError) -> CommittedBatch {
+    private func refusalDraft(of requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError) -> Draft {
         let message =
             code == .outcomeUnknown
             ? "the commit failed, and the write may have been made or not: \(error.description)"
@@ -146,7 +177,11 @@ package struct Committer<Store: WriteStore> {
         let outcome = WriteOutcome.refused(WireError(code, message, hint: hint))
         var draft = Draft(head: head)
         draft.answers = requests.map { ($0, outcome) }
-        return batch(of: draft)
+        return draft
+    }
+
+    private func refusal(of requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError) -> CommittedBatch {
+        batch(of: refusalDraft(of: requests, code, error))
     }
 
     /// Lays out every update once, and sorts the answers by event loop.

@@ -24,13 +24,16 @@ struct ConnectionState {
     /// Writes that the committer has not answered, and what they cost.
     var writesInFlight = 0
     var writeCostInFlight = 0
-    /// Whether lookups are being read, which later messages wait for.
-    var isLookingUp = false
+    /// Lookups that are being read, or wait to be, and that later messages wait for.
+    var lookups: [LookupRequest.Lookup] = []
+    var isLookupInFlight = false
     var isPageInFlight = false
     /// Whether the socket has more to send than it should: no pages are read, and no live updates are handed over.
     var isBackedUp = false
     /// What has come and has to wait for its turn.
     var waiting = Queue<Incoming>()
+    /// What the writes among that take, in bytes.
+    var waitingCost = 0
     var hasClosed = false
 
     /// Answers to writes, which leave before the fan-out of their batch.
@@ -44,10 +47,10 @@ struct ConnectionState {
         self.agent = agent
     }
 
-    /// Whether the next message may take effect: nothing that it would have to wait for is under way. Writes wait for
-    /// lookups only, since the committer keeps their order.
+    /// Whether the next message may take effect: nothing that it would have to wait for is under way, and the socket has
+    /// room for the answer. Writes wait for lookups only, since the committer keeps their order.
     func mayRun(_ incoming: Incoming) -> Bool {
-        if isLookingUp { return false }
+        if !lookups.isEmpty || isBackedUp { return false }
         if case .message(.write) = incoming { return true }
         if case .close = incoming { return writesInFlight == 0 && unsynced == 0 }
         return writesInFlight == 0

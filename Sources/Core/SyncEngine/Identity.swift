@@ -46,8 +46,11 @@ package struct WriteRequest: Sendable {
         self.origin = origin
     }
 
-    /// About how much memory the request takes, in bytes: what queues are bounded by.
-    package var cost: Int {
-        256 + write.key.bytes.count + (write.value?.count ?? 0) + (write.metadata?.count ?? 0)
-    }
+    /// What queues are bounded by.
+    package var cost: Int { write.cost }
+}
+
+extension ClientMessage.Write {
+    /// About how much memory the write takes, in bytes.
+    var cost: Int { 256 + key.bytes.count + (value?.count ?? 0) + (metadata?.count ?? 0) }
 }

@@ -89,15 +89,26 @@ package struct LookupRequest: Sendable {
 
     package let connection: ConnectionID
     package let lookups: [Lookup]
+
+    package init(connection: ConnectionID, lookups: [Lookup]) {
+        self.connection = connection
+        self.lookups = lookups
+    }
 }
 
 package struct LookupResult: Sendable {
     package let connection: ConnectionID
+    /// The head of the transaction that read them.
+    package let head: UInt64
+    /// How many were answered; the others did not fit.
+    package let answered: Int
     /// The frames of all answers.
     package let frames: ByteBuffer
 
-    package init(connection: ConnectionID, frames: ByteBuffer) {
+    package init(connection: ConnectionID, head: UInt64, answered: Int, frames: ByteBuffer) {
         self.connection = connection
+        self.head = head
+        self.answered = answered
         self.frames = frames
     }
 }

@@ -1,3 +1,4 @@
+import NIOCore
 import Registers
 
 /// The batches that were delivered while pages were being read, kept for as long as a page may need them: a page was read
@@ -38,13 +39,24 @@ struct RecentBatches {
         while let batch = batches.first, batch.head <= needed { _ = batches.popFirst() }
     }
 
+    /// Where a change is.
+    struct Place {
+        let batch: CommittedBatch
+        let change: Int
+        let revision: UInt64
+
+        /// The change's update.
+        var frame: ByteBuffer { batch.frames(change..<(change + 1)) }
+    }
+
     /// The latest change of each key after `revision`, by key; transient broadcasts are none.
-    func latestChanges(after revision: UInt64) -> [Key: (batch: CommittedBatch, change: Int)] {
-        var latest: [Key: (batch: CommittedBatch, change: Int)] = [:]
+    func latestChanges(after revision: UInt64) -> [Key: Place] {
+        var latest: [Key: Place] = [:]
         for offset in 0..<batches.count where batches[offset].head > revision {
             let batch = batches[offset]
-            for (index, change) in batch.changes.enumerated() where change.revision ?? 0 > revision {
-                latest[change.key] = (batch, index)
+            for (index, change) in batch.changes.enumerated() {
+                guard let changed = change.revision, changed > revision else { continue }
+                latest[change.key] = Place(batch: batch, change: index, revision: changed)
             }
         }
         return latest

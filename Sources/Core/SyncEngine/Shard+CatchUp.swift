@@ -36,12 +36,18 @@ extension Shard {
         }
     }
 
-    /// Hands over pages whose head has been delivered by now.
-    mutating func readHeldPages(head: UInt64, now: UInt64) {
-        guard heldPages.contains(where: { $0.head <= delivered }) else { return }
-        let due = heldPages.filter { $0.head <= delivered }
-        heldPages.removeAll { $0.head <= delivered }
-        for page in due { read(page, head: head, now: now) }
+    /// Hands over what was read at a head that has been delivered by now.
+    mutating func readHeld(head: UInt64, now: UInt64) {
+        if heldPages.contains(where: { $0.head <= delivered }) {
+            let due = heldPages.filter { $0.head <= delivered }
+            heldPages.removeAll { $0.head <= delivered }
+            for page in due { read(page, head: head, now: now) }
+        }
+        if heldLookups.contains(where: { $0.head <= delivered }) {
+            let due = heldLookups.filter { $0.head <= delivered }
+            heldLookups.removeAll { $0.head <= delivered }
+            for result in due { looked(up: result, head: head, now: now) }
+        }
     }
 
     private mutating func handOver(_ page: PageResult) {
@@ -62,11 +68,11 @@ extension Shard {
         if page.next == nil { finish(subscriptionID, page, changed: changed) }
         sync(subscriptionID)
         if subscription.wantsCursors { noticeCursor(subscriptionID) }
-        takeTurns(subscription.connection)
+        takeTurns(subscription.connection, after: subscriptionID)
     }
 
     private mutating func send(
-        _ page: PageResult, changed: [Key: (batch: CommittedBatch, change: Int)], to id: SubscriptionID
+        _ page: PageResult, changed: [Key: RecentBatches.Place], to id: SubscriptionID
     ) {
         guard let connection = subscription(id)?.connection, !page.rows.isEmpty else { return }
         var frames = page.frames
@@ -74,8 +80,8 @@ extension Shard {
             frames = ByteBuffer()
             var start = 0
             for row in page.rows {
-                if let (batch, change) = changed[row.key] {
-                    frames.writeImmutableBuffer(batch.frames(change..<(change + 1)))
+                if let place = changed[row.key] {
+                    frames.writeImmutableBuffer(place.frame)
                 } else {
                     let place = page.frames.readerIndex + start
                     frames.writeImmutableBuffer(page.frames.getSlice(at: place, length: row.end - start) ?? ByteBuffer())
@@ -108,13 +114,17 @@ extension Shard {
     /// The page reached the end at its head. If the subscription has everything up to there, what was committed since is
     /// in memory: it is handed over, the latest change of each key, and the subscription goes live.
     private mutating func finish(
-        _ id: SubscriptionID, _ page: PageResult, changed: [Key: (batch: CommittedBatch, change: Int)]
+        _ id: SubscriptionID, _ page: PageResult, changed: [Key: RecentBatches.Place]
     ) {
-        guard let subscription = subscription(id), subscription.position == page.head else { return }
+        // A socket that is behind gets nothing live: the next page goes on from here.
+        guard let subscription = subscription(id), subscription.position == page.head,
+            connection(subscription.connection)?.isBackedUp == false
+        else { return }
         var frames = ByteBuffer()
         let sent = changed.isEmpty ? [] : Set(page.rows.map(\.key))
-        for (key, place) in changed where subscription.pattern.matches(key) && !sent.contains(key) {
-            frames.writeImmutableBuffer(place.batch.frames(place.change..<(place.change + 1)))
+        let due = changed.filter { subscription.pattern.matches($0.key) && !sent.contains($0.key) }.values
+        for place in due.sorted(by: { $0.revision < $1.revision }) {
+            frames.writeImmutableBuffer(place.frame)
             subscriptions[Int(id.slot)]?.count += 1
             counters.updatesSent += 1
         }
@@ -134,11 +144,10 @@ extension Shard {
     }
 
     /// The subscription that has just had a page goes to the end of the line.
-    private mutating func takeTurns(_ id: ConnectionID) {
-        guard let count = connections[Int(id.slot)]?.catchingUp.count, count > 1,
-            let first = connections[Int(id.slot)]?.catchingUp.removeFirst()
-        else { return }
-        connections[Int(id.slot)]?.catchingUp.append(first)
+    private mutating func takeTurns(_ id: ConnectionID, after subscriptionID: SubscriptionID) {
+        guard connections[Int(id.slot)]?.catchingUp.first == subscriptionID else { return }
+        connections[Int(id.slot)]?.catchingUp.removeFirst()
+        connections[Int(id.slot)]?.catchingUp.append(subscriptionID)
     }
 
     // MARK: Back-pressure
@@ -148,7 +157,7 @@ extension Shard {
     package mutating func backedUp(_ id: ConnectionID) {
         guard let state = connection(id), !state.isBackedUp else { return }
         connections[Int(id.slot)]?.isBackedUp = true
-        for subscriptionID in state.subscriptions.values {
+        for subscriptionID in state.subscriptions.values.sorted(by: { $0.generation < $1.generation }) {
             guard let subscription = subscription(subscriptionID), subscription.state == .live else { continue }
             leaveLive(subscription)
             subscriptions[Int(subscriptionID.slot)]?.state = .catchingUp
@@ -161,9 +170,11 @@ extension Shard {
     }
 
     /// A connection's socket has drained.
-    package mutating func drained(_ id: ConnectionID) {
+    package mutating func drained(_ id: ConnectionID, head: UInt64, now: UInt64) {
         guard isConnected(id), connections[Int(id.slot)]?.isBackedUp == true else { return }
         connections[Int(id.slot)]?.isBackedUp = false
         readNextPage(of: id)
+        resumeLookups(of: id)
+        runWaiting(of: id, head: head, now: now)
     }
 }

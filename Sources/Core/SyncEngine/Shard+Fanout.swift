@@ -10,7 +10,7 @@ extension Shard {
         recent.delivered(batch)
         let results = batch.results[configuration.loop]
         for result in results { settle(result) }
-        readHeldPages(head: head, now: now)
+        readHeld(head: head, now: now)
         for result in results { runWaiting(of: result.connection, head: head, now: now) }
     }
 

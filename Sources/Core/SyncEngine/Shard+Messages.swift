@@ -19,7 +19,13 @@ extension Shard {
             run(incoming, of: id, head: head, now: now)
         } else {
             connections[Int(id.slot)]?.waiting.append(incoming)
+            connections[Int(id.slot)]?.waitingCost += incoming.cost
         }
+    }
+
+    private mutating func takeWaiting(of id: ConnectionID) {
+        guard let incoming = connections[Int(id.slot)]?.waiting.popFirst() else { return }
+        connections[Int(id.slot)]?.waitingCost -= incoming.cost
     }
 
     /// Lets messages of a connection that waited for their turn take effect, as far as they may.
@@ -30,7 +36,7 @@ extension Shard {
             if lookup(of: next) != nil {
                 runWaitingLookups(of: id)
             } else {
-                _ = connections[Int(id.slot)]?.waiting.popFirst()
+                takeWaiting(of: id)
                 run(next, of: id, head: head, now: now)
             }
         }
@@ -40,10 +46,15 @@ extension Shard {
     private mutating func runWaitingLookups(of id: ConnectionID) {
         var lookups: [LookupRequest.Lookup] = []
         while lookups.count < 256, let next = connections[Int(id.slot)]?.waiting.first, let lookup = lookup(of: next) {
-            _ = connections[Int(id.slot)]?.waiting.popFirst()
+            takeWaiting(of: id)
             lookups.append(lookup)
         }
-        connections[Int(id.slot)]?.isLookingUp = true
+        look(up: lookups, of: id)
+    }
+
+    private mutating func look(up lookups: [LookupRequest.Lookup], of id: ConnectionID) {
+        connections[Int(id.slot)]?.lookups = lookups
+        connections[Int(id.slot)]?.isLookupInFlight = true
         jobs.append(.lookups(LookupRequest(connection: id, lookups: lookups)))
     }
 
@@ -66,12 +77,8 @@ extension Shard {
     private mutating func run(_ message: ClientMessage, of id: ConnectionID, head: UInt64, now: UInt64) {
         switch message {
         case .write(let write): submit(write, of: id)
-        case .get(let requestID, let key):
-            connections[Int(id.slot)]?.isLookingUp = true
-            jobs.append(.lookups(LookupRequest(connection: id, lookups: [.get(id: requestID, key: key)])))
-        case .list(let list):
-            connections[Int(id.slot)]?.isLookingUp = true
-            jobs.append(.lookups(LookupRequest(connection: id, lookups: [.list(list)])))
+        case .get(let requestID, let key): look(up: [.get(id: requestID, key: key)], of: id)
+        case .list(let list): look(up: [.list(list)], of: id)
         case .subscribe(let request): subscribe(request, of: id, head: head)
         case .unsubscribe(let requestID): unsubscribe(requestID, of: id)
         case .hello(let hello):
@@ -138,18 +145,48 @@ extension Shard {
         var buffer = ByteBuffer()
         if let acknowledgements = connections[slot]?.acknowledgements { buffer = acknowledgements }
         connections[slot]?.acknowledgements = ByteBuffer()
+        // Thousands of refusals of small writes can each have a great value to show: at some point, without the value.
+        let showsValue = buffer.readableBytes < configuration.maximumAcknowledgements
         configuration.framing(&buffer) {
-            ServerMessage.writeOutcome(result.outcome, id: result.id, key: result.key, to: &$0)
+            ServerMessage.writeOutcome(
+                result.outcome, id: result.id, key: result.key, showsValue: showsValue, to: &$0)
         }
         connections[slot]?.acknowledgements = buffer
     }
 
-    /// Lookups were read.
+    /// Lookups were read, as many as fit.
     package mutating func looked(up result: LookupResult, head: UInt64, now: UInt64) {
-        guard isConnected(result.connection) else { return }
-        connections[Int(result.connection.slot)]?.isLookingUp = false
-        replyFrames(to: result.connection, result.frames)
-        runWaiting(of: result.connection, head: head, now: now)
+        let id = result.connection
+        guard isConnected(id) else { return }
+        if result.head > delivered {
+            // Newer than what the connection's subscriptions have got: its time comes with the batch.
+            heldLookups.append(result)
+            return
+        }
+        replyFrames(to: id, result.frames)
+        connections[Int(id.slot)]?.isLookupInFlight = false
+        connections[Int(id.slot)]?.lookups.removeFirst(result.answered)
+        if let left = connections[Int(id.slot)]?.lookups, !left.isEmpty {
+            // The rest of them, once the socket has taken these.
+            if connections[Int(id.slot)]?.isBackedUp == false { look(up: left, of: id) }
+        } else {
+            runWaiting(of: id, head: head, now: now)
+        }
+    }
+
+    /// Goes on with lookups that stopped when the socket backed up.
+    mutating func resumeLookups(of id: ConnectionID) {
+        guard let state = connections[Int(id.slot)], !state.lookups.isEmpty, !state.isLookupInFlight else { return }
+        let left = state.lookups
+        look(up: left, of: id)
+    }
+}
+
+extension Incoming {
+    /// What the message takes while it waits, in bytes, where that counts.
+    var cost: Int {
+        guard case .message(.write(let write)) = self else { return 0 }
+        return write.cost
     }
 }
 

@@ -5,7 +5,7 @@ extension Shard {
     mutating func subscribe(_ request: ClientMessage.Subscribe, of id: ConnectionID, head: UInt64) {
         guard let state = connection(id) else { return }
         if let error = check(request, of: state, head: head) { return refuse(error, of: id) }
-        let start = start(of: request)
+        let start = start(of: request, isBackedUp: state.isBackedUp)
         let subscriptionID = makeSubscription(request, of: id, start: start)
         let cursor = Cursor(epoch: epoch, revision: delivered, digest: Cursor.digest(of: request.pattern))
         reply(to: id) {
@@ -58,7 +58,7 @@ extension Shard {
         var replaces = false
     }
 
-    private func start(of request: ClientMessage.Subscribe) -> Start {
+    private func start(of request: ClientMessage.Subscribe, isBackedUp: Bool) -> Start {
         if let since = request.since {
             let isBound = since.digest == nil || since.digest == Cursor.digest(of: request.pattern)
             if since.epoch != epoch || !isBound {
@@ -71,7 +71,9 @@ extension Shard {
             }
             return Start(state: .catchingUp, position: since.revision)
         }
-        if !request.wantsSnapshot { return Start(state: .live, position: delivered) }
+        if !request.wantsSnapshot {
+            return Start(state: isBackedUp ? .catchingUp : .live, position: delivered)
+        }
         return freshStart
     }
 

@@ -17,6 +17,8 @@ package struct Shard {
         package var maximumInFlight = 1_024
         /// How many bytes of writes of one connection may be under way, likewise.
         package var maximumInFlightCost = 4 << 20
+        /// How many bytes of answers to one batch show the values of the registers that won.
+        package var maximumAcknowledgements = 2 << 20
 
         package init(loop: Int, welcome: Welcome, framing: @escaping Framing) {
             self.loop = loop
@@ -41,6 +43,8 @@ package struct Shard {
     var recent = RecentBatches()
     /// Pages read at a head that has not been delivered here yet.
     var heldPages: [PageResult] = []
+    /// Lookups likewise.
+    var heldLookups: [LookupResult] = []
     package internal(set) var counters = ShardCounters()
 
     // What is to be done at the next flush.
@@ -100,7 +104,7 @@ package struct Shard {
     package func isSaturated(_ id: ConnectionID) -> Bool {
         guard let state = connection(id) else { return false }
         return state.writesInFlight + state.waiting.count >= configuration.maximumInFlight
-            || state.writeCostInFlight >= configuration.maximumInFlightCost
+            || state.writeCostInFlight + state.waitingCost >= configuration.maximumInFlightCost
     }
 
     func connection(_ id: ConnectionID) -> ConnectionState? {

@@ -58,6 +58,6 @@ extension Shard {
     /// Whether nothing is under way: no page is being read, and no batch is kept for one.
     package var isQuiescent: Bool {
         recent.isEmpty && heldPages.isEmpty && dirty.isEmpty && jobs.isEmpty && writes.isEmpty
-            && connections.allSatisfy { $0?.isPageInFlight != true && $0?.isLookingUp != true }
+            && connections.allSatisfy { $0?.isPageInFlight != true && $0?.lookups.isEmpty != false }
     }
 }

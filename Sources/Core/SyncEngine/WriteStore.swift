@@ -8,18 +8,17 @@ package protocol WriteStore {
 
     /// Starts a transaction.
     ///
-    /// - Parameter now: the wall clock in milliseconds, which the registers that are put are noted with.
-    mutating func begin(now: UInt64) throws(StoreError)
+    /// - Parameters:
+    ///   - now: the wall clock in milliseconds, which the registers that are put are noted with.
+    ///   - clockBound: a new upper bound for the stamps that may be issued, or nil to leave it. It is on the disk for
+    ///     good, whatever the durability of everything else, before or together with what is put.
+    mutating func begin(now: UInt64, clockBound: Stamp?) throws(StoreError)
 
     /// The register of `key`, tombstones too. Within a transaction, after ``begin()``.
     mutating func current(of key: Key) throws(StoreError) -> StoredRegister?
 
     /// Puts a register in the place of the one with revision `replacing`; nil where the key has none.
     mutating func put(_ register: StoredRegister, replacing: UInt64?) throws(StoreError)
-
-    /// Persists an upper bound for the stamps that may be issued before the next bound. It is on the disk for good
-    /// before any stamp beyond the last bound is told to anyone, whatever the durability of everything else.
-    mutating func raiseClockBound(to bound: Stamp) throws(StoreError)
 
     /// Ends the transaction. When it returns, what was put is as durable as the database promises.
     mutating func commit() throws(StoreError)

@@ -50,6 +50,13 @@ package enum ClientMessage: Sendable {
         package var pattern: Pattern
         package var limit: Int
         package var after: Key?
+
+        package init(id: RequestID?, pattern: Pattern, limit: Int = defaultLimit, after: Key? = nil) {
+            self.id = id
+            self.pattern = pattern
+            self.limit = limit
+            self.after = after
+        }
     }
 
     /// `{"type":"broadcast","key":…,"value":…}` or `{"type":"delete","key":…}`

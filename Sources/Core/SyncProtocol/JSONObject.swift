@@ -7,7 +7,7 @@ package struct JSONObject: Sendable {
     /// - Throws: ``JSONError`` when `text` is not one JSON object.
     package init(_ text: [UInt8]) throws(JSONError) {
         let span = text.span
-        var scanner = JSONScanner()
+        var scanner = JSONScanner(maximumDepth: JSONScanner.maximumServerDepth)
         var members: [(name: String, value: [UInt8])] = []
         scanner.skipWhitespace(span)
         guard scanner.take(UInt8(ascii: "{"), span) else { throw JSONError(.notAnObject, at: scanner.position) }
@@ -69,7 +69,7 @@ package struct JSONObject: Sendable {
 
     private static func elements(_ text: [UInt8]) throws(JSONError) -> [[UInt8]] {
         let span = text.span
-        var scanner = JSONScanner()
+        var scanner = JSONScanner(maximumDepth: JSONScanner.maximumServerDepth)
         var elements: [[UInt8]] = []
         try scanner.expect(UInt8(ascii: "["), span)
         scanner.skipWhitespace(span)

@@ -2,8 +2,10 @@
 ///
 /// The text is a parameter of every call, since a span cannot be kept.
 package struct JSONScanner {
-    /// The greatest depth of arrays and objects.
+    /// The greatest depth of arrays and objects in a message from a client.
     package static let maximumDepth = 128
+    /// The greatest depth in a message from a server, which may have a client's value some levels down.
+    package static let maximumServerDepth = 160
 
     /// The kind of a value, told by its first byte.
     package enum Kind: Sendable {
@@ -19,8 +21,12 @@ package struct JSONScanner {
     /// The offset of the next byte.
     package var position: Int
 
-    package init(position: Int = 0) {
+    private let depthLimit: Int
+
+    package init(position: Int = 0, maximumDepth: Int = maximumDepth) {
+        precondition(maximumDepth <= OpenContainers.capacity)
         self.position = position
+        depthLimit = maximumDepth
     }
 
     package mutating func skipWhitespace(_ text: Span<UInt8>) {
@@ -64,42 +70,61 @@ package struct JSONScanner {
 
     /// Skips an array or an object without recursion: which of the two each open container is, is kept in bits.
     private mutating func skipContainer(_ text: Span<UInt8>, depth: Int) throws(JSONError) {
-        var open = 0
-        var objects: UInt128 = 0
+        var open = OpenContainers()
         repeat {
             // At the start of a value, or at the end of an empty container.
             guard position < text.count else { throw JSONError(.truncated, at: position) }
             let byte = text[position]
             if byte == UInt8(ascii: "{") || byte == UInt8(ascii: "[") {
-                guard depth + open < Self.maximumDepth else { throw JSONError(.tooDeep, at: position) }
+                guard depth + open.count < depthLimit else { throw JSONError(.tooDeep, at: position) }
                 position += 1
-                open += 1
                 let isObject = byte == UInt8(ascii: "{")
-                objects = objects << 1 | (isObject ? 1 : 0)
+                open.push(isObject)
                 skipWhitespace(text)
                 if !take(isObject ? UInt8(ascii: "}") : UInt8(ascii: "]"), text) {
                     if isObject { try skipName(text) }
                     continue
                 }
-                open -= 1
-                objects >>= 1
+                open.pop()
             } else {
                 _ = try skipValue(text)
             }
             // Behind a value: close what ends here, then go on to the next value, if there is one.
-            while open > 0 {
+            while open.count > 0 {
                 skipWhitespace(text)
-                let isObject = objects & 1 == 1
+                let isObject = open.isObject
                 if take(UInt8(ascii: ","), text) {
                     skipWhitespace(text)
                     if isObject { try skipName(text) }
                     break
                 }
                 try expect(isObject ? UInt8(ascii: "}") : UInt8(ascii: "]"), text)
-                open -= 1
-                objects >>= 1
+                open.pop()
             }
-        } while open > 0
+        } while open.count > 0
+    }
+
+    /// Which of the open containers are objects, a bit for each, the innermost lowest.
+    private struct OpenContainers {
+        static let capacity = 256
+
+        private(set) var count = 0
+        private var inner: UInt128 = 0
+        private var outer: UInt128 = 0
+
+        var isObject: Bool { inner & 1 == 1 }
+
+        mutating func push(_ isObject: Bool) {
+            outer = outer << 1 | inner >> 127
+            inner = inner << 1 | (isObject ? 1 : 0)
+            count += 1
+        }
+
+        mutating func pop() {
+            inner = inner >> 1 | outer << 127
+            outer >>= 1
+            count -= 1
+        }
     }
 
     private mutating func skipName(_ text: Span<UInt8>) throws(JSONError) {

@@ -31,8 +31,11 @@ package struct StoredRegister: Equatable, Sendable {
 
 extension ServerMessage {
     /// `{"type":"ack",…}`: what became of a write that carried an id; or an `error`, which needs none.
+    ///
+    /// - Parameter showsValue: whether the register that is in place is shown with its value, or with
+    ///   `"value_omitted":true` in the place of it.
     package static func writeOutcome(
-        _ outcome: WriteOutcome, id: RequestID?, key: Key, to buffer: inout ByteBuffer
+        _ outcome: WriteOutcome, id: RequestID?, key: Key, showsValue: Bool = true, to buffer: inout ByteBuffer
     ) {
         if case .refused(var error) = outcome {
             error.id = id
@@ -54,11 +57,11 @@ extension ServerMessage {
         case .superseded(let version, let winner):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"superseded\",\"winner\":")
-            writeRegister(winner.register, revision: winner.revision, to: &buffer)
+            writeRegister(winner.register, revision: winner.revision, showsValue: showsValue, to: &buffer)
         case .conditionFailed(let current):
             buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"condition\",\"current\":")
             if let current {
-                writeRegister(current.register, revision: current.revision, to: &buffer)
+                writeRegister(current.register, revision: current.revision, showsValue: showsValue, to: &buffer)
             } else {
                 buffer.writeStaticString("null")
             }

@@ -15,19 +15,24 @@ package enum ServerMessage {
     }
 
     /// Writes a register as an object of its own.
-    package static func writeRegister(_ register: Register, revision: UInt64, to buffer: inout ByteBuffer) {
+    package static func writeRegister(
+        _ register: Register, revision: UInt64, showsValue: Bool = true, to buffer: inout ByteBuffer
+    ) {
         buffer.writeStaticString("{\"key\":")
         buffer.writeJSONString(register.key.bytes)
-        writeFields(register, revision: revision, to: &buffer)
+        writeFields(register, revision: revision, showsValue: showsValue, to: &buffer)
         buffer.writeInteger(UInt8(ascii: "}"))
     }
 
-    private static func writeFields(_ register: Register, revision: UInt64?, to buffer: inout ByteBuffer) {
-        buffer.writeStaticString(",\"value\":")
-        if let value = register.value {
+    private static func writeFields(
+        _ register: Register, revision: UInt64?, showsValue: Bool = true, to buffer: inout ByteBuffer
+    ) {
+        switch (register.value, showsValue) {
+        case (let value?, true):
+            buffer.writeStaticString(",\"value\":")
             buffer.writeBytes(value)
-        } else {
-            buffer.writeStaticString("null,\"deleted\":true")
+        case (_?, false): buffer.writeStaticString(",\"value_omitted\":true")
+        case (nil, _): buffer.writeStaticString(",\"value\":null,\"deleted\":true")
         }
         buffer.writeStaticString(",\"version\":")
         writeVersion(register.version, to: &buffer)

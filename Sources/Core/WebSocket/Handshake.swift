@@ -4,16 +4,28 @@ package struct Handshake: Sendable {
     package struct OriginPolicy: Sendable {
         /// Origins that are let in besides the server's own, like `https://app.example.com`; `*` stands for any.
         package var allowed: Set<String>
+        /// Whether the server's own origin has to be this machine by name. A server for this machine alone would else be
+        /// open to any page whose name is made to lead here for a moment (DNS rebinding).
+        package var isLoopbackOnly: Bool
 
-        package init(allowed: Set<String> = []) {
+        package init(allowed: Set<String> = [], isLoopbackOnly: Bool = false) {
             self.allowed = allowed
+            self.isLoopbackOnly = isLoopbackOnly
         }
 
         /// Whether a page from `origin` may connect to the server that it calls `host`.
         func admits(_ origin: String, host: String) -> Bool {
             if allowed.contains("*") || allowed.contains(origin) { return true }
             let parts = origin.split(separator: "://", maxSplits: 1)
-            return parts.count == 2 && parts[1].lowercased() == host.lowercased()
+            guard parts.count == 2, parts[1].lowercased() == host.lowercased() else { return false }
+            return !isLoopbackOnly || Self.isLoopback(host.lowercased())
+        }
+
+        private static func isLoopback(_ host: String) -> Bool {
+            if host.hasPrefix("[") { return host.hasPrefix("[::1]") }
+            let name = host.prefix { $0 != ":" }
+            let octets = name.split(separator: ".", omittingEmptySubsequences: false)
+            return name == "localhost" || (octets.first == "127" && octets.count == 4 && octets.allSatisfy { UInt8($0) != nil })
         }
     }
 

@@ -1,10 +1,12 @@
 import Foundation
 import SyncEngine
+import Synchronization
 
 /// Keeps a second server off a database: an advisory lock on a file beside it, which the kernel lets go of when this
 /// process ends, however it ends.
 final class FileLock: Sendable {
     private let descriptor: Int32
+    private let isHeld = Mutex(false)
 
     /// - Throws: ``StoreError`` that names the process that holds the lock.
     init(beside path: String) throws(StoreError) {
@@ -19,12 +21,21 @@ final class FileLock: Sendable {
             let process = holder.isEmpty ? "another process" : "process \(holder)"
             throw StoreError("\(path) is in use by \(process); stop that one, or choose another file")
         }
+        isHeld.withLock { $0 = true }
         let text = Array("\(getpid())".utf8)
         ftruncate(descriptor, 0)
         _ = text.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 0) }
     }
 
-    deinit {
+    deinit { release() }
+
+    /// Lets the next server have the database.
+    func release() {
+        let wasHeld = isHeld.withLock { held in
+            defer { held = false }
+            return held
+        }
+        guard wasHeld else { return }
         ftruncate(descriptor, 0)
         close(descriptor)
     }

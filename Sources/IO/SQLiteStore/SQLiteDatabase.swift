@@ -103,6 +103,7 @@ package final class SQLiteDatabase: Sendable {
     ///
     /// - Parameter lastStamp: the greatest stamp issued: the next start goes on right behind it.
     package func close(lastStamp: Stamp) throws(StoreError) {
+        defer { lock.release() }
         do {
             try pool.writeWithoutTransaction { database in
                 try Meta.close(database, lastStamp: lastStamp)

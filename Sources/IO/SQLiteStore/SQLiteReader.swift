@@ -84,21 +84,18 @@ package struct SQLiteReader: Sendable {
 
     // MARK: Lookups
 
-    /// Answers gets and lists, in their order.
+    /// Answers gets and lists, in their order, until the answers are large enough; at least one.
     package func look(up request: LookupRequest, now: UInt64) -> LookupResult {
         var frames = ByteBuffer()
         do {
-            try database.pool.read { connection in
-                for lookup in request.lookups {
-                    switch lookup {
-                    case .get(let id, let key):
-                        let found = try visible(key, connection, now: now)
-                        framing(&frames) { ServerMessage.writeGot(id: id, key: key, found, to: &$0) }
-                    case .list(let list):
-                        let (rows, next) = try self.list(list, connection, now: now)
-                        framing(&frames) { ServerMessage.writeListed(id: list.id, rows, next: next, to: &$0) }
-                    }
+            return try database.pool.read { connection in
+                let head = try Meta.state(connection).head
+                var answered = 0
+                for lookup in request.lookups where frames.readableBytes < Self.maximumBytes {
+                    try answer(lookup, connection, now: now, to: &frames)
+                    answered += 1
                 }
+                return LookupResult(connection: request.connection, head: head, answered: answered, frames: frames)
             }
         } catch {
             frames.clear()
@@ -106,8 +103,22 @@ package struct SQLiteReader: Sendable {
                 let error = WireError(.storageFailed, "the database could not be read: \(error)", id: lookup.id)
                 framing(&frames) { ServerMessage.writeError(error, to: &$0) }
             }
+            return LookupResult(
+                connection: request.connection, head: 0, answered: request.lookups.count, frames: frames)
         }
-        return LookupResult(connection: request.connection, frames: frames)
+    }
+
+    private func answer(
+        _ lookup: LookupRequest.Lookup, _ connection: Database, now: UInt64, to frames: inout ByteBuffer
+    ) throws {
+        switch lookup {
+        case .get(let id, let key):
+            let found = try visible(key, connection, now: now)
+            framing(&frames) { ServerMessage.writeGot(id: id, key: key, found, to: &$0) }
+        case .list(let list):
+            let (rows, next) = try self.list(list, connection, now: now)
+            framing(&frames) { ServerMessage.writeListed(id: list.id, rows, next: next, to: &$0) }
+        }
     }
 
     private func visible(

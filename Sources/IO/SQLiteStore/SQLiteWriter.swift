@@ -23,8 +23,6 @@ package final class SQLiteWriter: WriteStore {
     private let update: Statement
     private let raise: Statement
     private var now: UInt64 = 0
-    /// A bound that waits for a commit of its own, in ``Durability/os``.
-    private var pendingBound: Stamp?
     /// The pages in the write-ahead log after the last commit.
     package private(set) var logPages = 0
 
@@ -58,10 +56,25 @@ package final class SQLiteWriter: WriteStore {
         }
     }
 
-    package func begin(now: UInt64) throws(StoreError) {
+    package func begin(now: UInt64, clockBound: Stamp?) throws(StoreError) {
         self.now = now
-        pendingBound = nil
+        if let clockBound, database.configuration.durability == .os { try commitClockBound(clockBound) }
         try begin.run()
+        if let clockBound, database.configuration.durability == .commit { try writeClockBound(clockBound) }
+    }
+
+    /// Commits the clock's bound with an fsync of its own, before anything that rests on it: the other commits have none.
+    private func commitClockBound(_ bound: Stamp) throws(StoreError) {
+        try connection.execute("PRAGMA synchronous = FULL")
+        defer { try? connection.execute("PRAGMA synchronous = NORMAL") }
+        try begin.run()
+        do throws(StoreError) {
+            try writeClockBound(bound)
+            try commitStatement.run()
+        } catch {
+            rollback()
+            throw error
+        }
     }
 
     package func current(of key: Key) throws(StoreError) -> StoredRegister? {
@@ -90,13 +103,6 @@ package final class SQLiteWriter: WriteStore {
         }
     }
 
-    package func raiseClockBound(to bound: Stamp) throws(StoreError) {
-        switch database.configuration.durability {
-        case .commit: try writeClockBound(bound)
-        case .os: pendingBound = bound
-        }
-    }
-
     private func writeClockBound(_ bound: Stamp) throws(StoreError) {
         raise.bind(Array(Meta.Name.clockBound.rawValue.utf8), at: 1)
         raise.bind(Array(Meta.hex(bound).utf8), at: 2)
@@ -105,7 +111,6 @@ package final class SQLiteWriter: WriteStore {
 
     package func commit() throws(StoreError) {
         try commitStatement.run()
-        if let bound = pendingBound { try commitClockBound(bound) }
         logPages = connection.logPages
         if logPages >= Self.restartPages {
             // Failing to is no failure of the commit, and is tried again after the next one.
@@ -113,18 +118,7 @@ package final class SQLiteWriter: WriteStore {
         }
     }
 
-    /// Commits the clock's bound with an fsync of its own, which the other commits go without.
-    private func commitClockBound(_ bound: Stamp) throws(StoreError) {
-        pendingBound = nil
-        try connection.execute("PRAGMA synchronous = FULL")
-        defer { try? connection.execute("PRAGMA synchronous = NORMAL") }
-        try begin.run()
-        try writeClockBound(bound)
-        try commitStatement.run()
-    }
-
     package func rollback() {
-        pendingBound = nil
         if sqlite3_get_autocommit(connection.handle) == 0 { try? rollbackStatement.run() }
     }
 }

@@ -19,44 +19,49 @@ package struct SyncConnection: Sendable {
         _ body: @Sendable (SyncConnection, Messages) async throws -> Result
     ) async throws -> Result {
         let endpoint = try Endpoint(url)
+        let opened = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
         let channel: NIOAsyncChannel<ByteBuffer, ByteBuffer>
         do {
-            channel = try await connect(endpoint, maximumMessageSize)
-        } catch let error as ClientError {
-            throw ClientError(error.code, "cannot connect to \(url): \(error.description)")
-        } catch let error as NIOConnectionError {
-            let cause = error.connectionErrors.first.map { "\($0.error)" } ?? "\(error)"
-            throw ClientError(.unavailable, "cannot connect to \(url): \(cause). Is the server running?")
+            channel = try await connect(endpoint, maximumMessageSize, opened)
         } catch {
-            throw ClientError(.unavailable, "cannot connect to \(url): \(error). Is the server running?")
+            opened.fail(error)
+            throw Self.unavailable(url, error)
         }
         return try await channel.executeThenClose { inbound, outbound in
-            try await body(SyncConnection(writer: outbound), inbound)
+            do {
+                try await opened.futureResult.get()
+            } catch {
+                throw Self.unavailable(url, error)
+            }
+            return try await body(SyncConnection(writer: outbound), inbound)
+        }
+    }
+
+    private static func unavailable(_ url: String, _ error: any Error) -> ClientError {
+        switch error {
+        case let error as ClientError: ClientError(error.code, "cannot connect to \(url): \(error.description)")
+        case let error as NIOConnectionError:
+            ClientError(
+                .unavailable,
+                "cannot connect to \(url): \(error.connectionErrors.first.map { "\($0.error)" } ?? "\(error)"). "
+                    + "Is the server running?")
+        default: ClientError(.unavailable, "cannot connect to \(url): \(error). Is the server running?")
         }
     }
 
     private static func connect(
-        _ endpoint: Endpoint, _ maximumMessageSize: Int
+        _ endpoint: Endpoint, _ maximumMessageSize: Int, _ opened: EventLoopPromise<Void>
     ) async throws -> NIOAsyncChannel<ByteBuffer, ByteBuffer> {
-        let group = MultiThreadedEventLoopGroup.singleton
-        let opened = group.next().makePromise(of: Void.self)
-        do {
-            let channel = try await ClientBootstrap(group: group)
-                .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-                .connect(host: endpoint.host, port: endpoint.port) { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        let handler = ClientChannelHandler(
-                            endpoint: endpoint, maximumMessageSize: maximumMessageSize, opened: opened)
-                        try channel.pipeline.syncOperations.addHandler(handler)
-                        return try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
-                    }
+        try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .connect(host: endpoint.host, port: endpoint.port) { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let handler = ClientChannelHandler(
+                        endpoint: endpoint, maximumMessageSize: maximumMessageSize, opened: opened)
+                    try channel.pipeline.syncOperations.addHandler(handler)
+                    return try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
                 }
-            try await opened.futureResult.get()
-            return channel
-        } catch {
-            opened.fail(error)
-            throw error
-        }
+            }
     }
 
     /// Sends one message.

@@ -13,9 +13,12 @@ final class ChannelSocket: OutboundSocket {
     private var descriptor: NIOBSDSocket.Handle?
     /// Told when the channel has got rid of something that was queued.
     private let wrote: (_ cost: Int) -> Void
+    /// Told when the sending side is closed.
+    private let finished: () -> Void
 
-    init(wrote: @escaping (_ cost: Int) -> Void) {
+    init(wrote: @escaping (_ cost: Int) -> Void, finished: @escaping () -> Void = {}) {
         self.wrote = wrote
+        self.finished = finished
     }
 
     /// The handler was added to the pipeline of an open channel.
@@ -54,13 +57,23 @@ final class ChannelSocket: OutboundSocket {
     func writeLater(_ bytes: ByteBuffer, cost: Int) {
         guard let context else { return }
         let promise = context.eventLoop.makePromise(of: Void.self)
-        promise.futureResult.assumeIsolated().whenComplete { [weak self] _ in self?.wrote(cost) }
+        promise.futureResult.assumeIsolated().whenComplete { [weak self] result in
+            // The socket is closed before the channel says that it is inactive: its descriptor may be another's by now.
+            if case .failure = result { self?.detach() }
+            self?.wrote(cost)
+        }
         context.writeAndFlush(NIOAny(bytes), promise: promise)
     }
 
     func finish() {
-        // The channel closes its output behind what is queued in it.
-        context?.writeAndFlush(NIOAny(ByteBuffer()), promise: nil)
-        context?.close(mode: .output, promise: nil)
+        guard let context else { return }
+        // Closing the output of a channel whose input is closed closes it as a whole, with what is queued in it: so not
+        // before that is gone.
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.assumeIsolated().whenComplete { [weak self] _ in
+            context.close(mode: .output, promise: nil)
+            self?.finished()
+        }
+        context.writeAndFlush(NIOAny(ByteBuffer()), promise: promise)
     }
 }

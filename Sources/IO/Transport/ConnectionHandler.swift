@@ -24,8 +24,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var hasHeldRead = false
     /// The payload of the Close frame to be sent; nil where the peer is not there to read one.
     private var closePayload: [UInt8]?
+    /// Whether the client has closed its sending side; what it sent before may still wait to be read.
+    private var isInputClosed = false
     private var isShuttingDown = false
     private var isClosing = false
+    /// Whether the sending side is closed.
+    private var isFinished = false
     private var closeTimer: Scheduled<Void>?
     private var lastHeard = NIODeadline.now()
     private var lastPing = NIODeadline.now()
@@ -34,7 +38,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
         self.driver = driver
         decoder = ClientMessageDecoder(maximumValueSize: driver.limits.maximumValueSize)
         reader = MessageReader(role: .server, maximumMessageSize: driver.limits.maximumMessageSize)
-        socket = ChannelSocket { [weak self] cost in self?.wrote(cost) }
+        socket = ChannelSocket(
+            wrote: { [weak self] cost in self?.wrote(cost) }, finished: { [weak self] in self?.linger() })
         outbound = Outbound(socket: socket)
     }
 
@@ -45,8 +50,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Takes over a channel: sends the handshake's response, and reads what came behind the request.
     func open(response: ByteBuffer, rest: ByteBuffer, context: ChannelHandlerContext) {
-        outbound.send(response)
+        // The welcome is only queued by this, and leaves behind the response.
         id = driver.connect(self)
+        outbound.send(response)
         inbound = rest
         readMessages()
         driver.run()
@@ -78,10 +84,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case ChannelEvent.inputClosed = event {
             // The client sends no more. It may still read: what it is owed is sent before the end.
-            if isClosing {
+            isInputClosed = true
+            if isFinished {
                 context.close(promise: nil)
-            } else {
-                beginClosing(payload: nil)
+            } else if !isPaused {
+                driver.readable(self)
                 driver.run()
             }
         }
@@ -96,9 +103,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
         if inbound.readableBytes == 0 {
             inbound = bytes
         } else {
+            inbound.discardReadBytes()
             inbound.writeBuffer(&bytes)
         }
-        if !isPaused { readMessages() }
+        if !isPaused { driver.readable(self) }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -118,13 +126,17 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    private func readMessages() {
-        while true {
+    /// Takes what has come apart, for as long as there is room for it.
+    func readMessages() {
+        while !isPaused {
             guard driver.mayRead(id, backlog: backlog) else {
                 isPaused = true
                 return
             }
-            guard let event = reader.next(from: &inbound) else { return }
+            guard let event = reader.next(from: &inbound) else {
+                if isInputClosed { beginClosing(payload: nil) }
+                return
+            }
             handle(event)
         }
     }
@@ -192,22 +204,22 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func shutDown() {
         isShuttingDown = true
         beginClosing(payload: FrameEncoder.closePayload(.goingAway, reason: "the server is stopping"))
+        driver.run()
     }
 
-    /// No more is read. What came before is answered, then ``finish()`` is called; but not later than the drain timeout.
+    /// No more is read. What came before is answered, then ``finish()`` is called; if that takes longer than the drain
+    /// timeout, the connection is cut.
     private func beginClosing(payload: [UInt8]?) {
         guard !isClosing else { return }
         isClosing = true
         closePayload = payload
         driver.receive(.close, from: id)
-        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: driver.limits.drainTimeout) { [weak self] () -> Void in
-            self?.finish()
-        }
+        schedule(driver.limits.drainTimeout)
     }
 
-    /// Everything is answered: sends the Close, and closes the sending side behind it.
+    /// Everything is answered: sends the Close, and closes the sending side behind it. What the client is slow to take
+    /// may still be queued; the drain timeout goes on.
     func finish() {
-        closeTimer?.cancel()
         if isShuttingDown {
             var frame = ByteBuffer()
             FrameEncoder.writeText(to: &frame) {
@@ -218,8 +230,20 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
         if let closePayload { sendControl(.close, closePayload) }
         outbound.finish()
-        // Its own side the client closes: to close both at once would throw away what is still on its way to it.
-        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: driver.limits.lingerTimeout) { [weak self] () -> Void in
+    }
+
+    /// The sending side is closed. Its own side the client closes: to close both at once would throw away what is still
+    /// on its way to it.
+    private func linger() {
+        isFinished = true
+        closeTimer?.cancel()
+        if isInputClosed { return abort() }
+        schedule(driver.limits.lingerTimeout)
+    }
+
+    /// Closes the socket when some time has passed.
+    private func schedule(_ delay: TimeAmount) {
+        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: delay) { [weak self] () -> Void in
             self?.abort()
         }
     }

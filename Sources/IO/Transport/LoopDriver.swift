@@ -22,9 +22,14 @@ package final class LoopDriver: @unchecked Sendable {
     private var ticker: RepeatedTask?
     private var ticks = 0
     private var whenEmpty: EventLoopPromise<Void>?
+    private var isStopping = false
 
     /// Filled by other threads.
     private let inbox = Mutex<[LoopDelivery]>([])
+    private let undelivered = Atomic<Int>(0)
+
+    /// How many bytes wait for this event loop to hand them on.
+    package var inboxSize: Int { undelivered.load(ordering: .relaxed) }
 
     private enum SocketEvent {
         case backedUp(ConnectionID)
@@ -32,6 +37,10 @@ package final class LoopDriver: @unchecked Sendable {
         case failed(ConnectionID)
         case disconnected(ConnectionID)
         case rejected([WriteRequest])
+        /// Bytes came while the shard was busy.
+        case readable(ConnectionID)
+        /// A handshake was done while the server is stopping.
+        case late(ConnectionID)
     }
 
     package init(
@@ -52,6 +61,7 @@ package final class LoopDriver: @unchecked Sendable {
             inbox.append(delivery)
             return inbox.count == 1
         }
+        undelivered.add(delivery.size, ordering: .relaxed)
         if wasEmpty { eventLoop.execute { self.takeDeliveries() } }
     }
 
@@ -63,6 +73,7 @@ package final class LoopDriver: @unchecked Sendable {
         }
         let now = services.now()
         for delivery in deliveries {
+            undelivered.subtract(delivery.size, ordering: .relaxed)
             let head = services.head()
             switch delivery {
             case .batch(let batch): shard.receive(batch, head: head, now: now)
@@ -80,6 +91,8 @@ package final class LoopDriver: @unchecked Sendable {
         let id = shard.connect(agent: Agent(random: services.random()), now: services.now())
         while handlers.count <= Int(id.slot) { handlers.append(nil) }
         handlers[Int(id.slot)] = handler
+        // Its handshake was under way when the others were told.
+        if isStopping { events.append(.late(id)) }
         return id
     }
 
@@ -115,6 +128,16 @@ package final class LoopDriver: @unchecked Sendable {
         run()
     }
 
+    /// Bytes have come for a connection. A write that fails makes the channel read first, in the middle of a fan-out:
+    /// then they wait until that is over.
+    func readable(_ handler: ConnectionHandler) {
+        if isRunning {
+            events.append(.readable(handler.id))
+        } else {
+            handler.readMessages()
+        }
+    }
+
     /// Carries out what the shard has decided, until there is nothing left to do. Called after each round of inputs.
     func run() {
         // An effect can end in a call of this; the outer one will see to it.
@@ -137,9 +160,11 @@ package final class LoopDriver: @unchecked Sendable {
         for event in due {
             switch event {
             case .backedUp(let id): shard.backedUp(id)
-            case .drained(let id): shard.drained(id)
+            case .drained(let id): shard.drained(id, head: services.head(), now: services.now())
             case .failed(let id): handlers[Int(id.slot)]?.abort()
             case .disconnected(let id): forget(id)
+            case .readable(let id): handlers[Int(id.slot)]?.readMessages()
+            case .late(let id): handlers[Int(id.slot)]?.shutDown()
             case .rejected(let writes): shard.reject(writes, head: services.head(), now: services.now())
             }
         }
@@ -187,13 +212,13 @@ package final class LoopDriver: @unchecked Sendable {
     package func shutDown() -> EventLoopFuture<Void> {
         eventLoop.flatSubmit { [self] in
             ticker?.cancel()
+            isStopping = true
             let promise = eventLoop.makePromise(of: Void.self)
             if handlers.allSatisfy({ $0 == nil }) {
                 promise.succeed()
             } else {
                 whenEmpty = promise
                 for handler in handlers { handler?.shutDown() }
-                run()
             }
             return promise.futureResult
         }

@@ -1,3 +1,4 @@
+import NIOCore
 package import SyncEngine
 
 /// What the event loops need of the rest of the server. All calls return at once.
@@ -31,4 +32,13 @@ package enum LoopDelivery: Sendable {
     case batch(CommittedBatch)
     case page(PageResult)
     case lookups(LookupResult)
+
+    /// About how much memory it keeps, in bytes.
+    var size: Int {
+        switch self {
+        case .batch(let batch): 256 + batch.frames.readableBytes
+        case .page(let page): 256 + page.frames.readableBytes
+        case .lookups(let result): 256 + result.frames.readableBytes
+        }
+    }
 }

@@ -18,6 +18,11 @@ enum BindPolicy {
             """)
     }
 
+    /// Whether only this machine can reach a server that listens on `host`.
+    static func isLoopback(_ host: String) -> Bool {
+        (try? SocketAddress.makeAddressResolvingHost(host, port: 0)).map(isLoopback) ?? false
+    }
+
     static func isLoopback(_ address: SocketAddress) -> Bool {
         guard let ip = address.ipAddress else { return true }
         return ip.hasPrefix("127.") || ip == "::1" || ip.hasPrefix("::ffff:127.")

@@ -5,6 +5,7 @@ import Registers
 import SQLiteStore
 import SyncEngine
 import SyncProtocol
+import Synchronization
 import Transport
 import WebSocket
 
@@ -63,17 +64,32 @@ struct Engine: Sendable {
                 value: configuration.maximumValueSize, message: configuration.maximumMessageSize,
                 subscriptions: configuration.maximumSubscriptions, drift: configuration.maximumDrift),
             pingInterval: UInt64(limits.pingInterval.nanoseconds / 1_000_000))
+        let inboxes = Inboxes()
         let services = LoopServices(
-            submitWrites: { committer.submit($0) }, submitRead: { readers.submit($0, loop: $1) },
+            submitWrites: { !inboxes.areFull && committer.submit($0) }, submitRead: { readers.submit($0, loop: $1) },
             head: { committer.head }, now: { SystemClock.now() },
             random: {
                 var random = SystemRandomNumberGenerator()
                 return random.next()
             })
-        return group.makeIterator().enumerated().map { index, eventLoop in
+        let drivers = group.makeIterator().enumerated().map { index, eventLoop in
             let shard = Shard(
                 configuration: .init(loop: index, welcome: welcome, framing: framing), state: database.state)
             return LoopDriver(eventLoop: eventLoop, loop: index, shard: shard, limits: limits, services: services)
+        }
+        inboxes.drivers.withLock { $0 = drivers }
+        return drivers
+    }
+
+    /// What waits for the event loops. When one of them cannot keep up with what the others write, the others have to
+    /// wait, or memory would not be bounded.
+    private final class Inboxes: Sendable {
+        static let maximumSize = 128 << 20
+
+        let drivers = Mutex<[LoopDriver]>([])
+
+        var areFull: Bool {
+            drivers.withLock { $0.contains { $0.inboxSize > Self.maximumSize } }
         }
     }
 
@@ -82,7 +98,10 @@ struct Engine: Sendable {
         let probes = Routes.Probes(problem: { committer.measured.lastFailure }, metrics: { try await metrics() })
         let door = HTTPDoor(responder: Routes.responder(probes), logger: logger)
         let routes = DoorRoutes(
-            webSocketPath: "/sync", handshake: Handshake(origins: .init(allowed: configuration.allowedOrigins)),
+            webSocketPath: "/sync",
+            handshake: Handshake(
+                origins: .init(
+                    allowed: configuration.allowedOrigins, isLoopbackOnly: BindPolicy.isLoopback(configuration.host))),
             takeHTTP: { try door.take($0) })
         return try await Listener.bind(
             host: configuration.host, port: configuration.port, group: group, drivers: drivers, routes: routes)
@@ -103,8 +122,15 @@ struct Engine: Sendable {
     /// Stops in the order in which things depend on each other: connections are told and drained, then writes, then
     /// reads end, then the database is closed. A failure of one is no reason not to stop the next.
     func stop() async {
-        // Each connection ends by its drain and linger timeouts at the latest.
-        for future in drivers.map({ $0.shutDown() }) { try? await future.get() }
+        // Each connection ends by its drain and linger timeouts at the latest; one that does not is left behind.
+        let patience = Duration.milliseconds(configuration.drainTimeout + 5_000)
+        let ended = drivers.map { $0.shutDown() }
+        await withTaskGroup { group in
+            group.addTask { for future in ended { try? await future.get() } }
+            group.addTask { try? await Task.sleep(for: patience) }
+            await group.next()
+            group.cancelAll()
+        }
         let stamp = committer.stop()
         readers.stop()
         checkpoints.stop()
