@@ -22,7 +22,8 @@ func module(_ layer: String, _ name: String, _ dependencies: [Target.Dependency]
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
-    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, swiftSettings: settings)
+    .testTarget(
+        name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, swiftSettings: settings)
 }
 
 let package = Package(
@@ -56,7 +57,8 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
-        module("IO", "Transport", ["Registers", "WebSocket", "SyncProtocol", "SyncEngine", nioCore, nioPosix, logging]),
+        module(
+            "IO", "Transport", ["Registers", "WebSocket", "SyncProtocol", "SyncEngine", nioCore, nioPosix, logging]),
         module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix]),
 
         // Server: where the rooms meet.

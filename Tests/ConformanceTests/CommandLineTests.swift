@@ -3,95 +3,103 @@ import SyncProtocol
 import TestSupport
 import Testing
 
-/// The commands, as a person at a terminal uses them.
-struct CommandLineTests {
-    @Test("pub, get, keys, sub and del do what their help says")
-    func commands() throws {
-        let server = try ServerProcess()
-        func starling(_ arguments: String..., input: String? = nil) throws -> (status: Int32, output: String, errors: String) {
-            try ServerProcess.run(arguments + ["--url", server.url], input: input)
-        }
-        #expect(try starling("get", "a").status == 1)
-        #expect(try starling("pub", "a", "hello") == (0, "", ""))
-        #expect(try starling("get", "a").output == "\"hello\"\n")
-        #expect(try starling("pub", "a", #"{"n": 1}"#).status == 0)
-        #expect(try starling("get", "a").output == "{\"n\": 1}\n")
-        #expect(try starling("pub", "log", "-", input: "one\n2\n[3]\n").status == 0)
-        #expect(try starling("get", "log").output == "[3]\n")
-        #expect(try starling("keys").output == "a\nlog\n")
-        #expect(try starling("keys", "l*").output == "log\n")
-        #expect(try starling("sub", "*", "--once").output == "a\t{\"n\": 1}\nlog\t[3]\n")
-        let json = try starling("get", "a", "--json").output
-        #expect(try JSONObject(Array(json.utf8)).bool("found") == true)
-        #expect(try starling("pub", "a", "1", "--expect", "none").status == 1)
-        #expect(try starling("pub", "b", "1", "--expect", "none").status == 0)
-        #expect(try starling("del", "b").status == 0)
-        #expect(try starling("get", "b").status == 1)
-        #expect(try starling("pub", "", "1").status == 70)
-        #expect(try starling("sub", "***").errors.hasPrefix("starling: bad_pattern: "))
-        #expect(try starling("pub", "c", "1", "--agent", "planner", "--json").output.contains("-planner\""))
-    }
-
-    @Test("No server is exit code 69 and one sentence; a bad URL is 64")
-    func failures() throws {
-        let refused = try ServerProcess.run(["get", "a", "--url", "ws://127.0.0.1:1/sync"])
-        #expect(refused.status == 69)
-        #expect(refused.errors.hasPrefix("starling: cannot connect to ws://127.0.0.1:1/sync: "))
-        #expect(try ServerProcess.run(["get", "a", "--url", "http://x"]).status == 64)
-        #expect(try ServerProcess.run(["serve", "--port", "70000"]).status == 64)
-        #expect(try ServerProcess.run(["serve"], environment: ["STARLING_PORT": "many"]).status == 64)
-        #expect(try ServerProcess.run(["nonsense"]).status == 64)
-    }
-
-    @Test("Without access rules only this machine is listened to, unless it is said in so many words")
-    func open() throws {
-        let refused = try ServerProcess.run(["serve", "--host", "0.0.0.0", "--port", "0"])
-        #expect(refused.status == 70)
-        #expect(refused.errors.contains("--insecure-open"))
-    }
-
-    @Test("The environment stands in for options, and options win")
-    func environment() throws {
-        let folder = try ServerProcess.makeFolder()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let data = folder.appending(path: "env.db").path
-        let environment = ["STARLING_DATA": data, "STARLING_HOST": "0.0.0.0", "STARLING_MAX_DRIFT": "5"]
-        #expect(try ServerProcess.run(["serve", "--port", "0"], environment: environment).status == 70)
-        #expect(!FileManager.default.fileExists(atPath: data))
-        let bad = try ServerProcess.run(["serve", "--host", "127.0.0.1", "--durability", "maybe"], environment: environment)
-        #expect(bad.status == 64)
-    }
-
-    @Test("Help is what Tests/ConformanceTests/Help says; UPDATE_SNAPSHOTS=1 writes it anew")
-    func help() throws {
-        for command in ["", "serve", "sub", "pub", "get", "del", "keys"] {
-            let arguments = command.isEmpty ? ["--help"] : [command, "--help"]
-            let output = try ServerProcess.run(arguments, environment: ["COLUMNS": "100"]).output
-            let file = Repository.file("Tests/ConformanceTests/Help/\(command.isEmpty ? "starling" : command).txt")
-            if ProcessInfo.processInfo.environment["UPDATE_SNAPSHOTS"] == "1" {
-                try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
-                try output.write(to: file, atomically: true, encoding: .utf8)
+extension ConformanceTests {
+    /// The commands, as a person at a terminal uses them.
+    struct CommandLineTests {
+        @Test("pub, get, keys, sub and del do what their help says")
+        func commands() throws {
+            let server = try ServerProcess()
+            func starling(_ arguments: String..., input: String = "") throws -> (
+                status: Int32, output: String, errors: String
+            ) {
+                try ServerProcess.run(arguments + ["--url", server.url], input: input)
             }
-            #expect(try String(contentsOf: file, encoding: .utf8) == output, "\(command)")
+            #expect(try starling("get", "a").status == 1)
+            #expect(try starling("pub", "a", "hello") == (0, "", ""))
+            #expect(try starling("get", "a").output == "\"hello\"\n")
+            #expect(try starling("pub", "a", #"{"n": 1}"#).status == 0)
+            #expect(try starling("get", "a").output == "{\"n\": 1}\n")
+            #expect(try starling("pub", "log", "-", input: "one\n2\n[3]\n").status == 0)
+            #expect(try starling("get", "log").output == "[3]\n")
+            #expect(try starling("keys").output == "a\nlog\n")
+            #expect(try starling("keys", "l*").output == "log\n")
+            #expect(try starling("sub", "*", "--once").output == "a\t{\"n\": 1}\nlog\t[3]\n")
+            let json = try starling("get", "a", "--json").output
+            #expect(try JSONObject(Array(json.utf8)).bool("found") == true)
+            #expect(try starling("pub", "a", "1", "--expect", "none").status == 1)
+            #expect(try starling("pub", "b", "1", "--expect", "none").status == 0)
+            #expect(try starling("del", "b").status == 0)
+            #expect(try starling("get", "b").status == 1)
+            #expect(try starling("pub", "", "1").status == 70)
+            #expect(try starling("sub", "***").errors.hasPrefix("starling: bad_pattern: "))
+            #expect(try starling("pub", "c", "1", "--agent", "planner", "--json").output.contains("-planner\""))
         }
-    }
 
-    @Test("Health, readiness and metrics answer on the same port")
-    func http() throws {
-        let server = try ServerProcess()
-        #expect(try HTTP.get("/healthz", server).hasSuffix("\r\n\r\nok\n"))
-        #expect(try HTTP.get("/readyz", server).hasSuffix("\r\n\r\nready\n"))
-        let client = try RawClient.connected(server)
-        try client.send(#"{"type":"subscribe","id":"s","pattern":"*"}"#, #"{"type":"broadcast","key":"k","value":1}"#, "bad")
-        _ = try client.receive(type: "error")
-        _ = try client.receive(type: "update")
-        let metrics = try HTTP.get("/metrics", server)
-        for line in [
-            "starling_connections 1", #"starling_subscriptions{state="live"} 1"#, "starling_writes_total 1",
-            #"starling_refusals_total{code="bad_json"} 1"#, "starling_batch_writes_count 1", "starling_commit_seconds_count 1",
-            "starling_revision 1", "starling_demotions_total 0", "starling_backlog_bytes 0",
-        ] {
-            #expect(metrics.contains("\n\(line)\n"), "\(line)")
+        @Test("No server is exit code 69 and one sentence; a bad URL is 64")
+        func failures() throws {
+            let refused = try ServerProcess.run(["get", "a", "--url", "ws://127.0.0.1:1/sync"])
+            #expect(refused.status == 69)
+            #expect(refused.errors.hasPrefix("starling: cannot connect to ws://127.0.0.1:1/sync: "))
+            #expect(try ServerProcess.run(["get", "a", "--url", "http://x"]).status == 64)
+            #expect(try ServerProcess.run(["serve", "--port", "70000"]).status == 64)
+            #expect(try ServerProcess.run(["serve"], environment: ["STARLING_PORT": "many"]).status == 64)
+            #expect(try ServerProcess.run(["nonsense"]).status == 64)
+        }
+
+        @Test("Without access rules only this machine is listened to, unless it is said in so many words")
+        func open() throws {
+            let refused = try ServerProcess.run(["serve", "--host", "0.0.0.0", "--port", "0"])
+            #expect(refused.status == 70)
+            #expect(refused.errors.contains("--insecure-open"))
+        }
+
+        @Test("The environment stands in for options, and options win")
+        func environment() throws {
+            let folder = try ServerProcess.makeFolder()
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let data = folder.appending(path: "env.db").path
+            let environment = ["STARLING_DATA": data, "STARLING_HOST": "0.0.0.0", "STARLING_MAX_DRIFT": "5"]
+            #expect(try ServerProcess.run(["serve", "--port", "0"], environment: environment).status == 70)
+            #expect(!FileManager.default.fileExists(atPath: data))
+            let bad = try ServerProcess.run(
+                ["serve", "--host", "127.0.0.1", "--durability", "maybe"], environment: environment)
+            #expect(bad.status == 64)
+        }
+
+        @Test("Help is what Tests/ConformanceTests/Help says; UPDATE_SNAPSHOTS=1 writes it anew")
+        func help() throws {
+            for command in ["", "serve", "sub", "pub", "get", "del", "keys"] {
+                let arguments = command.isEmpty ? ["--help"] : [command, "--help"]
+                let output = try ServerProcess.run(arguments, environment: ["COLUMNS": "100"]).output
+                let file = Repository.file("Tests/ConformanceTests/Help/\(command.isEmpty ? "starling" : command).txt")
+                if ProcessInfo.processInfo.environment["UPDATE_SNAPSHOTS"] == "1" {
+                    try FileManager.default.createDirectory(
+                        at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+                    try output.write(to: file, atomically: true, encoding: .utf8)
+                }
+                #expect(try String(contentsOf: file, encoding: .utf8) == output, "\(command)")
+            }
+        }
+
+        @Test("Health, readiness and metrics answer on the same port")
+        func http() throws {
+            let server = try ServerProcess()
+            #expect(try HTTP.get("/healthz", server).hasSuffix("\r\n\r\nok\n"))
+            #expect(try HTTP.get("/readyz", server).hasSuffix("\r\n\r\nready\n"))
+            let client = try RawClient.connected(server)
+            try client.send(
+                #"{"type":"subscribe","id":"s","pattern":"*"}"#, #"{"type":"broadcast","key":"k","value":1}"#, "bad")
+            _ = try client.receive(type: "update")
+            _ = try client.receive(type: "error")
+            let metrics = try HTTP.get("/metrics", server)
+            for line in [
+                "starling_connections 1", #"starling_subscriptions{state="live"} 1"#, "starling_writes_total 1",
+                #"starling_refusals_total{code="bad_json"} 1"#, "starling_batch_writes_count 1",
+                "starling_commit_seconds_count 1",
+                "starling_revision 1", "starling_demotions_total 0", "starling_backlog_bytes 0",
+            ] {
+                #expect(metrics.contains("\n\(line)\n"), "\(line)")
+            }
         }
     }
 }

@@ -102,9 +102,11 @@ struct MergeTests {
             let text = texts.randomElement(using: &random) ?? ""
             return text.isEmpty ? nil : Array(text.utf8)
         }
-        let stamp = Stamp(milliseconds: UInt64.random(in: 1...2, using: &random), counter: UInt16.random(in: 0...1, using: &random))
+        let stamp = Stamp(
+            milliseconds: UInt64.random(in: 1...2, using: &random), counter: UInt16.random(in: 0...1, using: &random))
         return Register(
-            key: try Key("k"), version: Version(stamp: stamp, agent: try Agent(["a", "b"].randomElement(using: &random) ?? "a")),
+            key: try Key("k"),
+            version: Version(stamp: stamp, agent: try Agent(["a", "b"].randomElement(using: &random) ?? "a")),
             value: maybe(["", "1", "2", "10"]), expiresAt: [nil, 5, 6].randomElement(using: &random) ?? nil,
             metadata: maybe(["", "{}", "{\"a\":1}"]), session: maybe(["", "s", "t"]))
     }

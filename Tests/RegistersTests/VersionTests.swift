@@ -28,7 +28,8 @@ struct VersionTests {
         var random = SeededGenerator(seed: seed)
         var versions: [Version] = []
         for _ in 0..<100 {
-            let stamp = Stamp(rawValue: UInt64.random(in: 0...0xFFFF, using: &random) << UInt64.random(in: 0...40, using: &random))
+            let stamp = Stamp(
+                rawValue: UInt64.random(in: 0...0xFFFF, using: &random) << UInt64.random(in: 0...40, using: &random))
             versions.append(Version(stamp: stamp, agent: try Agent("a" + random.text("ab-é", upTo: 4))))
         }
         for left in versions {

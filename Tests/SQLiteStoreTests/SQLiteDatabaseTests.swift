@@ -22,7 +22,8 @@ struct SQLiteDatabaseTests {
     init() throws { folder = try TemporaryFolder() }
 
     private func open(
-        _ name: String = "a.db", durability: Durability = .commit, boot: String? = "boot", now: UInt64 = 1_000, seed: UInt64 = 1
+        _ name: String = "a.db", durability: Durability = .commit, boot: String? = "boot", now: UInt64 = 1_000,
+        seed: UInt64 = 1
     ) throws -> SQLiteDatabase {
         var random = SeededGenerator(seed: seed)
         return try SQLiteDatabase(
@@ -30,7 +31,9 @@ struct SQLiteDatabaseTests {
             random: &random)
     }
 
-    private func put(_ writer: SQLiteWriter, _ key: String, _ value: String?, revision: UInt64, replacing: UInt64? = nil) throws {
+    private func put(
+        _ writer: SQLiteWriter, _ key: String, _ value: String?, revision: UInt64, replacing: UInt64? = nil
+    ) throws {
         let register = Register(
             key: try Key(key), version: Version(stamp: Stamp(milliseconds: revision), agent: try Agent("a")),
             value: value.map { Array($0.utf8) })
@@ -108,7 +111,8 @@ struct SQLiteDatabaseTests {
     func inUse() throws {
         let database = try open()
         let error = #expect(throws: StoreError.self) { try open() }
-        #expect(error?.description.contains("is in use by process \(ProcessInfo.processInfo.processIdentifier)") == true)
+        #expect(
+            error?.description.contains("is in use by process \(ProcessInfo.processInfo.processIdentifier)") == true)
         withExtendedLifetime(database) {}
     }
 

@@ -41,7 +41,9 @@ struct SQLiteReaderTests {
         shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: Self.framing), state: database.state)
     }
 
-    private func put(_ key: String, _ value: String?, _ revision: UInt64, replacing: UInt64? = nil, expiresAt: UInt64? = nil) throws {
+    private func put(
+        _ key: String, _ value: String?, _ revision: UInt64, replacing: UInt64? = nil, expiresAt: UInt64? = nil
+    ) throws {
         let register = Register(
             key: try Key(key), version: Version(stamp: Stamp(milliseconds: revision), agent: try Agent("a")),
             value: value.map { Array($0.utf8) }, expiresAt: expiresAt)
@@ -56,7 +58,8 @@ struct SQLiteReaderTests {
         let id = shard.connect(agent: Agent(random: 0), now: 0)
         let cursor = since.map { Cursor(epoch: database.state.epoch, revision: $0) }
         shard.receive(
-            .message(.subscribe(.init(id: RequestID(json: Array("1".utf8)), pattern: try Pattern(pattern), since: cursor))),
+            .message(
+                .subscribe(.init(id: RequestID(json: Array("1".utf8)), pattern: try Pattern(pattern), since: cursor))),
             from: id, head: head, now: 0)
         var keys: [String] = []
         shard.flush(into: output)

@@ -12,10 +12,12 @@ struct CommitterTests {
 
     private func committer(_ store: MemoryStore) throws -> Committer<MemoryStore> {
         Committer(
-            store: store, state: try store.state(), loops: 2, maximumDrift: 60_000, cacheSize: 1 << 16, framing: Self.framing)
+            store: store, state: try store.state(), loops: 2, maximumDrift: 60_000, cacheSize: 1 << 16,
+            framing: Self.framing)
     }
 
-    private func request(_ key: String, _ value: String?, loop: Int = 0, transient: Bool = false) throws -> WriteRequest {
+    private func request(_ key: String, _ value: String?, loop: Int = 0, transient: Bool = false) throws -> WriteRequest
+    {
         WriteRequest(
             write: ClientMessage.Write(
                 id: RequestID(json: Array("1".utf8)), key: try Key(key), value: value.map { Array($0.utf8) },
@@ -28,7 +30,8 @@ struct CommitterTests {
         let store = MemoryStore()
         var committer = try committer(store)
         let (batch, failure) = committer.commit(
-            [try request("a", "1"), try request("b", "2", loop: 1), try request("a", "3"), try request("a", nil)], now: 1_000)
+            [try request("a", "1"), try request("b", "2", loop: 1), try request("a", "3"), try request("a", nil)],
+            now: 1_000)
         #expect(failure == nil)
         #expect(batch.changes.map(\.revision) == [1, 2, 3, 4])
         #expect(batch.head == 4 && committer.head == 4)
@@ -64,7 +67,8 @@ struct CommitterTests {
             let ahead = Stamp(milliseconds: now + 50)
             let brought = WriteRequest(
                 write: ClientMessage.Write(key: try Key("b"), value: [0x31], stamping: .timestamp(now + 50)),
-                agent: try Agent("a"), stamp: ahead, origin: Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1)))
+                agent: try Agent("a"), stamp: ahead,
+                origin: Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1)))
             _ = committer.commit([brought], now: now)
             #expect(store.bound >= ahead)
         }
@@ -98,7 +102,8 @@ struct CommitterTests {
         #expect(next.changes.map(\.revision) == [2])
     }
 
-    @Test("A failed commit is outcome_unknown, and what comes next rests on what the disk has", arguments: [true, false])
+    @Test(
+        "A failed commit is outcome_unknown, and what comes next rests on what the disk has", arguments: [true, false])
     func unknown(isKept: Bool) throws {
         let store = MemoryStore()
         var committer = try committer(store)

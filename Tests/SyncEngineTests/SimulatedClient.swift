@@ -128,7 +128,8 @@ final class SimulatedClient {
             return world.note("\(name) got synced for \(id) out of turn")
         }
         if subscription.isAlone, message.integer("count") != Int64(subscription.updates) {
-            world.note("\(name) counted \(subscription.updates) updates: \(message.integer("count") ?? -1) were announced")
+            world.note(
+                "\(name) counted \(subscription.updates) updates: \(message.integer("count") ?? -1) were announced")
         }
         if !subscription.promised.isSubset(of: subscription.seen) {
             world.note("\(name) is called synced without \(subscription.promised.subtracting(subscription.seen))")

@@ -20,7 +20,8 @@ struct WriteJudgeTests {
     private func stored(_ version: String, value: String? = "0", expiresAt: UInt64? = nil) throws -> StoredRegister {
         StoredRegister(
             Register(
-                key: try Key("k"), version: try Version(version), value: value.map { Array($0.utf8) }, expiresAt: expiresAt),
+                key: try Key("k"), version: try Version(version), value: value.map { Array($0.utf8) },
+                expiresAt: expiresAt),
             revision: 9, op: Array("op".utf8))
     }
 
@@ -37,7 +38,9 @@ struct WriteJudgeTests {
     @Test("The server stamps by its wall clock, and above everything it has received")
     mutating func serverStamps() throws {
         #expect(version(judge.judge(try request(), current: nil, now: 1_000))?.stamp == Stamp(milliseconds: 1_000))
-        #expect(version(judge.judge(try request(), current: nil, now: 1_000))?.stamp == Stamp(milliseconds: 1_000, counter: 1))
+        #expect(
+            version(judge.judge(try request(), current: nil, now: 1_000))?.stamp
+                == Stamp(milliseconds: 1_000, counter: 1))
         // A phone 50 s ahead must not make plain broadcasts lose.
         let ahead = Stamp(milliseconds: 51_000)
         #expect(version(judge.judge(try request(stamp: ahead), current: nil, now: 1_000))?.stamp == ahead)
@@ -53,7 +56,9 @@ struct WriteJudgeTests {
             #expect(code(judge.judge(try request(stamp: beyond), current: nil, now: 1_000)) == .drift)
         }
         #expect(judge.clock.last == limit)
-        let whole = try request { $0.stamping = .version(Version(stamp: Stamp(milliseconds: 61_001), agent: try! Agent("x"))) }
+        let whole = try request {
+            $0.stamping = .version(Version(stamp: Stamp(milliseconds: 61_001), agent: try! Agent("x")))
+        }
         #expect(code(judge.judge(whole, current: nil, now: 1_000)) == .drift)
         // The greatest stamp there is must be refused without a trap.
         let greatest = Stamp(milliseconds: Stamp.maximumMilliseconds, counter: .max)
@@ -72,7 +77,9 @@ struct WriteJudgeTests {
     @Test("A conditional write is stamped by the server, above the current version, whatever timestamp it brings")
     mutating func conditions() throws {
         let current = try stored("000000100000-0000-a")
-        judge = WriteJudge(clock: HybridLogicalClock(last: current.register.version.stamp), maximumDrift: 60_000, collectedStamp: .zero)
+        judge = WriteJudge(
+            clock: HybridLogicalClock(last: current.register.version.stamp), maximumDrift: 60_000, collectedStamp: .zero
+        )
         let right = try request(stamp: Stamp(milliseconds: 1)) { $0.condition = .version(current.register.version) }
         let stamped = try #require(version(judge.judge(right, current: current, now: 5)))
         #expect(stamped > current.register.version)
@@ -107,7 +114,8 @@ struct WriteJudgeTests {
             if case .apply(let register) = verdict { return register.expiresAt }
             return nil
         }
-        judge = WriteJudge(clock: HybridLogicalClock(last: Stamp(milliseconds: 40_000)), maximumDrift: 60_000, collectedStamp: .zero)
+        judge = WriteJudge(
+            clock: HybridLogicalClock(last: Stamp(milliseconds: 40_000)), maximumDrift: 60_000, collectedStamp: .zero)
         // The hybrid clock is ahead; the wall clock counts.
         #expect(expiry(judge.judge(try request { $0.timeToLive = 500 }, current: nil, now: 1_000)) == 1_500)
         let stamped = try request(stamp: Stamp(milliseconds: 900)) { $0.timeToLive = 500 }

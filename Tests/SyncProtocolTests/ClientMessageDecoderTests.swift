@@ -109,7 +109,8 @@ struct ClientMessageDecoderTests {
 
     @Test("Cutting a message anywhere is refused and never traps")
     func truncation() {
-        let text = Array(#"{"type":"broadcast","id":"é","key":"k","value":{"a":[1,-2.5e3,true,null,"\u00e9"]},"ttl":5}"#.utf8)
+        let text = Array(
+            #"{"type":"broadcast","id":"é","key":"k","value":{"a":[1,-2.5e3,true,null,"\u00e9"]},"ttl":5}"#.utf8)
         for length in 0..<text.count {
             #expect(failure(Array(text[..<length]))?.code == .badJSON)
         }
@@ -119,7 +120,8 @@ struct ClientMessageDecoderTests {
     @Test("Random changes of a message never trap", arguments: 0..<20)
     func noise(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
-        let text = Array(#"{"type":"broadcast","id":7,"key":"k\u00e9","value":{"a":["\\",1e5,{}]},"metadata":{"x":[]}}"#.utf8)
+        let text = Array(
+            #"{"type":"broadcast","id":7,"key":"k\u00e9","value":{"a":["\\",1e5,{}]},"metadata":{"x":[]}}"#.utf8)
         for _ in 0..<2_000 {
             var changed = text
             for _ in 0..<Int.random(in: 1...4, using: &random) {

@@ -13,7 +13,8 @@ struct JSONTests {
             var buffer = ByteBuffer()
             buffer.writeJSONString(text)
             #expect(JSONObject.string(Array(buffer.readableBytesView)) == text, "seed \(seed)")
-            let parsed = try? JSONSerialization.jsonObject(with: Data(buffer.readableBytesView), options: .fragmentsAllowed)
+            let parsed = try? JSONSerialization.jsonObject(
+                with: Data(buffer.readableBytesView), options: .fragmentsAllowed)
             #expect(parsed as? String == text)
         }
     }

@@ -12,7 +12,9 @@ struct ServerMessageTests {
     }
 
     private func register() throws -> Register {
-        Register(key: try Key("task:\"1\""), version: try Version("018bcfe56800-0001-planner"), value: Array("{\"a\": 1}".utf8))
+        Register(
+            key: try Key("task:\"1\""), version: try Version("018bcfe56800-0001-planner"),
+            value: Array("{\"a\": 1}".utf8))
     }
 
     @Test("Updates")
@@ -20,16 +22,19 @@ struct ServerMessageTests {
         var register = try register()
         #expect(
             text { ServerMessage.writeUpdate(register, revision: 7, to: &$0) }
-                == #"{"type":"update","key":"task:\"1\"","value":{"a": 1},"version":"018bcfe56800-0001-planner","timestamp":1700000000000,"agent":"planner","revision":7}"#)
+                == #"{"type":"update","key":"task:\"1\"","value":{"a": 1},"version":"018bcfe56800-0001-planner","timestamp":1700000000000,"agent":"planner","revision":7}"#
+        )
         register.expiresAt = 1_700_000_060_000
         register.metadata = Array("{}".utf8)
         register.session = Array("s\"".utf8)
         #expect(
             text { ServerMessage.writeUpdate(register, revision: nil, to: &$0) }
-                == #"{"type":"update","key":"task:\"1\"","value":{"a": 1},"version":"018bcfe56800-0001-planner","timestamp":1700000000000,"agent":"planner","expires_at":1700000060000,"metadata":{},"session":"s\"","transient":true}"#)
+                == #"{"type":"update","key":"task:\"1\"","value":{"a": 1},"version":"018bcfe56800-0001-planner","timestamp":1700000000000,"agent":"planner","expires_at":1700000060000,"metadata":{},"session":"s\"","transient":true}"#
+        )
         #expect(
             text { ServerMessage.writeUpdate(register.expired, revision: 8, to: &$0) }
-                == #"{"type":"update","key":"task:\"1\"","value":null,"deleted":true,"version":"018bcfe56800-0001-planner","timestamp":1700000000000,"agent":"planner","revision":8,"expires_at":1700000060000,"session":"s\"","cause":"expired"}"#)
+                == #"{"type":"update","key":"task:\"1\"","value":null,"deleted":true,"version":"018bcfe56800-0001-planner","timestamp":1700000000000,"agent":"planner","revision":8,"expires_at":1700000060000,"session":"s\"","cause":"expired"}"#
+        )
     }
 
     @Test("Answers to writes")
@@ -42,13 +47,16 @@ struct ServerMessageTests {
         }
         #expect(
             answer(.applied(version: register.version, revision: 3))
-                == #"{"type":"ack","id":"b","key":"k","version":"018bcfe56800-0001-planner","revision":3,"applied":true,"durable":true}"#)
+                == #"{"type":"ack","id":"b","key":"k","version":"018bcfe56800-0001-planner","revision":3,"applied":true,"durable":true}"#
+        )
         #expect(
             answer(.conditionFailed(current: nil))
-                == #"{"type":"ack","id":"b","key":"k","applied":false,"durable":false,"reason":"condition","current":null}"#)
+                == #"{"type":"ack","id":"b","key":"k","applied":false,"durable":false,"reason":"condition","current":null}"#
+        )
         #expect(
             answer(.refused(WireError(.drift, "too far", hint: "wait", clocks: .init(timestamp: 2, serverTime: 1))))
-                == #"{"type":"error","id":"b","code":"drift","message":"too far","retry":false,"hint":"wait","timestamp":2,"server_time":1}"#)
+                == #"{"type":"error","id":"b","code":"drift","message":"too far","retry":false,"hint":"wait","timestamp":2,"server_time":1}"#
+        )
     }
 
     @Test("Answers to subscriptions")
@@ -74,10 +82,15 @@ struct ServerMessageTests {
             server: "s", node: "n", limits: .init(value: 1, message: 2, subscriptions: 3, drift: 4), pingInterval: 5)
         let agent = try Agent("a")
         let texts = [
-            text { ServerMessage.writeWelcome(welcome, id: nil, cursor: Cursor(epoch: Epoch(1), revision: 0), time: 1, agent: agent, to: &$0) },
+            text {
+                ServerMessage.writeWelcome(
+                    welcome, id: nil, cursor: Cursor(epoch: Epoch(1), revision: 0), time: 1, agent: agent, to: &$0)
+            },
             text { ServerMessage.writeGot(id: nil, key: register.key, (register, 1), to: &$0) },
             text { ServerMessage.writeGot(id: nil, key: register.key, nil, to: &$0) },
-            text { ServerMessage.writeListed(id: nil, [(register, 1), (register.expired, 2)], next: register.key, to: &$0) },
+            text {
+                ServerMessage.writeListed(id: nil, [(register, 1), (register.expired, 2)], next: register.key, to: &$0)
+            },
             text { ServerMessage.writeListed(id: nil, [], next: nil, to: &$0) },
             text { ServerMessage.writePong(id: nil, time: 1, to: &$0) },
             text {

@@ -17,8 +17,9 @@ package struct SeededGenerator: RandomNumberGenerator, Sendable {
     /// A string of up to `length` characters of `alphabet`.
     package mutating func text(_ alphabet: String, upTo length: Int) -> String {
         let characters = Array(alphabet)
-        return String((0..<Int.random(in: 0...length, using: &self)).map { _ in
-            characters[Int.random(in: 0..<characters.count, using: &self)]
-        })
+        return String(
+            (0..<Int.random(in: 0...length, using: &self)).map { _ in
+                characters[Int.random(in: 0..<characters.count, using: &self)]
+            })
     }
 }

@@ -3,7 +3,9 @@ import Testing
 import WebSocket
 
 struct FrameEncoderTests {
-    @Test("Text frames laid out in place are those laid out from a payload", arguments: [0, 1, 125, 126, 127, 65_535, 65_536, 200_000])
+    @Test(
+        "Text frames laid out in place are those laid out from a payload",
+        arguments: [0, 1, 125, 126, 127, 65_535, 65_536, 200_000])
     func inPlace(length: Int) {
         let payload = (0..<length).map { UInt8(truncatingIfNeeded: $0) & 0x7F }
         var expected = ByteBuffer(string: "before")

@@ -9,7 +9,8 @@ struct HandshakeTests {
     ]
 
     private func request(
-        _ changes: [String: String] = [:], without missing: String? = nil, method: String = "GET", version: (Int, Int) = (1, 1)
+        _ changes: [String: String] = [:], without missing: String? = nil, method: String = "GET",
+        version: (Int, Int) = (1, 1)
     ) -> RequestHead {
         var headers = Self.good.filter { changes[$0.0] == nil && $0.0 != missing }
         for (name, value) in changes { headers.append((name, value)) }
@@ -34,7 +35,8 @@ struct HandshakeTests {
             (request(["upgrade": "h2c"]), .notAnUpgrade, "426"), (request(["connection": "close"]), .connection, "400"),
             (request(["sec-websocket-version": "8"]), .webSocketVersion, "426"),
             (request(without: "sec-websocket-version"), .webSocketVersion, "426"),
-            (request(without: "sec-websocket-key"), .key, "400"), (request(["sec-websocket-key": "short"]), .key, "400"),
+            (request(without: "sec-websocket-key"), .key, "400"),
+            (request(["sec-websocket-key": "short"]), .key, "400"),
             (request(["sec-websocket-key": "dGhlIHNhbXBsZSBub25jZR=="]), .key, "400"),
             (request(["content-length": "5"]), .body, "400"), (request(["transfer-encoding": "chunked"]), .body, "400"),
             (request(["origin": "https://evil.example"]), .origin("https://evil.example"), "403"),
@@ -117,7 +119,8 @@ struct HandshakeTests {
         #expect(hex("abc") == "a9993e364706816aba3e25717850c26c9cd0d89d")
         #expect(hex("") == "da39a3ee5e6b4b0d3255bfef95601890afd80709")
         #expect(
-            hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") == "84983e441c3bd26ebaae4aa1f95129e5e54670f1")
+            hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")
+                == "84983e441c3bd26ebaae4aa1f95129e5e54670f1")
         #expect(hex(String(repeating: "a", count: 64)) == "0098ba824b5c16427bd7a1122a5a442a25ec644d")
         let pairs = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
         for (text, expected) in pairs { #expect(AcceptKey.base64(Array(text.utf8)) == expected) }

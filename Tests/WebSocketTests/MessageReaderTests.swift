@@ -50,10 +50,12 @@ struct MessageReaderTests {
             read([0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58]) == [.text("Hello")])
         #expect(read([0x81, 0x05, 0x48, 0x65, 0x6C, 0x6C, 0x6F], role: .client) == [.text("Hello")])
         #expect(read([0x01, 0x03, 0x48, 0x65, 0x6C, 0x80, 0x02, 0x6C, 0x6F], role: .client) == [.text("Hello")])
-        #expect(read([0x89, 0x05, 0x48, 0x65, 0x6C, 0x6C, 0x6F], role: .client) == [.other(.ping(Array("Hello".utf8)))])
+        #expect(
+            read([0x89, 0x05, 0x48, 0x65, 0x6C, 0x6C, 0x6F], role: .client) == [.other(.ping(Array("Hello".utf8)))])
     }
 
-    @Test("Frames of every length class arrive whole, however the bytes are cut", arguments: [1, 2, 3, 5, 7, 64, 1_000])
+    @Test(
+        "Frames of every length class arrive whole, however the bytes are cut", arguments: [1, 2, 3, 5, 7, 64, 1_000])
     func pieces(size: Int) {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536] {
             let text = String(repeating: "x", count: length)
@@ -65,7 +67,8 @@ struct MessageReaderTests {
     @Test("Section 5.4: fragments make one message, with control frames in between")
     func fragments() {
         let bytes =
-            frame(.text, Array("Hé".utf8), isFinal: false) + frame(.ping, [9]) + frame(.continuation, [], isFinal: false)
+            frame(.text, Array("Hé".utf8), isFinal: false) + frame(.ping, [9])
+            + frame(.continuation, [], isFinal: false)
             + frame(.pong, [8]) + frame(.continuation, Array("llo".utf8))
         #expect(read(bytes) == [.other(.ping([9])), .other(.pong([8])), .text("Héllo")])
         #expect(read(bytes, pieces: 1) == [.other(.ping([9])), .other(.pong([8])), .text("Héllo")])
@@ -75,7 +78,9 @@ struct MessageReaderTests {
     func fragmentedCharacter() {
         let euro: [UInt8] = [0xE2, 0x82, 0xAC]
         #expect(
-            read(frame(.text, Array(euro[..<1]), isFinal: false) + frame(.continuation, Array(euro[1...]))) == [.text("€")])
+            read(frame(.text, Array(euro[..<1]), isFinal: false) + frame(.continuation, Array(euro[1...]))) == [
+                .text("€")
+            ])
         #expect(read(frame(.text, Array(euro[..<2]))) == [.other(.violation(.invalidUTF8))])
     }
 
@@ -92,7 +97,8 @@ struct MessageReaderTests {
         let cases: [([UInt8], ProtocolViolation)] = [
             ([0xC1], .reservedBits), ([0xA1], .reservedBits), ([0x91], .reservedBits), ([0x83], .unknownOpcode(3)),
             ([0x8B], .unknownOpcode(11)), (frame(.text, [1], masked: false), .unmaskedFrame),
-            ([0x09], .fragmentedControlFrame), ([0x08], .fragmentedControlFrame), ([0x89, 0xFE], .controlFrameTooLong(126)),
+            ([0x09], .fragmentedControlFrame), ([0x08], .fragmentedControlFrame),
+            ([0x89, 0xFE], .controlFrameTooLong(126)),
             ([0x81, 0xFE, 0, 125, 0, 0, 0, 0], .lengthNotMinimal),
             ([0x81, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0], .lengthNotMinimal),
             ([0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], .lengthTooLarge),
@@ -109,7 +115,9 @@ struct MessageReaderTests {
 
     @Test("Section 7.4: which close codes may be sent")
     func closeCodes() {
-        let valid: [UInt16] = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
+        let valid: [UInt16] = [
+            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999,
+        ]
         let invalid: [UInt16] = [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535]
         for code in valid {
             let bytes = frame(.close, FrameEncoder.closePayload(CloseCode(rawValue: code), reason: "why"))
@@ -131,7 +139,10 @@ struct MessageReaderTests {
     func limits() {
         #expect(read(frame(.text, Array(repeating: 0x41, count: 10)), limit: 10).count == 1)
         let tooBig = ProtocolViolation.messageTooBig(bytes: 11, limit: 10)
-        #expect(read(Array(frame(.text, Array(repeating: 0x41, count: 11))[..<6]), limit: 10) == [.other(.violation(tooBig))])
+        #expect(
+            read(Array(frame(.text, Array(repeating: 0x41, count: 11))[..<6]), limit: 10) == [
+                .other(.violation(tooBig))
+            ])
         let fragments =
             frame(.text, Array(repeating: 0x41, count: 6), isFinal: false)
             + frame(.continuation, Array(repeating: 0x41, count: 5))

@@ -84,7 +84,8 @@ extension Shard {
                     frames.writeImmutableBuffer(place.frame)
                 } else {
                     let place = page.frames.readerIndex + start
-                    frames.writeImmutableBuffer(page.frames.getSlice(at: place, length: row.end - start) ?? ByteBuffer())
+                    frames.writeImmutableBuffer(
+                        page.frames.getSlice(at: place, length: row.end - start) ?? ByteBuffer())
                 }
                 start = row.end
             }

@@ -156,7 +156,8 @@ package struct ClientMessageDecoder: Sendable {
     private static func checkCombination(_ write: ClientMessage.Write) throws(WireError) {
         if write.isTransient {
             if write.condition != .none || write.timeToLive != nil || write.value == nil {
-                throw WireError(.badMessage, "a transient broadcast takes no \"expect\" and no \"ttl\", and deletes nothing")
+                throw WireError(
+                    .badMessage, "a transient broadcast takes no \"expect\" and no \"ttl\", and deletes nothing")
             }
         }
         if write.value == nil, write.timeToLive != nil {

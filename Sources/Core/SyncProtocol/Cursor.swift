@@ -52,7 +52,9 @@ package struct Cursor: Equatable, Sendable {
         var text = epoch.bytes + Array(":\(revision)".utf8)
         if let digest {
             text.append(UInt8(ascii: "~"))
-            for shift in stride(from: 28, through: 0, by: -4) { text.append(Hex.digit(UInt64(digest >> UInt32(shift)))) }
+            for shift in stride(from: 28, through: 0, by: -4) {
+                text.append(Hex.digit(UInt64(digest >> UInt32(shift))))
+            }
         }
         if let lastKey {
             text.append(UInt8(ascii: "@"))

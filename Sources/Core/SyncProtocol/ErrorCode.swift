@@ -66,7 +66,8 @@ package struct WireError: Error, Equatable, Sendable {
         }
     }
 
-    package init(_ code: ErrorCode, _ message: String, hint: String? = nil, id: RequestID? = nil, clocks: Clocks? = nil) {
+    package init(_ code: ErrorCode, _ message: String, hint: String? = nil, id: RequestID? = nil, clocks: Clocks? = nil)
+    {
         self.code = code
         self.message = message
         self.hint = hint

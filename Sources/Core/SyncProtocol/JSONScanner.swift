@@ -226,7 +226,8 @@ package struct JSONScanner {
         let start = position
         while position < text.count, UInt8(ascii: "0")...UInt8(ascii: "9") ~= text[position] { position += 1 }
         guard position == start else { return }
-        throw position < text.count ? JSONError(.unexpected(text[position]), at: position) : JSONError(.truncated, at: position)
+        throw position < text.count
+            ? JSONError(.unexpected(text[position]), at: position) : JSONError(.truncated, at: position)
     }
 }
 

@@ -25,7 +25,8 @@ package struct Handshake: Sendable {
             if host.hasPrefix("[") { return host.hasPrefix("[::1]") }
             let name = host.prefix { $0 != ":" }
             let octets = name.split(separator: ".", omittingEmptySubsequences: false)
-            return name == "localhost" || (octets.first == "127" && octets.count == 4 && octets.allSatisfy { UInt8($0) != nil })
+            return name == "localhost"
+                || (octets.first == "127" && octets.count == 4 && octets.allSatisfy { UInt8($0) != nil })
         }
     }
 

@@ -1,6 +1,6 @@
 import GRDB
-import Synchronization
 package import SyncEngine
+import Synchronization
 
 /// Moves the write-ahead log into the database, on a connection of its own, so that no commit waits for it: that halves
 /// the 99th percentile of a commit. To be used by one thread.

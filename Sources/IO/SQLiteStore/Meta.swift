@@ -96,7 +96,9 @@ enum Meta {
 
     private static func stamp(_ name: Name, _ database: Database) throws -> Stamp {
         guard let text = try read(name, database) else { return .zero }
-        guard let value = UInt64(text, radix: 16) else { throw StoreError("the database's \(name.rawValue) is no stamp") }
+        guard let value = UInt64(text, radix: 16) else {
+            throw StoreError("the database's \(name.rawValue) is no stamp")
+        }
         return Stamp(rawValue: value)
     }
 

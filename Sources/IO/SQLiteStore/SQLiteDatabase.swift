@@ -61,7 +61,8 @@ package final class SQLiteDatabase: Sendable {
         } catch {
             throw StoreError("cannot open \(configuration.path): \(error)")
         }
-        let fresh = Meta.Fresh(epoch: Epoch(random.next()), node: String(UInt32.random(in: .min ... .max, using: &random), radix: 16))
+        let fresh = Meta.Fresh(
+            epoch: Epoch(random.next()), node: String(UInt32.random(in: .min ... .max, using: &random), radix: 16))
         let opened: Meta.Opened
         do {
             opened = try pool.writeWithoutTransaction { database in

@@ -99,7 +99,8 @@ package final class SQLiteWriter: WriteStore {
         if let replacing { statement.bind(Int64(replacing), at: 11) }
         try statement.run()
         if sqlite3_changes(connection.handle) != 1 {
-            throw StoreError("revision \(replacing ?? 0) of \(register.key) is not in the database", code: SQLITE_CORRUPT)
+            throw StoreError(
+                "revision \(replacing ?? 0) of \(register.key) is not in the database", code: SQLITE_CORRUPT)
         }
     }
 

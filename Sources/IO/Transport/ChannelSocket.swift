@@ -1,10 +1,11 @@
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Darwin)
-import Darwin
-#endif
 import NIOCore
 import NIOPosix
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
 
 /// The socket of a channel, as an ``Outbound`` wants it. Belongs to the channel's event loop.
 final class ChannelSocket: OutboundSocket {
@@ -39,9 +40,9 @@ final class ChannelSocket: OutboundSocket {
         guard let descriptor else { return context == nil ? .failed : .unavailable }
         guard bytes.count > 0 else { return .sent(0) }
         #if canImport(Glibc)
-        let flags = Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)
+            let flags = Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)
         #else
-        let flags = Int32(MSG_DONTWAIT)
+            let flags = Int32(MSG_DONTWAIT)
         #endif
         while true {
             let count = send(descriptor, bytes.baseAddress, bytes.count, flags)

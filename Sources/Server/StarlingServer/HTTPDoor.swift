@@ -12,7 +12,8 @@ struct HTTPDoor: Sendable {
     init(responder: some HTTPResponder<HTTPContext>, logger: Logger) {
         self.logger = logger
         var configuration = HTTP1Channel.Configuration(idleTimeout: .seconds(60))
-        configuration.httpDecoder = .init(maxHeaderFieldSize: 16_384, maxHeaderListSize: 65_536, maxHeaderFieldCount: 100)
+        configuration.httpDecoder = .init(
+            maxHeaderFieldSize: 16_384, maxHeaderListSize: 65_536, maxHeaderFieldCount: 100)
         channel = HTTP1Channel(
             responder: { request, writer, channel in
                 let context = HTTPContext(source: .init(channel: channel, logger: logger))

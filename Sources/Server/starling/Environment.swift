@@ -15,13 +15,15 @@ struct Environment {
     }
 
     func bool(_ option: String) throws -> Bool? {
-        try value(option, as: { text -> Bool? in
-            switch text {
-            case "1", "true", "yes": true
-            case "0", "false", "no": false
-            default: nil
-            }
-        })
+        try value(
+            option,
+            as: { text -> Bool? in
+                switch text {
+                case "1", "true", "yes": true
+                case "0", "false", "no": false
+                default: nil
+                }
+            })
     }
 
     /// A list with commas.

@@ -38,7 +38,8 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "How many threads handle connections. (default: the number of cores)")
     var threads: Int?
 
-    @Option(help: ArgumentHelp("How far ahead of the server's clock a stamp may be. (default: 60)", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp("How far ahead of the server's clock a stamp may be. (default: 60)", valueName: "seconds"))
     var maxDrift: Int?
 
     @Option(help: ArgumentHelp("The greatest size of a value. (default: 1048576)", valueName: "bytes"))
@@ -56,7 +57,9 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "How many subscriptions a connection may have. (default: 10000)")
     var maxSubscriptions: Int?
 
-    @Option(help: ArgumentHelp("How long a closing connection may take to be answered. (default: 10)", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp("How long a closing connection may take to be answered. (default: 10)", valueName: "seconds")
+    )
     var drainTimeout: Int?
 
     @Option(
@@ -73,7 +76,9 @@ struct Serve: AsyncParsableCommand {
         help: ArgumentHelp(
             "trace, debug, info, notice, warning, error or critical. (default: notice)", valueName: "level"),
         transform: { text in
-            guard let level = Logger.Level(rawValue: text) else { throw ValidationError("there is no log level \(text)") }
+            guard let level = Logger.Level(rawValue: text) else {
+                throw ValidationError("there is no log level \(text)")
+            }
             return level
         })
     var logLevel: Logger.Level?

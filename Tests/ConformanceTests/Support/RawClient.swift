@@ -11,9 +11,9 @@ final class RawClient {
     /// The size of the receive buffer and so, roughly, of what the server can send ahead; nil for the usual.
     init(port: Int, receiveBuffer: Int32? = nil) throws {
         #if canImport(Glibc)
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         #else
-        descriptor = socket(AF_INET, SOCK_STREAM, 0)
+            descriptor = socket(AF_INET, SOCK_STREAM, 0)
         #endif
         if var size = receiveBuffer {
             setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
@@ -64,7 +64,9 @@ final class RawClient {
     func send(raw bytes: [UInt8]) throws {
         var rest = bytes[...]
         while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Foundation.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            let count = rest.withUnsafeBytes {
+                Foundation.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
             guard count > 0 else { throw TestFailure("cannot send: errno \(errno)") }
             rest = rest.dropFirst(count)
         }
@@ -120,7 +122,9 @@ final class RawClient {
         while true {
             switch try next() {
             case .message(let text): return try JSONObject(Array(text.utf8))
-            case .ping, .pong: continue
+            // A server pings those who have been silent for long: nobody who waits for a message in earnest.
+            case .ping: throw TestFailure("the server sent no message, and then a ping")
+            case .pong: continue
             case let other: throw TestFailure("\(other) where a message was awaited")
             }
         }

@@ -1,5 +1,4 @@
 import Foundation
-import Synchronization
 
 /// The real server, as a process of its own on a free port, over a database in a folder that goes with it.
 final class ServerProcess: Sendable {
@@ -11,12 +10,12 @@ final class ServerProcess: Sendable {
 
     let folder: URL
     let port: Int
-    private let process: Mutex<Process>
+    private let process: ChildProcess
     private let isFolderOwned: Bool
 
     var url: String { "ws://127.0.0.1:\(port)/sync" }
     var database: URL { folder.appending(path: "starling.db") }
-    var pid: Int32 { process.withLock { $0.processIdentifier } }
+    var pid: Int32 { process.pid }
 
     /// Starts a server and waits until it is ready.
     ///
@@ -24,28 +23,21 @@ final class ServerProcess: Sendable {
     init(in folder: URL? = nil, _ arguments: [String] = []) throws {
         isFolderOwned = folder == nil
         self.folder = try folder ?? ServerProcess.makeFolder()
-        let process = Process()
-        process.executableURL = Self.binary
-        process.currentDirectoryURL = self.folder
-        process.arguments = ["serve", "--port", "0", "--threads", "2"] + arguments
-        let output = Pipe()
-        process.standardOutput = output
-        // Not this process's own: whoever waits for the end of that would wait for a server that is left over.
-        let log = self.folder.appending(path: "server.log")
-        try Data().write(to: log)
-        process.standardError = try FileHandle(forWritingTo: log)
-        try process.run()
-        self.process = Mutex(process)
-        port = try Self.waitUntilReady(output.fileHandleForReading)
+        let output = try ChildPipe()
+        defer { close(output.reader) }
+        let database = self.folder.appending(path: "starling.db").path
+        let log = open(self.folder.appending(path: "server.log").path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        let nothing = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        process = try ChildProcess(
+            Self.binary, ["serve", "--port", "0", "--threads", "2", "--data", database] + arguments, input: nothing,
+            output: output.writer, errors: log)
+        for descriptor in [log, nothing, output.writer] { close(descriptor) }
+        port = try Self.waitUntilReady(output)
     }
 
     deinit {
-        process.withLock { process in
-            if process.isRunning {
-                kill(process.processIdentifier, SIGKILL)
-                process.waitUntilExit()
-            }
-        }
+        process.kill(SIGKILL)
+        _ = process.wait()
         if isFolderOwned { try? FileManager.default.removeItem(at: folder) }
     }
 
@@ -56,12 +48,12 @@ final class ServerProcess: Sendable {
     }
 
     /// Reads what the server prints, up to the line with its URL.
-    private static func waitUntilReady(_ output: FileHandle) throws -> Int {
+    private static func waitUntilReady(_ output: ChildPipe) throws -> Int {
         var text = ""
         while true {
-            let data = output.availableData
-            if data.isEmpty { throw TestFailure("the server ended before it was ready: \(text)") }
-            text += String(decoding: data, as: UTF8.self)
+            let bytes = output.read()
+            if bytes.isEmpty { throw TestFailure("the server ended before it was ready: \(text)") }
+            text += String(decoding: bytes, as: UTF8.self)
             if let match = text.firstMatch(of: /is ready: ws:\/\/127\.0\.0\.1:(\d+)\/sync/), let port = Int(match.1) {
                 return port
             }
@@ -69,44 +61,35 @@ final class ServerProcess: Sendable {
     }
 
     /// Asks the server to stop.
-    func terminate() { kill(pid, SIGTERM) }
+    func terminate() { process.kill(SIGTERM) }
 
     /// Waits for the end.
     ///
     /// - Returns: the exit status.
-    func wait() -> Int32 {
-        let process = process.withLock { UncheckedBox($0) }
-        process.value.waitUntilExit()
-        return process.value.terminationStatus
-    }
+    func wait() -> Int32 { process.wait() }
 
-    /// Ends the server as a power cut of its process would.
+    /// Ends the server as a crash of its process would.
     func killHard() {
-        kill(pid, SIGKILL)
-        _ = wait()
+        process.kill(SIGKILL)
+        _ = process.wait()
     }
 
-    /// Runs the binary to its end.
+    /// Runs the binary, or another program, to its end.
     static func run(
-        _ arguments: [String], input: String? = nil, environment: [String: String] = [:]
+        _ arguments: [String], program: URL = binary, input: String = "", environment: [String: String] = [:]
     ) throws -> (status: Int32, output: String, errors: String) {
-        let process = Process()
-        process.executableURL = binary
-        process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        let (outputs, errors, inputs) = (Pipe(), Pipe(), Pipe())
-        process.standardOutput = outputs
-        process.standardError = errors
-        process.standardInput = inputs
-        try process.run()
-        if let input { try inputs.fileHandleForWriting.write(contentsOf: Data(input.utf8)) }
-        try inputs.fileHandleForWriting.close()
-        let output = outputs.fileHandleForReading.readDataToEndOfFile()
-        let complaints = errors.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        return (
-            process.terminationStatus, String(decoding: output, as: UTF8.self), String(decoding: complaints, as: UTF8.self)
-        )
+        let (inputs, outputs, errors) = (try ChildPipe(), try ChildPipe(), try ChildPipe())
+        let process = try ChildProcess(
+            program, arguments, environment: environment, input: inputs.reader, output: outputs.writer,
+            errors: errors.writer)
+        for descriptor in [inputs.reader, outputs.writer, errors.writer] { close(descriptor) }
+        // Less than a pipe holds, both ways: nobody has to wait for anybody.
+        _ = Array(input.utf8).withUnsafeBytes { write(inputs.writer, $0.baseAddress, $0.count) }
+        close(inputs.writer)
+        let output = outputs.readAll()
+        let complaints = errors.readAll()
+        for descriptor in [outputs.reader, errors.reader] { close(descriptor) }
+        return (process.wait(), output, complaints)
     }
 }
 
