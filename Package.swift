@@ -96,6 +96,7 @@ let package = Package(
                 "starling", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Registers", "WebSocket",
                 "TestSupport", nioCore,
             ], exclude: ["Help"]),
+        tests("TidyTests", ["SyncProtocol", "TestSupport"]),
         tests("SyncEngineTests", ["SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore]),
     ],
     swiftLanguageModes: [.v6]

@@ -1,0 +1,42 @@
+# make run   installs what is missing, builds, and starts a server on an embedded database (ARGS="--port 9000" for options)
+# make test  installs what is missing, and runs all tests
+SHELL := /bin/bash
+ARGS ?=
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: run test build setup lint format conformance bench clean
+
+run: build
+	@exec .build/release/starling serve $(ARGS)
+
+build: setup
+	swift build -c release --product starling
+
+test: setup lint
+	swift build --build-tests
+	swift test --skip-build
+
+# SQLite's headers, to build; its shell, for the tests to look into a database with.
+setup:
+	@command -v swift >/dev/null || { echo "Swift 6.3 is needed: https://www.swift.org/install/"; exit 1; }
+	@if [ "$$(uname)" = Linux ] && ! { [ -e /usr/include/sqlite3.h ] && command -v sqlite3 >/dev/null; }; then \
+	  command -v apt-get >/dev/null || { echo "SQLite is needed: its headers and its shell"; exit 1; }; \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends libsqlite3-dev sqlite3; \
+	fi
+
+lint:
+	swift format lint --strict --recursive Sources Tests Package.swift
+
+format:
+	swift format format --in-place --recursive Sources Tests Package.swift
+
+# The Autobahn test suite against the echo server: Tests/Autobahn/README.md says how to have wstest.
+conformance: build
+	Tests/Autobahn/run
+
+# Needs WSLOAD, a load generator: Benchmarks/README.md
+bench: build
+	Benchmarks/run
+
+clean:
+	swift package clean

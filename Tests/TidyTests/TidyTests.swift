@@ -1,0 +1,107 @@
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+/// What a reviewer would say each time, said by a test.
+struct TidyTests {
+    /// The layers from the bottom up. A module imports from its own layer and the ones below.
+    private static let layers = ["Core", "IO", "Server"]
+    /// What the modules of Core may import beside each other: values, and nothing that does anything by itself.
+    private static let allowedInCore: Set = ["NIOCore", "Synchronization"]
+    private static let maximumFileLength = 400
+    private static let maximumFunctionLength = 50
+
+    private struct Source {
+        var path: String
+        var lines: [String]
+        var layer: String { String(path.split(separator: "/")[1]) }
+        var module: String { String(path.split(separator: "/")[2]) }
+    }
+
+    private static func files(_ folder: String, _ suffix: String) -> [String] {
+        let names = FileManager.default.enumerator(atPath: Repository.file(folder).path)?.compactMap { $0 as? String } ?? []
+        return names.filter { $0.hasSuffix(suffix) && !$0.hasPrefix(".") && !$0.contains("/.") }.map {
+            folder.isEmpty ? $0 : "\(folder)/\($0)"
+        }
+    }
+
+    private static func sources(_ folder: String) throws -> [Source] {
+        try files(folder, ".swift").map { path in
+            let text = try String(contentsOf: Repository.file(path), encoding: .utf8)
+            return Source(path: path, lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
+        }
+    }
+
+    @Test("Modules import downward only, and those of Core nothing that does I/O")
+    func layers() throws {
+        let sources = try Self.sources("Sources")
+        #expect(sources.count > 50)
+        let layerOf = Dictionary(sources.map { ($0.module, $0.layer) }) { first, _ in first }
+        for source in sources {
+            for line in source.lines {
+                guard let match = line.firstMatch(of: /^(?:package |public |private |@testable )?import (\w+)/) else { continue }
+                let imported = String(match.1)
+                if let layer = layerOf[imported] {
+                    let own = Self.layers.firstIndex(of: source.layer) ?? 0
+                    #expect(Self.layers.firstIndex(of: layer) ?? 9 <= own, "\(source.path) imports \(imported) from above")
+                } else if source.layer == "Core" {
+                    #expect(Self.allowedInCore.contains(imported), "\(source.path) imports \(imported)")
+                    #expect(source.module != "Registers", "\(source.path): Registers imports nothing")
+                }
+            }
+        }
+    }
+
+    @Test("Files and functions are short enough to be read at once")
+    func lengths() throws {
+        for source in try Self.sources("Sources") + Self.sources("Tests") {
+            #expect(source.lines.count <= Self.maximumFileLength, "\(source.path) has \(source.lines.count) lines")
+            for (name, length) in Self.functions(source.lines) {
+                #expect(length <= Self.maximumFunctionLength, "\(source.path): \(name) has \(length) lines")
+            }
+        }
+    }
+
+    /// The functions of a file with their lengths: from the line of `func` or `init` to the brace at its indentation.
+    private static func functions(_ lines: [String]) -> [(name: String, length: Int)] {
+        lines.indices.compactMap { start in
+            let line = lines[start]
+            guard let match = line.firstMatch(of: /^( *)(?:@\w+ )*(?:\w+ )*(?:func (\w+)|init[(<?])/) else { return nil }
+            let indentation = String(match.1)
+            guard let end = lines[start...].firstIndex(of: indentation + "}") else { return nil }
+            return (match.2.map(String.init) ?? "init", end - start + 1)
+        }
+    }
+
+    @Test("No link in a page leads nowhere")
+    func links() throws {
+        let pages = Self.files("", ".md").filter { !$0.hasPrefix(".") }
+        #expect(pages.count > 5)
+        for page in pages {
+            let text = try String(contentsOf: Repository.file(page), encoding: .utf8)
+            let folder = (page as NSString).deletingLastPathComponent
+            for match in text.matches(of: /\]\(([^)#\s]+)(?:#[^)]*)?\)/) where !match.1.contains("://") {
+                let target = (folder as NSString).appendingPathComponent(String(match.1))
+                #expect(FileManager.default.fileExists(atPath: Repository.file(target).path), "\(page) links to \(match.1)")
+            }
+        }
+    }
+
+    @Test("Every error code is documented, and every documented one exists")
+    func errorCodes() throws {
+        let page = try String(contentsOf: Repository.file("protocol/README.md"), encoding: .utf8)
+        let section = page.split(separator: "## Errors").last?.split(separator: "\n## ").first ?? ""
+        let documented = Set(section.matches(of: /(?m)^\| `(\w+)` \|/).map { String($0.1) })
+        #expect(documented == Set(ErrorCode.allCases.map(\.rawValue)))
+    }
+
+    @Test("Every option of starling serve is documented")
+    func options() throws {
+        let help = try String(contentsOf: Repository.file("Tests/ConformanceTests/Help/serve.txt"), encoding: .utf8)
+        let page = try String(contentsOf: Repository.file("docs/operations.md"), encoding: .utf8)
+        for match in help.matches(of: /(?m)^  --([a-z-]+)/) where match.1 != "version" && match.1 != "help" {
+            #expect(page.contains("`--\(match.1)`"), "--\(match.1)")
+        }
+    }
+}
