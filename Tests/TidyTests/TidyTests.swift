@@ -20,7 +20,8 @@ struct TidyTests {
     }
 
     private static func files(_ folder: String, _ suffix: String) -> [String] {
-        let names = FileManager.default.enumerator(atPath: Repository.file(folder).path)?.compactMap { $0 as? String } ?? []
+        let names =
+            FileManager.default.enumerator(atPath: Repository.file(folder).path)?.compactMap { $0 as? String } ?? []
         return names.filter { $0.hasSuffix(suffix) && !$0.hasPrefix(".") && !$0.contains("/.") }.map {
             folder.isEmpty ? $0 : "\(folder)/\($0)"
         }
@@ -29,7 +30,8 @@ struct TidyTests {
     private static func sources(_ folder: String) throws -> [Source] {
         try files(folder, ".swift").map { path in
             let text = try String(contentsOf: Repository.file(path), encoding: .utf8)
-            return Source(path: path, lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
+            return Source(
+                path: path, lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
         }
     }
 
@@ -40,11 +42,14 @@ struct TidyTests {
         let layerOf = Dictionary(sources.map { ($0.module, $0.layer) }) { first, _ in first }
         for source in sources {
             for line in source.lines {
-                guard let match = line.firstMatch(of: /^(?:package |public |private |@testable )?import (\w+)/) else { continue }
+                guard let match = line.firstMatch(of: /^(?:package |public |private |@testable )?import (\w+)/) else {
+                    continue
+                }
                 let imported = String(match.1)
                 if let layer = layerOf[imported] {
                     let own = Self.layers.firstIndex(of: source.layer) ?? 0
-                    #expect(Self.layers.firstIndex(of: layer) ?? 9 <= own, "\(source.path) imports \(imported) from above")
+                    #expect(
+                        Self.layers.firstIndex(of: layer) ?? 9 <= own, "\(source.path) imports \(imported) from above")
                 } else if source.layer == "Core" {
                     #expect(Self.allowedInCore.contains(imported), "\(source.path) imports \(imported)")
                     #expect(source.module != "Registers", "\(source.path): Registers imports nothing")
@@ -67,7 +72,9 @@ struct TidyTests {
     private static func functions(_ lines: [String]) -> [(name: String, length: Int)] {
         lines.indices.compactMap { start in
             let line = lines[start]
-            guard let match = line.firstMatch(of: /^( *)(?:@\w+ )*(?:\w+ )*(?:func (\w+)|init[(<?])/) else { return nil }
+            guard let match = line.firstMatch(of: /^( *)(?:@\w+ )*(?:\w+ )*(?:func (\w+)|init[(<?])/) else {
+                return nil
+            }
             let indentation = String(match.1)
             guard let end = lines[start...].firstIndex(of: indentation + "}") else { return nil }
             return (match.2.map(String.init) ?? "init", end - start + 1)
@@ -83,7 +90,8 @@ struct TidyTests {
             let folder = (page as NSString).deletingLastPathComponent
             for match in text.matches(of: /\]\(([^)#\s]+)(?:#[^)]*)?\)/) where !match.1.contains("://") {
                 let target = (folder as NSString).appendingPathComponent(String(match.1))
-                #expect(FileManager.default.fileExists(atPath: Repository.file(target).path), "\(page) links to \(match.1)")
+                #expect(
+                    FileManager.default.fileExists(atPath: Repository.file(target).path), "\(page) links to \(match.1)")
             }
         }
     }

@@ -2,8 +2,9 @@ import NIOCore
 import Registers
 import SyncProtocol
 
-/// What an event loop knows of one connection.
-struct ConnectionState {
+/// What an event loop knows of one connection. A class, since it is looked at many times a message: a copy would count
+/// its dozen arrays and dictionaries up and down each time.
+final class ConnectionState {
     let id: ConnectionID
     var agent: Agent
     /// The session that writes belong to unless they name one.

@@ -30,9 +30,7 @@ extension Shard {
 
     /// Lets messages of a connection that waited for their turn take effect, as far as they may.
     mutating func runWaiting(of id: ConnectionID, head: UInt64, now: UInt64) {
-        while isConnected(id), let next = connections[Int(id.slot)]?.waiting.first,
-            connections[Int(id.slot)]?.mayRun(next) == true
-        {
+        while let state = connection(id), let next = state.waiting.first, state.mayRun(next) {
             if lookup(of: next) != nil {
                 runWaitingLookups(of: id)
             } else {
@@ -110,13 +108,13 @@ extension Shard {
         if write.session == nil { write.session = state.session }
         var stamp: Stamp?
         if case .timestamp(let milliseconds) = write.stamping {
-            stamp = connections[Int(id.slot)]?.counters.stamp(milliseconds)
+            stamp = state.counters.stamp(milliseconds)
         }
         let request = WriteRequest(
             write: write, agent: state.agent, stamp: stamp,
             origin: Origin(loop: configuration.loop, connection: id))
-        connections[Int(id.slot)]?.writesInFlight += 1
-        connections[Int(id.slot)]?.writeCostInFlight += request.cost
+        state.writesInFlight += 1
+        state.writeCostInFlight += request.cost
         writes.append(request)
     }
 
@@ -136,22 +134,17 @@ extension Shard {
     /// Answers a write.
     mutating func settle(_ result: CommittedBatch.Result) {
         if case .refused(let error) = result.outcome { counters.refusals[error.code, default: 0] += 1 }
-        let slot = Int(result.connection.slot)
-        guard isConnected(result.connection) else { return }
-        connections[slot]?.writesInFlight -= 1
-        connections[slot]?.writeCostInFlight -= result.cost
+        guard let state = connection(result.connection) else { return }
+        state.writesInFlight -= 1
+        state.writeCostInFlight -= result.cost
         if result.id == nil, !result.outcome.isRefusal { return }
         markDirty(result.connection.slot)
-        var buffer = ByteBuffer()
-        if let acknowledgements = connections[slot]?.acknowledgements { buffer = acknowledgements }
-        connections[slot]?.acknowledgements = ByteBuffer()
         // Thousands of refusals of small writes can each have a great value to show: at some point, without the value.
-        let showsValue = buffer.readableBytes < configuration.maximumAcknowledgements
-        configuration.framing(&buffer) {
+        let showsValue = state.acknowledgements.readableBytes < configuration.maximumAcknowledgements
+        configuration.framing(&state.acknowledgements) {
             ServerMessage.writeOutcome(
                 result.outcome, id: result.id, key: result.key, showsValue: showsValue, to: &$0)
         }
-        connections[slot]?.acknowledgements = buffer
     }
 
     /// Lookups were read, as many as fit.

@@ -123,37 +123,25 @@ package struct Shard {
 
     /// Appends a message to what a connection is sent.
     mutating func reply(to id: ConnectionID, _ body: (inout ByteBuffer) -> Void) {
-        guard isConnected(id) else { return }
+        guard let state = connection(id) else { return }
         markDirty(id.slot)
-        let framing = configuration.framing
-        withReplies(of: id.slot) { framing(&$0, body) }
+        configuration.framing(&state.replies, body)
     }
 
     /// Appends frames that are laid out already.
     mutating func replyFrames(to id: ConnectionID, _ frames: ByteBuffer) {
-        guard isConnected(id) else { return }
+        guard let state = connection(id) else { return }
         markDirty(id.slot)
-        withReplies(of: id.slot) { buffer in
-            if buffer.readableBytes == 0 {
-                buffer = frames
-            } else {
-                buffer.writeImmutableBuffer(frames)
-            }
+        if state.replies.readableBytes == 0 {
+            state.replies = frames
+        } else {
+            state.replies.writeImmutableBuffer(frames)
         }
     }
 
-    private mutating func withReplies(of slot: Int32, _ body: (inout ByteBuffer) -> Void) {
-        // Taken out and put back, so that the buffer is not copied by being written to.
-        var buffer = ByteBuffer()
-        if let replies = connections[Int(slot)]?.replies { buffer = replies }
-        connections[Int(slot)]?.replies = ByteBuffer()
-        body(&buffer)
-        connections[Int(slot)]?.replies = buffer
-    }
-
     mutating func markDirty(_ slot: Int32) {
-        guard connections[Int(slot)]?.isDirty == false else { return }
-        connections[Int(slot)]?.isDirty = true
+        guard let state = connections[Int(slot)], !state.isDirty else { return }
+        state.isDirty = true
         dirty.append(slot)
     }
 
@@ -162,8 +150,9 @@ package struct Shard {
         let slots = dirty
         dirty.removeAll(keepingCapacity: true)
         for slot in slots {
-            guard let frames = connections[Int(slot)]?.acknowledgements, frames.readableBytes > 0 else { continue }
-            connections[Int(slot)]?.acknowledgements = ByteBuffer()
+            guard let state = connections[Int(slot)], state.acknowledgements.readableBytes > 0 else { continue }
+            let frames = state.acknowledgements
+            state.acknowledgements = ByteBuffer()
             output.send(frames, to: slot)
         }
         if !deliveries.isEmpty {
@@ -174,9 +163,11 @@ package struct Shard {
             }
         }
         for slot in slots {
-            connections[Int(slot)]?.isDirty = false
-            guard let frames = connections[Int(slot)]?.replies, frames.readableBytes > 0 else { continue }
-            connections[Int(slot)]?.replies = ByteBuffer()
+            guard let state = connections[Int(slot)] else { continue }
+            state.isDirty = false
+            guard state.replies.readableBytes > 0 else { continue }
+            let frames = state.replies
+            state.replies = ByteBuffer()
             output.send(frames, to: slot)
         }
         if !writes.isEmpty {
