@@ -64,9 +64,6 @@ struct PrefixTrie<Value: Equatable & Sendable>: Sendable {
         }
     }
 
-    /// The number of nodes in use, the root not counted.
-    var nodeCount: Int { nodes.count - free.count - 1 }
-
     private func child(of index: Int32, for byte: UInt8) -> Int32? {
         let node = nodes[Int(index)]
         return node.firstBytes.firstIndex(of: byte).map { node.children[$0] }

@@ -95,8 +95,13 @@ package struct ClientMessageDecoder: Sendable {
                     hint: "subscribe without \"since\" for a fresh snapshot")
             }
         }
+        let name = id ?? Fields.quoted(pattern.text)
+        if name.json.count > RequestID.maximumLength {
+            throw WireError(
+                .missingField, "field \"id\" of subscribe is missing, and the pattern is too long to stand for it")
+        }
         return ClientMessage.Subscribe(
-            id: id ?? Fields.quoted(pattern.text), pattern: pattern, since: since,
+            id: name, pattern: pattern, since: since,
             wantsSnapshot: try fields.bool(.snapshot, text) ?? true, wantsEcho: try fields.bool(.echo, text) ?? true,
             wantsCursors: try fields.bool(.cursors, text) ?? false)
     }

@@ -59,9 +59,6 @@ package struct MessageReader: Sendable {
         return message != nil
     }
 
-    /// Whether the peer has sent its Close, or broken the protocol.
-    package var hasEnded: Bool { state == .ended }
-
     /// Gives the memory of the last message back. To be called when no bytes are left, on many idle connections.
     package mutating func releaseMemory() {
         if isDelivered || (message == nil && payload.capacity > 0) {

@@ -1,0 +1,224 @@
+import NIOCore
+import Registers
+import SyncEngine
+import SyncProtocol
+import Testing
+
+/// Single steps of an event loop's state machine, where the order of things matters.
+struct ShardTests {
+    private final class Output: ShardOutput {
+        var messages: [JSONObject] = []
+        var writes: [WriteRequest] = []
+        var jobs: [ReadJob] = []
+        var closed: [Int32] = []
+
+        func send(_ frames: ByteBuffer, to slot: Int32) {
+            for line in String(buffer: frames).split(separator: "\n") {
+                if let message = try? JSONObject(Array(line.utf8)) { messages.append(message) }
+            }
+        }
+        func deliver(_ frames: ByteBuffer, to slots: [Int32], except: Set<Int32>) {
+            for slot in slots where !except.contains(slot) { send(frames, to: slot) }
+        }
+        func close(_ slot: Int32) { closed.append(slot) }
+        func submit(_ requests: [WriteRequest]) { writes += requests }
+        func submit(_ job: ReadJob) { jobs.append(job) }
+    }
+
+    private let output = Output()
+    private let store = MemoryStore()
+    private var committer: Committer<MemoryStore>
+    private var shard: Shard
+    private let client: ConnectionID
+
+    init() {
+        let state = StoreState(epoch: store.epoch, head: 0, clockBound: .zero, collectedRevision: 0)
+        committer = Committer(
+            store: store, state: state, loops: 1, maximumDrift: 60_000, cacheSize: 1 << 20, framing: World.framing)
+        let welcome = Welcome(
+            server: "", node: "", limits: .init(value: 1 << 20, message: 1 << 21, subscriptions: 9, drift: 0),
+            pingInterval: 0)
+        shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: World.framing), state: state)
+        client = shard.connect(agent: Agent(random: 1), now: 0)
+        shard.flush(into: output)
+        output.messages = []
+    }
+
+    private mutating func receive(_ text: String) throws {
+        let decoder = ClientMessageDecoder(maximumValueSize: 1 << 20)
+        let message = try decoder.decode(Array(text.utf8).span)
+        shard.receive(.message(message), from: client, head: committer.head, now: 1_000)
+        shard.flush(into: output)
+    }
+
+    private mutating func commit() -> CommittedBatch {
+        let requests = output.writes
+        output.writes = []
+        return committer.commit(requests, now: 1_000).0
+    }
+
+    private mutating func deliver(_ batch: CommittedBatch) {
+        shard.receive(batch, head: committer.head, now: 1_000)
+        shard.flush(into: output)
+    }
+
+    /// Reads for all jobs as readers would, now.
+    private mutating func read() {
+        while !output.jobs.isEmpty {
+            switch output.jobs.removeFirst() {
+            case .page(let request):
+                shard.read(store.page(request, limit: 100, framing: World.framing), head: committer.head, now: 0)
+            case .lookups(let request):
+                shard.looked(up: store.look(up: request, framing: World.framing), head: committer.head, now: 0)
+            }
+            shard.flush(into: output)
+        }
+    }
+
+    private mutating func seen() -> [String] {
+        defer { output.messages = [] }
+        return output.messages.map { "\($0.string("type") ?? "") \($0.string("id") ?? $0.string("key") ?? "")" }
+    }
+
+    @Test("A get waits for the writes before it, and a write behind it waits for the get")
+    mutating func order() throws {
+        try receive(#"{"type":"broadcast","id":"w1","key":"k","value":1}"#)
+        try receive(#"{"type":"get","id":"g","key":"k"}"#)
+        try receive(#"{"type":"broadcast","id":"w2","key":"k","value":2}"#)
+        #expect(output.writes.count == 1 && output.jobs.isEmpty)
+        deliver(commit())
+        #expect(output.writes.isEmpty && output.jobs.count == 1)
+        read()
+        #expect(output.writes.count == 1)
+        deliver(commit())
+        #expect(output.messages.first { $0.string("id") == "g" }?.integer("value") == 1)
+        #expect(seen() == ["ack w1", "register g", "ack w2"])
+    }
+
+    @Test("Writes that the committer does not take are refused as overloaded, and what waited goes on")
+    mutating func overloaded() throws {
+        try receive(#"{"type":"broadcast","id":"w1","key":"k","value":1}"#)
+        try receive(#"{"type":"broadcast","key":"k","value":1}"#)
+        try receive(#"{"type":"ping","id":"p"}"#)
+        shard.reject(output.writes, head: 0, now: 0)
+        shard.flush(into: output)
+        let errors = output.messages.filter { $0.string("code") == ErrorCode.overloaded.rawValue }
+        #expect(errors.count == 2 && errors.allSatisfy { $0.bool("retry") == true })
+        #expect(output.messages.last?.string("type") == "pong")
+        #expect(shard.snapshot.refusals[.overloaded] == 2)
+    }
+
+    @Test("An acknowledgement leaves before the fan-out of its batch, other answers behind it")
+    mutating func acknowledgedFirst() throws {
+        try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
+        read()
+        _ = seen()
+        try receive(#"{"type":"broadcast","id":"w","key":"k","value":1}"#)
+        try receive(#"{"type":"unsubscribe","id":"s"}"#)
+        deliver(commit())
+        #expect(seen() == ["ack w", "update k", "unsubscribed s"])
+    }
+
+    @Test("What was read at a head that is not delivered here waits for it, pages and lookups alike")
+    mutating func held() throws {
+        try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
+        read()
+        _ = seen()
+        let other = WriteRequest(
+            write: ClientMessage.Write(key: try Key("k"), value: [0x31]), agent: Agent(random: 2),
+            origin: Origin(loop: 0, connection: ConnectionID(slot: 99, generation: 99)))
+        let batch = committer.commit([other], now: 1_000).0
+        try receive(#"{"type":"get","id":"g","key":"k"}"#)
+        try receive(#"{"type":"subscribe","id":"t","pattern":"k"}"#)
+        read()
+        #expect(seen() == [])
+        deliver(batch)
+        read()
+        #expect(seen() == ["update k", "register g", "subscribed t", "update k", "synced t"])
+    }
+
+    @Test("A subscription does not go live on a socket that is behind, by whatever way it would")
+    mutating func backedUp() throws {
+        try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
+        shard.backedUp(client)
+        read()
+        #expect(shard.snapshot.subscriptionsLive == 0)
+        shard.drained(client, head: committer.head, now: 0)
+        shard.flush(into: output)
+        read()
+        #expect(shard.snapshot.subscriptionsLive == 1)
+        #expect(seen() == ["subscribed s", "synced s"])
+        shard.backedUp(client)
+        #expect(shard.snapshot.subscriptionsLive == 0 && shard.snapshot.demotions == 1)
+    }
+
+    @Test("Lookups are answered as far as they fit, and the rest when the socket has drained")
+    mutating func partial() throws {
+        for id in 1...3 { try receive(#"{"type":"get","id":"g\#(id)","key":"k"}"#) }
+        read()
+        #expect(seen() == ["register g1", "register g2", "register g3"])
+        try receive(#"{"type":"broadcast","key":"k","value":1}"#)
+        for id in 4...6 { try receive(#"{"type":"get","id":"g\#(id)","key":"k"}"#) }
+        deliver(commit())
+        guard case .lookups(let request) = output.jobs.removeFirst() else {
+            Issue.record("no lookups")
+            return
+        }
+        shard.backedUp(client)
+        let one = store.look(
+            up: LookupRequest(connection: client, lookups: [request.lookups[0]]), framing: World.framing)
+        shard.looked(up: one, head: 1, now: 0)
+        shard.flush(into: output)
+        #expect(output.jobs.isEmpty)
+        shard.drained(client, head: 1, now: 0)
+        shard.flush(into: output)
+        read()
+        #expect(seen() == ["register g4", "register g5", "register g6"])
+    }
+
+    @Test("Many refusals of small writes do not each show a great value")
+    mutating func omittedValues() throws {
+        let great = "\"" + String(repeating: "x", count: 1 << 19) + "\""
+        try receive(#"{"type":"broadcast","key":"k","value":\#(great)}"#)
+        deliver(commit())
+        for id in 0..<20 { try receive(#"{"type":"broadcast","id":"\#(id)","key":"k","value":0,"timestamp":1}"#) }
+        deliver(commit())
+        let winners = output.messages.compactMap { $0.object("winner") }
+        #expect(winners.count == 20)
+        #expect(winners.prefix(4).allSatisfy { $0.raw("value") != nil })
+        #expect(winners.suffix(10).allSatisfy { $0.bool("value_omitted") == true && $0.raw("value") == nil })
+    }
+
+    @Test("A cursor older than what was collected is refused")
+    mutating func collected() throws {
+        let state = StoreState(epoch: store.epoch, head: 9, clockBound: .zero, collectedRevision: 5)
+        let welcome = Welcome(
+            server: "", node: "", limits: .init(value: 1, message: 1, subscriptions: 9, drift: 0), pingInterval: 0)
+        var shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: World.framing), state: state)
+        let id = shard.connect(agent: Agent(random: 1), now: 0)
+        for (revision, isRefused) in [(4, true), (5, false), (9, false), (10, true)] as [(UInt64, Bool)] {
+            let request = ClientMessage.Subscribe(
+                id: RequestID(json: Array("\(revision)".utf8)), pattern: .everything,
+                since: Cursor(epoch: store.epoch, revision: revision))
+            shard.receive(.message(.subscribe(request)), from: id, head: 9, now: 0)
+            output.messages = []
+            shard.flush(into: output)
+            let isError = output.messages.contains { $0.string("code") == ErrorCode.resyncRequired.rawValue }
+            #expect(isError == isRefused, "\(revision)")
+        }
+    }
+
+    @Test("A Close waits for what is owed, snapshots too, and nothing comes behind it")
+    mutating func close() throws {
+        try receive(#"{"type":"broadcast","id":"w","key":"k","value":1}"#)
+        try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
+        shard.receive(.close, from: client, head: 0, now: 0)
+        try receive(#"{"type":"ping","id":"late"}"#)
+        #expect(output.closed.isEmpty)
+        deliver(commit())
+        #expect(output.closed.isEmpty)
+        read()
+        #expect(output.closed == [client.slot])
+        #expect(seen() == ["ack w", "subscribed s", "update k", "synced s"])
+    }
+}
