@@ -87,8 +87,9 @@ extension ConformanceTests {
             #expect(try HTTP.get("/healthz", server).hasSuffix("\r\n\r\nok\n"))
             #expect(try HTTP.get("/readyz", server).hasSuffix("\r\n\r\nready\n"))
             let client = try RawClient.connected(server)
-            try client.send(
-                #"{"type":"subscribe","id":"s","pattern":"*"}"#, #"{"type":"broadcast","key":"k","value":1}"#, "bad")
+            try client.send(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
+            _ = try client.receive(type: "synced")
+            try client.send(#"{"type":"broadcast","key":"k","value":1}"#, "bad")
             _ = try client.receive(type: "update")
             _ = try client.receive(type: "error")
             let metrics = try HTTP.get("/metrics", server)

@@ -222,11 +222,14 @@ private struct ChaosClient: Sendable {
             var replica = Replica()
             var done: Set<String> = []
             var answers = 0
+            var isSynced = false
             var iterator = replies.makeAsyncIterator()
             try await connection.send([#"{"type":"subscribe","id":"s","pattern":"*"}"#] + writes)
-            while done.count < clients, let reply = try await iterator.next() {
+            // In a snapshot, which goes by key, the others' marks come before what they wrote: hence the wait for its end.
+            while done.count < clients || !isSynced, let reply = try await iterator.next() {
                 let message = try JSONObject(Array(reply.readableBytesView))
                 switch message.string("type") {
+                case "synced": isSynced = true
                 case "ack", "error":
                     answers += 1
                     if answers == writes.count {

@@ -75,6 +75,7 @@ struct TidyTests {
             guard let match = line.firstMatch(of: /^( *)(?:@\w+ )*(?:\w+ )*(?:func (\w+)|init[(<?])/) else {
                 return nil
             }
+            if line.hasSuffix("}") { return nil }
             let indentation = String(match.1)
             guard let end = lines[start...].firstIndex(of: indentation + "}") else { return nil }
             return (match.2.map(String.init) ?? "init", end - start + 1)
@@ -102,6 +103,24 @@ struct TidyTests {
         let section = page.split(separator: "## Errors").last?.split(separator: "\n## ").first ?? ""
         let documented = Set(section.matches(of: /(?m)^\| `(\w+)` \|/).map { String($0.1) })
         #expect(documented == Set(ErrorCode.allCases.map(\.rawValue)))
+    }
+
+    @Test("Every message has a schema, and all of protocol/ is JSON where it says so")
+    func schemas() throws {
+        let files = Self.files("protocol", ".json")
+        for file in files {
+            let data = try Data(contentsOf: Repository.file(file))
+            #expect(throws: Never.self, "\(file)") { try JSONSerialization.jsonObject(with: data) }
+        }
+        let page = try String(contentsOf: Repository.file("protocol/README.md"), encoding: .utf8)
+        let client = page.matches(of: /(?m)^\| `\{"type":"(\w+)"/).map { "protocol/schemas/client/\($0.1).json" }
+        let section = page.split(separator: "## From the server").last?.split(separator: "\n## ").first ?? ""
+        let server = section.matches(of: /(?m)^\| `(\w+)` \|/).map { "protocol/schemas/server/\($0.1).json" }
+        #expect(client.count == 8 && server.count == 12)
+        let schemas = Set(files.filter { $0.hasPrefix("protocol/schemas/") }).subtracting([
+            "protocol/schemas/common.json"
+        ])
+        #expect(schemas == Set(client + server))
     }
 
     @Test("Every option of starling serve is documented")
