@@ -116,6 +116,8 @@ final class SimulatedClient {
 
     private func subscribed(_ id: String, _ message: JSONObject, _ world: World) {
         if message.bool("replace") == true { live[id]?.replaces = true }
+        // What other subscriptions brought since this one was asked for is no part of its snapshot.
+        live[id]?.seen = []
         guard let subscription = live[id], subscription.replaces,
             let cursor = message.string("cursor").flatMap({ Cursor(Array($0.utf8)) })
         else { return }
