@@ -1,12 +1,21 @@
+import Foundation
 import Registers
 import SyncEngine
 import SyncProtocol
 import TestSupport
 import Testing
 
-/// Random worlds, each determined by its seed: `swift test --filter ConvergenceTests` runs them all again.
+/// Random worlds, each determined by its seed. `STARLING_SEEDS=558 swift test --filter SyncEngineTests.ConvergenceTests` runs
+/// one again, and `STARLING_SEEDS=300-4299` many more than the usual ones.
 struct ConvergenceTests {
-    @Test("Every subscriber ends with the state of the store, and no key ever goes back", arguments: 0..<300)
+    private static let seeds: ClosedRange<UInt64> = {
+        let text = ProcessInfo.processInfo.environment["STARLING_SEEDS"] ?? "0-299"
+        let bounds = text.split(separator: "-").compactMap { UInt64($0) }
+        guard let first = bounds.first, let last = bounds.last, first <= last else { return 0...299 }
+        return first...last
+    }()
+
+    @Test("Every subscriber ends with the state of the store, and no key ever goes back", arguments: seeds)
     func converges(seed: UInt64) {
         let world = World(seed: seed, clients: 4)
         for _ in 0..<800 {

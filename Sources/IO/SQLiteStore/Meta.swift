@@ -73,10 +73,20 @@ enum Meta {
             throw StoreError("the database has no epoch")
         }
         let collected = UInt64(try read(.collectedRevision, database) ?? "") ?? 0
-        let latest = try Int64.fetchOne(database, sql: "SELECT max(revision) FROM register") ?? 0
         return StoreState(
-            epoch: epoch, head: max(UInt64(latest), collected), clockBound: try stamp(.clockBound, database),
+            epoch: epoch, head: try head(database), clockBound: try stamp(.clockBound, database),
             collectedRevision: collected, collectedStamp: try stamp(.collectedStamp, database))
+    }
+
+    /// The revision of the latest change, in one look-up: every page and every get asks for it.
+    static func head(_ database: Database) throws -> UInt64 {
+        let statement = try database.cachedStatement(
+            sql: """
+                SELECT max(
+                    coalesce((SELECT max(revision) FROM register), 0),
+                    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'collected_revision'), 0))
+                """)
+        return UInt64(try Int64.fetchOne(statement) ?? 0)
     }
 
     /// Whether the machine crashed while commits were not fsynced: then revisions that subscribers have seen may be gone.

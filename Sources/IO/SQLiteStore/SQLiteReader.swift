@@ -28,7 +28,7 @@ package struct SQLiteReader: Sendable {
         do {
             return try database.pool.read { connection in
                 var page = PageDraft(request: request, framing: framing)
-                page.head = try Meta.state(connection).head
+                page.head = try Meta.head(connection)
                 switch request.position {
                 case .keys(let after, let base):
                     try readKeys(into: &page, after: after, base: base, connection, now: now)
@@ -89,7 +89,7 @@ package struct SQLiteReader: Sendable {
         var frames = ByteBuffer()
         do {
             return try database.pool.read { connection in
-                let head = try Meta.state(connection).head
+                let head = try Meta.head(connection)
                 var answered = 0
                 for lookup in request.lookups where frames.readableBytes < Self.maximumBytes {
                     try answer(lookup, connection, now: now, to: &frames)

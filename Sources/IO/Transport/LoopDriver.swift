@@ -219,6 +219,14 @@ package final class LoopDriver: @unchecked Sendable {
             } else {
                 whenEmpty = promise
                 for handler in handlers { handler?.shutDown() }
+                // Each connection ends by its own timeouts; one that does not must not keep the server from stopping.
+                eventLoop.assumeIsolated().scheduleTask(
+                    in: limits.drainTimeout + limits.lingerTimeout + .seconds(1)
+                ) { [self] in
+                    for handler in handlers { handler?.abort() }
+                    whenEmpty?.succeed()
+                    whenEmpty = nil
+                }
             }
             return promise.futureResult
         }

@@ -122,15 +122,7 @@ struct Engine: Sendable {
     /// Stops in the order in which things depend on each other: connections are told and drained, then writes, then
     /// reads end, then the database is closed. A failure of one is no reason not to stop the next.
     func stop() async {
-        // Each connection ends by its drain and linger timeouts at the latest; one that does not is left behind.
-        let patience = Duration.milliseconds(configuration.drainTimeout + 5_000)
-        let ended = drivers.map { $0.shutDown() }
-        await withTaskGroup { group in
-            group.addTask { for future in ended { try? await future.get() } }
-            group.addTask { try? await Task.sleep(for: patience) }
-            await group.next()
-            group.cancelAll()
-        }
+        for future in drivers.map({ $0.shutDown() }) { try? await future.get() }
         let stamp = committer.stop()
         readers.stop()
         checkpoints.stop()
