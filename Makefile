@@ -4,7 +4,7 @@ SHELL := /bin/bash
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test build setup lint format conformance bench clean
+.PHONY: run test build setup lint format conformance bench simulate clean
 
 run: build
 	@exec .build/release/starling serve $(ARGS)
@@ -37,6 +37,12 @@ conformance: build
 # Needs WSLOAD, a load generator: Benchmarks/README.md
 bench: build
 	Benchmarks/run
+
+# Whole systems under seeds: Tests/Simulation/README.md. SEEDS=558 runs one again.
+SEEDS ?= 0-9999
+simulate:
+	swift build -c release --product simulate
+	.build/release/simulate $(SEEDS)
 
 clean:
 	swift package clean

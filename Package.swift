@@ -97,7 +97,19 @@ let package = Package(
                 "TestSupport", nioCore,
             ], exclude: ["Help"]),
         tests("TidyTests", ["SyncProtocol", "TestSupport"]),
-        tests("SyncEngineTests", ["SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore]),
+        tests(
+            "SyncEngineTests", ["SyncEngine", "SyncProtocol", "Registers", "Simulation", "TestSupport", nioCore]),
+
+        // A whole system in one thread, under a seed: Tests/Simulation/README.md
+        .target(
+            name: "Simulation",
+            dependencies: ["Transport", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore],
+            path: "Tests/Simulation/Harness", swiftSettings: settings),
+        .executableTarget(
+            name: "simulate", dependencies: ["Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation"], path: "Tests/Simulation/Tests",
+            swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -39,7 +39,7 @@ extension ConformanceTests {
                 (#"{"type":"broadcast","key":"k","value":"\#(big)"}"#, .tooLarge),
                 (#"{"type":"broadcast","key":"k","value":1,"timestamp":99999999999999}"#, .drift),
                 (#"{"type":"unsubscribe","id":"none"}"#, .unknownSubscription),
-                (#"{"type":"claim","key":"k","ttl":1}"#, .unsupported),
+                (#"{"type":"broadcast","key":"k","value":1,"fence":{"key":"l","token":1}}"#, .staleFence),
             ]
             for (text, code) in cases {
                 try client.send(text)

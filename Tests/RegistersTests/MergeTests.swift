@@ -97,6 +97,29 @@ struct MergeTests {
         #expect(register.expired.cause == .expired)
     }
 
+    @Test("Replicas that sweep at different times agree", arguments: 0..<40)
+    func sweeps(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let registers = try (0..<10).map { _ in try Self.register(&random) }
+        var ends: [Register?] = []
+        for _ in 0..<12 {
+            var replica: Register?
+            var now: UInt64 = 0
+            for register in registers.shuffled(using: &random) {
+                if Register.merge(register, into: replica) == .applied { replica = register }
+                // Each replica looks at the clock when it comes to it.
+                now += UInt64.random(in: 0...2, using: &random)
+                if let held = replica, !held.isTombstone, held.isExpired(at: now) { replica = held.expired }
+            }
+            if let held = replica, !held.isTombstone, held.isExpired(at: 10) { replica = held.expired }
+            ends.append(replica)
+        }
+        for end in ends {
+            let (end, first) = (try #require(end), try #require(ends[0]))
+            #expect(Register.compare(end, first) == 0, "seed \(seed)")
+        }
+    }
+
     private static func register(_ random: inout SeededGenerator) throws -> Register {
         func maybe(_ texts: [String]) -> [UInt8]? {
             let text = texts.randomElement(using: &random) ?? ""

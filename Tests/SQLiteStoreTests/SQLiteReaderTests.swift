@@ -24,7 +24,7 @@ struct SQLiteReaderTests {
     private final class Output: ShardOutput {
         var jobs: [ReadJob] = []
         func send(_ frames: ByteBuffer, to slot: Int32) {}
-        func deliver(_ frames: ByteBuffer, to slots: [Int32], except: Set<Int32>) {}
+        func deliver(_ delivery: Delivery) {}
         func close(_ slot: Int32) {}
         func submit(_ writes: [WriteRequest]) {}
         func submit(_ job: ReadJob) { jobs.append(job) }
@@ -54,7 +54,9 @@ struct SQLiteReaderTests {
     private mutating func pages(_ pattern: String, since: UInt64? = nil, now: UInt64 = 0) throws -> [String] {
         let head = try writer.state().head
         // The shard is told of what was committed behind its back.
-        shard.receive(CommittedBatch(head: head, changes: [], frames: ByteBuffer(), results: [[]]), head: head, now: 0)
+        let batch = CommittedBatch(
+            head: head, changes: [], frames: ByteBuffer(), results: [[]], collectedRevision: 0)
+        shard.receive(batch, head: head, now: 0)
         let id = shard.connect(agent: Agent(random: 0), now: 0)
         let cursor = since.map { Cursor(epoch: database.state.epoch, revision: $0) }
         shard.receive(

@@ -1,5 +1,6 @@
 import NIOCore
 import Registers
+import Simulation
 import SyncEngine
 import SyncProtocol
 import Testing
@@ -10,7 +11,7 @@ struct CommitterTests {
         buffer.writeStaticString("\n")
     }
 
-    private func committer(_ store: MemoryStore) throws -> Committer<MemoryStore> {
+    private func committer(_ store: SimulatedDisk) throws -> Committer<SimulatedDisk> {
         Committer(
             store: store, state: try store.state(), loops: 2, maximumDrift: 60_000, cacheSize: 1 << 16,
             framing: Self.framing)
@@ -27,7 +28,7 @@ struct CommitterTests {
 
     @Test("Each write sees the ones before it, gets the next revision, and is answered to its loop")
     func batch() throws {
-        let store = MemoryStore()
+        let store = SimulatedDisk()
         var committer = try committer(store)
         let (batch, failure) = committer.commit(
             [try request("a", "1"), try request("b", "2", loop: 1), try request("a", "3"), try request("a", nil)],
@@ -45,7 +46,7 @@ struct CommitterTests {
 
     @Test("Transient broadcasts keep their place among the changes, and touch no disk")
     func transient() throws {
-        let store = MemoryStore()
+        let store = SimulatedDisk()
         var committer = try committer(store)
         let (batch, _) = committer.commit(
             [try request("a", "1"), try request("t", "2", transient: true), try request("b", "3")], now: 1_000)
@@ -58,7 +59,7 @@ struct CommitterTests {
 
     @Test("What is told is on the disk: the clock's bound is above every stamp")
     func bound() throws {
-        let store = MemoryStore()
+        let store = SimulatedDisk()
         var committer = try committer(store)
         for now in stride(from: 1_000 as UInt64, through: 9_000, by: 333) {
             _ = committer.commit([try request("a", "1")], now: now)
@@ -82,9 +83,9 @@ struct CommitterTests {
         #expect(version.stamp > committer.lastStamp)
     }
 
-    @Test("A failure before the commit changes nothing, and says so", arguments: [MemoryStore.Fault.begin, .put])
-    func refused(fault: MemoryStore.Fault) throws {
-        let store = MemoryStore()
+    @Test("A failure before the commit changes nothing, and says so", arguments: [SimulatedDisk.Fault.begin, .put])
+    func refused(fault: SimulatedDisk.Fault) throws {
+        let store = SimulatedDisk()
         var committer = try committer(store)
         _ = committer.commit([try request("a", "1")], now: 1_000)
         store.fault = fault
@@ -105,7 +106,7 @@ struct CommitterTests {
     @Test(
         "A failed commit is outcome_unknown, and what comes next rests on what the disk has", arguments: [true, false])
     func unknown(isKept: Bool) throws {
-        let store = MemoryStore()
+        let store = SimulatedDisk()
         var committer = try committer(store)
         _ = committer.commit([try request("a", "1")], now: 1_000)
         store.fault = isKept ? .commitKept : .commitLost
@@ -126,7 +127,7 @@ struct CommitterTests {
 
     @Test("While not even the head can be read, writes are refused; afterwards they go on")
     func blind() throws {
-        let store = MemoryStore()
+        let store = SimulatedDisk()
         var committer = try committer(store)
         store.fault = .commitKept
         store.isBlind = true

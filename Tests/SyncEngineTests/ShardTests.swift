@@ -1,5 +1,6 @@
 import NIOCore
 import Registers
+import Simulation
 import SyncEngine
 import SyncProtocol
 import Testing
@@ -17,8 +18,8 @@ struct ShardTests {
                 if let message = try? JSONObject(Array(line.utf8)) { messages.append(message) }
             }
         }
-        func deliver(_ frames: ByteBuffer, to slots: [Int32], except: Set<Int32>) {
-            for slot in slots where !except.contains(slot) { send(frames, to: slot) }
+        func deliver(_ delivery: Delivery) {
+            for slot in delivery.slots where !delivery.except.contains(slot) { send(delivery.frames, to: slot) }
         }
         func close(_ slot: Int32) { closed.append(slot) }
         func submit(_ requests: [WriteRequest]) { writes += requests }
@@ -26,19 +27,19 @@ struct ShardTests {
     }
 
     private let output = Output()
-    private let store = MemoryStore()
-    private var committer: Committer<MemoryStore>
+    private let store = SimulatedDisk()
+    private var committer: Committer<SimulatedDisk>
     private var shard: Shard
     private let client: ConnectionID
 
     init() {
         let state = StoreState(epoch: store.epoch, head: 0, clockBound: .zero, collectedRevision: 0)
         committer = Committer(
-            store: store, state: state, loops: 1, maximumDrift: 60_000, cacheSize: 1 << 20, framing: World.framing)
+            store: store, state: state, loops: 1, maximumDrift: 60_000, cacheSize: 1 << 20, framing: Simulation.framing)
         let welcome = Welcome(
             server: "", node: "", limits: .init(value: 1 << 20, message: 1 << 21, subscriptions: 9, drift: 0),
             pingInterval: 0)
-        shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: World.framing), state: state)
+        shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: Simulation.framing), state: state)
         client = shard.connect(agent: Agent(random: 1), now: 0)
         shard.flush(into: output)
         output.messages = []
@@ -67,9 +68,9 @@ struct ShardTests {
         while !output.jobs.isEmpty {
             switch output.jobs.removeFirst() {
             case .page(let request):
-                shard.read(store.page(request, limit: 100, framing: World.framing), head: committer.head, now: 0)
+                shard.read(store.page(request, limit: 100, framing: Simulation.framing), head: committer.head, now: 0)
             case .lookups(let request):
-                shard.looked(up: store.look(up: request, framing: World.framing), head: committer.head, now: 0)
+                shard.looked(up: store.look(up: request, framing: Simulation.framing), head: committer.head, now: 0)
             }
             shard.flush(into: output)
         }
@@ -166,7 +167,7 @@ struct ShardTests {
         }
         shard.backedUp(client)
         let one = store.look(
-            up: LookupRequest(connection: client, lookups: [request.lookups[0]]), framing: World.framing)
+            up: LookupRequest(connection: client, lookups: [request.lookups[0]]), framing: Simulation.framing)
         shard.looked(up: one, head: 1, now: 0)
         shard.flush(into: output)
         #expect(output.jobs.isEmpty)
@@ -194,7 +195,7 @@ struct ShardTests {
         let state = StoreState(epoch: store.epoch, head: 9, clockBound: .zero, collectedRevision: 5)
         let welcome = Welcome(
             server: "", node: "", limits: .init(value: 1, message: 1, subscriptions: 9, drift: 0), pingInterval: 0)
-        var shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: World.framing), state: state)
+        var shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: Simulation.framing), state: state)
         let id = shard.connect(agent: Agent(random: 1), now: 0)
         for (revision, isRefused) in [(4, true), (5, false), (9, false), (10, true)] as [(UInt64, Bool)] {
             let request = ClientMessage.Subscribe(

@@ -26,7 +26,7 @@ struct WriteJudgeTests {
     }
 
     private func version(_ verdict: WriteJudge.Verdict) -> Version? {
-        if case .apply(let register) = verdict { return register.version }
+        if case .apply(let change) = verdict { return change.register.version }
         return nil
     }
 
@@ -111,7 +111,7 @@ struct WriteJudgeTests {
     @Test("The time to live starts with the client's stamp, or with the server's wall clock")
     mutating func timeToLive() throws {
         func expiry(_ verdict: WriteJudge.Verdict) -> UInt64? {
-            if case .apply(let register) = verdict { return register.expiresAt }
+            if case .apply(let change) = verdict { return change.register.expiresAt }
             return nil
         }
         judge = WriteJudge(

@@ -33,7 +33,7 @@ struct ServerMessageTests {
         )
         #expect(
             text { ServerMessage.writeUpdate(register.expired, revision: 8, to: &$0) }
-                == #"{"type":"update","key":"task:\"1\"","value":null,"deleted":true,"version":"018bcfe56800-0001-planner","timestamp":1700000000000,"agent":"planner","revision":8,"expires_at":1700000060000,"session":"s\"","cause":"expired"}"#
+                == #"{"type":"update","key":"task:\"1\"","value":null,"deleted":true,"version":"018bcfe56800-0001-planner","timestamp":1700000000000,"agent":"planner","revision":8,"expires_at":1700000060000,"cause":"expired"}"#
         )
     }
 

@@ -11,7 +11,7 @@ struct OutboundTests {
         /// Everything that went out, in order.
         var wire: [UInt8] = []
         /// What waits in the channel.
-        var queued: [(bytes: ByteBuffer, cost: Int)] = []
+        var queued: [ByteBuffer] = []
         var finishes = 0
 
         init(room: Int?) { self.room = room }
@@ -26,7 +26,7 @@ struct OutboundTests {
             return .sent(count)
         }
 
-        func writeLater(_ bytes: ByteBuffer, cost: Int) { queued.append((bytes, cost)) }
+        func writeLater(_ bytes: ByteBuffer) { queued.append(bytes) }
 
         func finish() { finishes += 1 }
 
@@ -34,9 +34,8 @@ struct OutboundTests {
         func drain(_ outbound: Outbound) -> Bool {
             var isEmpty = false
             while !queued.isEmpty {
-                let (bytes, cost) = queued.removeFirst()
-                wire += Array(bytes.readableBytesView)
-                isEmpty = outbound.wrote(cost: cost)
+                wire += Array(queued.removeFirst().readableBytesView)
+                isEmpty = outbound.wrote()
             }
             return isEmpty
         }
@@ -66,7 +65,7 @@ struct OutboundTests {
         let socket = FakeSocket(room: nil)
         let outbound = Outbound(socket: socket)
         for frame in frames { outbound.send(ByteBuffer(bytes: frame)) }
-        #expect(socket.queued.count == 2 && outbound.backlog > 0)
+        #expect(socket.queued.count == 1 && outbound.backlog > 0)
         #expect(socket.drain(outbound))
         #expect(socket.wire == frames[0] + frames[1])
     }
@@ -82,7 +81,7 @@ struct OutboundTests {
         let second = Outbound(socket: barely)
         second.send(shared)
         #expect(second.backlog < 100)
-        #expect(barely.queued[0].bytes.readableBytes == 10)
+        #expect(barely.queued[0].readableBytes == 10)
     }
 
     @Test("The end comes behind everything sent, once, and nothing comes behind it")
@@ -116,9 +115,8 @@ struct OutboundTests {
         let socket = FakeSocket(room: 0)
         let outbound = Outbound(socket: socket)
         outbound.send(ByteBuffer(bytes: frames[0]))
-        let cost = socket.queued[0].cost
         outbound.closed()
-        #expect(!outbound.wrote(cost: cost))
+        #expect(!outbound.wrote())
         #expect(outbound.backlog == 0)
     }
 }

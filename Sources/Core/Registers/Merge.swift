@@ -11,21 +11,23 @@ extension Register {
         case superseded
     }
 
-    /// Compares by version; then a tombstone over a value; then the greater value; then the later expiry (none is the
-    /// latest); then metadata and session, the greater bytes, what is absent being least. `cause` does not count.
+    /// Compares by version; then the later expiry (none is the latest); then a tombstone over a value; then the greater
+    /// value; then metadata and session, the greater bytes, what is absent being least. `cause` does not count.
     ///
     /// Versions alone are not enough: sixteen processes that are all named `worker` do write in the same millisecond,
-    /// and an expiry keeps the version of the value that it ends.
+    /// and an expiry keeps the version of the value that it ends. The expiry comes before the value, so that what a
+    /// register turns into when its time is over beats just the registers whose time is over by then: else two replicas
+    /// that look at the clock at different times could end apart.
     ///
     /// - Returns: a negative number, zero or a positive number as `left` is less than, equal to or greater than `right`.
     package static func compare(_ left: Register, _ right: Register) -> Int {
         if left.version != right.version { return left.version < right.version ? -1 : 1 }
-        if left.isTombstone != right.isTombstone { return left.isTombstone ? 1 : -1 }
-        let value = ByteOrder.compare(left.value, right.value)
-        if value != 0 { return value }
         let leftExpiry = left.expiresAt ?? .max
         let rightExpiry = right.expiresAt ?? .max
         if leftExpiry != rightExpiry { return leftExpiry < rightExpiry ? -1 : 1 }
+        if left.isTombstone != right.isTombstone { return left.isTombstone ? 1 : -1 }
+        let value = ByteOrder.compare(left.value, right.value)
+        if value != 0 { return value }
         let metadata = ByteOrder.compare(left.metadata, right.metadata)
         if metadata != 0 { return metadata }
         return ByteOrder.compare(left.session, right.session)

@@ -14,7 +14,10 @@ package struct Register: Equatable, Sendable {
     package var cause: Cause?
 
     package enum Cause: String, Sendable {
+        /// Its time was over.
         case expired
+        /// It was bound to a connection, which is gone.
+        case disconnected
     }
 
     package init(
@@ -44,12 +47,18 @@ package struct Register: Equatable, Sendable {
     }
 
     /// The tombstone that this register turns into when its time is over. It keeps the version, so that every replica
-    /// that expires the register by itself ends with the same one.
-    package var expired: Register {
+    /// that expires the register by itself ends with the same one, and so that whatever was written over the register
+    /// meanwhile is greater.
+    package var expired: Register { ended(.expired) }
+
+    /// The tombstone that ends this register without a write of anyone's. It keeps the version and the expiry, and nothing
+    /// else: the tombstones of all registers with the same of both are the same.
+    package func ended(_ cause: Cause) -> Register {
         var tombstone = self
         tombstone.value = nil
         tombstone.metadata = nil
-        tombstone.cause = .expired
+        tombstone.session = nil
+        tombstone.cause = cause
         return tombstone
     }
 }

@@ -23,6 +23,31 @@ package final class CommittedBatch: Sendable {
         package let outcome: WriteOutcome
         /// What ``WriteRequest/cost`` said.
         package let cost: Int
+        /// Whether a client's message is answered by it.
+        package let isFromClient: Bool
+        /// What the connection holds from now on, until it is gone.
+        package let hold: Held?
+
+        package init(
+            _ request: WriteRequest, outcome: WriteOutcome, hold: Held? = nil
+        ) {
+            connection = request.origin.connection
+            id = request.id
+            key = request.key
+            self.outcome = outcome
+            cost = request.cost
+            isFromClient = request.isFromClient
+            self.hold = hold
+        }
+    }
+
+    /// A hold that was made or kept.
+    package struct Held: Equatable, Sendable {
+        package let hold: Hold
+        /// When it ends unless it is kept, in milliseconds.
+        package let expiresAt: UInt64
+        /// Whether the server keeps it while the connection lives; else its time is the client's business.
+        package let isKept: Bool
     }
 
     /// The revision of the latest change up to and with this batch.
@@ -33,8 +58,13 @@ package final class CommittedBatch: Sendable {
     package let frames: ByteBuffer
     /// The answers for each event loop, in the order of the writes.
     package let results: [[Result]]
+    /// The greatest revision of a tombstone that is forgotten.
+    package let collectedRevision: UInt64
 
-    package init(head: UInt64, changes: [Change], frames: ByteBuffer, results: [[Result]]) {
+    package init(
+        head: UInt64, changes: [Change], frames: ByteBuffer, results: [[Result]], collectedRevision: UInt64
+    ) {
+        self.collectedRevision = collectedRevision
         self.head = head
         self.changes = changes
         self.frames = frames

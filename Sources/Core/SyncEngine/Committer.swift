@@ -2,22 +2,30 @@ import NIOCore
 package import Registers
 import SyncProtocol
 
-/// Turns batches of writes into commits. The only place where registers change: it stamps, merges, assigns revisions,
-/// and lays every update out once, after the disk has it.
+/// Turns batches of requests into commits. The only place where registers change: it stamps, merges, ends what is over,
+/// assigns revisions, and lays every update out once, after the disk has it.
 package struct Committer<Store: WriteStore> {
     /// How far ahead of the clock its bound is persisted, in milliseconds: one more row written in so much time, and so
     /// much of a jump of the server's stamps after a crash.
     private static var boundAhead: UInt64 { 1_000 }
+    /// How long a sweep that failed waits until it is tried again, in milliseconds.
+    private static var sweepPause: UInt64 { 1_000 }
 
-    private var store: Store
-    private var judge: WriteJudge
-    private var cache: RegisterCache
+    package internal(set) var store: Store
+    var judge: WriteJudge
+    var cache: RegisterCache
     private var clockBound: Stamp
     private let loops: Int
     private let framing: Framing
     /// Whether a commit failed, and the disk has not been asked since what it has.
-    private var mustRecover = false
+    private(set) var mustRecover = false
+    /// When the next register expires, in milliseconds; nil: none does.
+    package internal(set) var nextExpiry: UInt64?
+    /// The connections that hold what ends with a connection: a claim that was sent again on a new connection is that
+    /// one's, and the end of the old one no longer ends it.
+    var owners: [Key: Origin] = [:]
     package private(set) var head: UInt64
+    package internal(set) var collectedRevision: UInt64
 
     /// - Parameters:
     ///   - loops: how many event loops there are to answer to.
@@ -28,10 +36,13 @@ package struct Committer<Store: WriteStore> {
         self.store = store
         judge = WriteJudge(
             clock: HybridLogicalClock(last: state.clockBound), maximumDrift: maximumDrift,
-            collectedStamp: state.collectedStamp)
+            collectedStamp: state.collectedStamp, collectedFence: state.collectedFence)
         cache = RegisterCache(maximumCost: cacheSize)
         clockBound = state.clockBound
         head = state.head
+        collectedRevision = state.collectedRevision
+        // Whatever is in the database may be over by now.
+        nextExpiry = 0
         self.loops = loops
         self.framing = framing
     }
@@ -39,7 +50,7 @@ package struct Committer<Store: WriteStore> {
     /// The greatest stamp issued so far, for a clean shutdown to persist.
     package var lastStamp: Stamp { judge.clock.last }
 
-    /// Carries out `requests`, each seeing the ones before it, in one transaction.
+    /// Ends what is over and carries out `requests`, each seeing the ones before it, in one transaction.
     ///
     /// A failure is answered too: by `storage_failed` when nothing was changed, by `outcome_unknown` when the commit
     /// itself failed and only the disk knows.
@@ -47,15 +58,44 @@ package struct Committer<Store: WriteStore> {
     /// - Parameter now: the wall clock, in milliseconds.
     /// - Returns: the batch for the event loops, and what failed, for the log.
     package mutating func commit(_ requests: [WriteRequest], now: UInt64) -> (CommittedBatch, StoreError?) {
-        var draft = Draft(head: head)
+        transact(requests, now: now) { committer, draft throws(StoreError) in
+            try committer.sweep(now: now, &draft)
+            for request in requests { try committer.carryOut(request, now: now, in: &draft) }
+        }
+    }
+
+    /// Commits `requests`, where a part of the database may be damaged: requests that it refuses are set apart from those
+    /// that it takes.
+    ///
+    /// - Parameter publish: is given each batch, in order, with what failed.
+    package mutating func commit(
+        _ requests: [WriteRequest], now: UInt64, publish: (CommittedBatch, StoreError?) -> Void
+    ) {
+        let (batch, failure) = commit(requests, now: now)
+        guard let failure, failure.isDamage, !mustRecover, requests.count > 1 else { return publish(batch, failure) }
+        let half = requests.count / 2
+        commit(Array(requests[..<half]), now: now, publish: publish)
+        commit(Array(requests[half...]), now: now, publish: publish)
+    }
+
+    /// Runs `body` in a transaction, with all that can go wrong with one.
+    ///
+    /// - Parameter isForced: whether there is something for the disk whatever `requests` are.
+    mutating func transact(
+        _ requests: [WriteRequest], now: UInt64, isForced: Bool = false,
+        _ body: (inout Committer, inout CommitDraft) throws(StoreError) -> Void
+    ) -> (CommittedBatch, StoreError?) {
+        var draft = CommitDraft(head: head)
         do throws(StoreError) {
             if mustRecover { try recover() }
-            draft = Draft(head: head)
-            try begin(requests, now: now, &draft)
-            for request in requests { try carryOut(request, now: now, in: &draft) }
-            try put(draft)
+            draft = CommitDraft(head: head)
+            try begin(requests, now: now, isForced: isForced, &draft)
+            try body(&self, &draft)
+            try put(&draft)
         } catch {
             store.rollback()
+            // A row that cannot be swept must not keep everything else from being written.
+            if draft.hasSwept { nextExpiry = now + Self.sweepPause }
             return (refusal(of: requests, .storageFailed, error), error)
         }
         do throws(StoreError) {
@@ -65,16 +105,31 @@ package struct Committer<Store: WriteStore> {
             mustRecover = true
             return (outcomeUnknown(draft, of: requests, error), error)
         }
+        accept(draft)
+        return (batch(of: draft), nil)
+    }
+
+    /// Takes over what was committed.
+    private mutating func accept(_ draft: CommitDraft) {
         head = draft.head
         if let bound = draft.clockBound { clockBound = bound }
-        for stored in draft.latest.values { cache.insert(stored) }
-        return (batch(of: draft), nil)
+        if draft.hasSwept { nextExpiry = draft.nextExpiry }
+        for stored in draft.latest.values {
+            cache.insert(stored)
+            note(expiryOf: stored)
+        }
+        for (key, owner) in draft.owners { owners[key] = owner }
+    }
+
+    private mutating func note(expiryOf stored: StoredRegister) {
+        guard let expiry = stored.register.expiresAt, !stored.register.isTombstone else { return }
+        nextExpiry = min(nextExpiry ?? .max, expiry)
     }
 
     /// Only the disk knows whether the transaction was made. If it was, its changes have revisions, and subscribers must
     /// not be left with a gap in the place of them.
     private mutating func outcomeUnknown(
-        _ draft: Draft, of requests: [WriteRequest], _ error: StoreError
+        _ draft: CommitDraft, of requests: [WriteRequest], _ error: StoreError
     ) -> CommittedBatch {
         let before = head
         try? recover()
@@ -85,57 +140,77 @@ package struct Committer<Store: WriteStore> {
         return batch(of: refused)
     }
 
-    /// A batch under way.
-    private struct Draft {
-        var head: UInt64
-        /// Whether there is anything for the disk: transient broadcasts alone are not.
-        var isTransaction = false
-        /// The registers that the batch has changed, as they are now.
-        var latest: [Key: StoredRegister] = [:]
-        /// The revisions, in the database, of the registers that the batch has changed.
-        var replaced: [Key: UInt64] = [:]
-        /// The clock's new bound, where it has to be raised.
-        var clockBound: Stamp?
-        var updates: [(register: Register, revision: UInt64?, origin: Origin)] = []
-        var answers: [(request: WriteRequest, outcome: WriteOutcome)] = []
-
-        init(head: UInt64) {
-            self.head = head
+    private mutating func carryOut(
+        _ request: WriteRequest, now: UInt64, in draft: inout CommitDraft
+    ) throws(StoreError) {
+        let key = request.key
+        let current = request.isTransient ? nil : try current(of: key, in: draft)
+        var fenced: StoredRegister?
+        if case .write(let write) = request.action, let fence = write.fence {
+            fenced = try self.current(of: fence.key, in: draft)
         }
-    }
-
-    private mutating func carryOut(_ request: WriteRequest, now: UInt64, in draft: inout Draft) throws(StoreError) {
-        let key = request.write.key
-        let current = request.write.isTransient ? nil : try current(of: key, in: draft)
-        switch judge.judge(request, current: current, now: now) {
+        if case .end = request.action, owner(of: key, in: draft) != request.origin { return }
+        switch judge.judge(request, current: current, fenced: fenced, now: now) {
         case .answer(let outcome):
-            draft.answers.append((request, outcome))
+            let held = outcome.isSuccess ? held(current, request) : nil
+            if held != nil { draft.owners[key] = request.origin }
+            draft.answer(request, outcome, held: held)
         case .fanOut(let register):
             draft.updates.append((register, nil, request.origin))
-            draft.answers.append((request, .transient(version: register.version)))
-        case .apply(let register):
-            draft.head += 1
-            if draft.latest[key] == nil { draft.replaced[key] = current?.revision }
-            draft.latest[key] = StoredRegister(register, revision: draft.head, op: request.write.op)
-            draft.updates.append((register, draft.head, request.origin))
-            draft.answers.append((request, .applied(version: register.version, revision: draft.head)))
+            draft.answer(request, .transient(version: register.version))
+        case .apply(let change):
+            let stored = StoredRegister(
+                change.register, revision: draft.head + 1, op: change.op, fence: change.fence, lease: change.lease)
+            draft.apply(stored, replacing: current, origin: request.origin)
+            let held = held(stored, request)
+            if held != nil {
+                draft.owners[key] = request.origin
+            } else if change.lease?.endsWithConnection != true, owner(of: key, in: draft) != nil {
+                draft.owners[key] = .some(nil)
+            }
+            draft.answer(request, change.outcome(stored), held: held)
         }
     }
 
-    private mutating func current(of key: Key, in draft: Draft) throws(StoreError) -> StoredRegister? {
+    private func owner(of key: Key, in draft: CommitDraft) -> Origin? {
+        if let changed = draft.owners[key] { return changed }
+        return owners[key]
+    }
+
+    /// What the connection of `request` holds, once that has made `stored` or was found to have made it before.
+    private func held(_ stored: StoredRegister?, _ request: WriteRequest) -> CommittedBatch.Held? {
+        guard let stored, stored.lease?.endsWithConnection == true, let expiresAt = stored.register.expiresAt else {
+            return nil
+        }
+        var isKept = true
+        switch request.action {
+        case .write(let write) where write.endsWithConnection: isKept = write.timeToLive == nil
+        case .lease(let lease) where lease.endsWithConnection: isKept = lease.timeToLive == nil
+        case .keep: break
+        default: return nil
+        }
+        let hold = Hold(key: stored.register.key, fence: stored.fence)
+        return CommittedBatch.Held(hold: hold, expiresAt: expiresAt, isKept: isKept)
+    }
+
+    private mutating func current(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
         if let stored = draft.latest[key] { return stored }
         if let stored = cache.find(key) { return stored }
         return try store.current(of: key)
     }
 
     /// Begins a transaction, if anything is for the disk: transient broadcasts alone are not.
-    private mutating func begin(_ requests: [WriteRequest], now: UInt64, _ draft: inout Draft) throws(StoreError) {
+    private mutating func begin(
+        _ requests: [WriteRequest], now: UInt64, isForced: Bool, _ draft: inout CommitDraft
+    ) throws(StoreError) {
         let greatest = greatestStamp(of: requests, now: now)
         if greatest > clockBound {
             let milliseconds = min(greatest.milliseconds + Self.boundAhead, Stamp.maximumMilliseconds)
             draft.clockBound = Stamp(milliseconds: milliseconds, counter: .max)
         }
-        guard draft.clockBound != nil || requests.contains(where: { !$0.write.isTransient }) else { return }
+        guard
+            draft.clockBound != nil || isForced || isSweepDue(now: now) || requests.contains(where: { !$0.isTransient })
+        else { return }
         draft.isTransaction = true
         try store.begin(now: now, clockBound: draft.clockBound)
     }
@@ -145,29 +220,41 @@ package struct Committer<Store: WriteStore> {
         let limit = Stamp(milliseconds: min(now + judge.maximumDrift, Stamp.maximumMilliseconds), counter: .max)
         var greatest = max(judge.clock.last, Stamp(milliseconds: min(now, Stamp.maximumMilliseconds)))
         for request in requests {
-            var brought = request.stamp
-            if case .version(let version) = request.write.stamping { brought = version.stamp }
-            if let brought, brought <= limit { greatest = max(greatest, brought) }
+            switch request.action {
+            case .write(let write):
+                var brought = request.stamp
+                if case .version(let version) = write.stamping { brought = version.stamp }
+                if let brought, brought <= limit { greatest = max(greatest, brought) }
+            case .merge(let register): greatest = max(greatest, register.version.stamp)
+            case .lease, .keep, .end: break
+            }
         }
-        return Stamp(rawValue: greatest.rawValue + UInt64(requests.count))
+        let (sum, isOver) = greatest.rawValue.addingReportingOverflow(UInt64(requests.count))
+        return Stamp(rawValue: isOver ? .max : sum)
     }
 
-    private mutating func put(_ draft: Draft) throws(StoreError) {
+    private mutating func put(_ draft: inout CommitDraft) throws(StoreError) {
         // In the order of revisions: the table is appended to.
         for stored in draft.latest.values.sorted(by: { $0.revision < $1.revision }) {
             try store.put(stored, replacing: draft.replaced[stored.register.key])
         }
+        if draft.hasSwept { draft.nextExpiry = try store.nextExpiry() }
     }
 
     /// Forgets what is in memory and asks the disk. Until that answers, nothing can be written.
     private mutating func recover() throws(StoreError) {
         mustRecover = true
         cache.removeAll()
-        head = max(head, try store.state().head)
+        let state = try store.state()
+        head = max(head, state.head)
+        collectedRevision = max(collectedRevision, state.collectedRevision)
+        judge.collectedStamp = max(judge.collectedStamp, state.collectedStamp)
+        judge.collectedFence = max(judge.collectedFence, state.collectedFence)
+        nextExpiry = 0
         mustRecover = false
     }
 
-    private func refusalDraft(of requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError) -> Draft {
+    private func refusalDraft(of requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError) -> CommitDraft {
         let message =
             code == .outcomeUnknown
             ? "the commit failed, and the write may have been made or not: \(error.description)"
@@ -175,8 +262,8 @@ package struct Committer<Store: WriteStore> {
         let hint =
             code == .outcomeUnknown ? "resending is safe with a full \"version\", or with an \"op\"" : nil
         let outcome = WriteOutcome.refused(WireError(code, message, hint: hint))
-        var draft = Draft(head: head)
-        draft.answers = requests.map { ($0, outcome) }
+        var draft = CommitDraft(head: head)
+        for request in requests { draft.answer(request, outcome) }
         return draft
     }
 
@@ -184,26 +271,27 @@ package struct Committer<Store: WriteStore> {
         batch(of: refusalDraft(of: requests, code, error))
     }
 
-    /// Lays out every update once, and sorts the answers by event loop.
-    private func batch(of draft: Draft) -> CommittedBatch {
-        var frames = ByteBuffer()
-        var changes: [CommittedBatch.Change] = []
-        changes.reserveCapacity(draft.updates.count)
-        for update in draft.updates {
-            let start = frames.readableBytes
-            framing(&frames) { ServerMessage.writeUpdate(update.register, revision: update.revision, to: &$0) }
-            changes.append(
-                CommittedBatch.Change(
-                    key: update.register.key, revision: update.revision, origin: update.origin, start: start,
-                    end: frames.readableBytes))
+    func batch(of draft: CommitDraft) -> CommittedBatch {
+        draft.batch(loops: loops, collectedRevision: collectedRevision, framing: framing)
+    }
+}
+
+extension WriteJudge.Change {
+    /// The answer, once the register has its revision.
+    fileprivate func outcome(_ stored: StoredRegister) -> WriteOutcome {
+        switch kind {
+        case .write: .applied(version: register.version, revision: stored.revision)
+        case .claim: .claimed(WriteJudge.grant(stored))
+        case .release: .released(version: register.version, revision: stored.revision)
         }
-        var results = [[CommittedBatch.Result]](repeating: [], count: loops)
-        for (request, outcome) in draft.answers {
-            results[request.origin.loop].append(
-                CommittedBatch.Result(
-                    connection: request.origin.connection, id: request.write.id, key: request.write.key,
-                    outcome: outcome, cost: request.cost))
+    }
+}
+
+extension WriteOutcome {
+    fileprivate var isSuccess: Bool {
+        switch self {
+        case .applied, .claimed: true
+        default: false
         }
-        return CommittedBatch(head: draft.head, changes: changes, frames: frames, results: results)
     }
 }

@@ -25,6 +25,8 @@ final class ConnectionState {
     /// Writes that the committer has not answered, and what they cost.
     var writesInFlight = 0
     var writeCostInFlight = 0
+    /// What ends with this connection, by key.
+    var holds: [Key: Shard.HeldRegister] = [:]
     /// Lookups that are being read, or wait to be, and that later messages wait for.
     var lookups: [LookupRequest.Lookup] = []
     var isLookupInFlight = false
@@ -52,7 +54,10 @@ final class ConnectionState {
     /// room for the answer. Writes wait for lookups only, since the committer keeps their order.
     func mayRun(_ incoming: Incoming) -> Bool {
         if !lookups.isEmpty || isBackedUp { return false }
-        if case .message(.write) = incoming { return true }
+        switch incoming {
+        case .message(.write), .message(.lease): return true
+        default: break
+        }
         if case .close = incoming { return writesInFlight == 0 && unsynced == 0 }
         return writesInFlight == 0
     }

@@ -30,27 +30,112 @@ package struct Origin: Hashable, Sendable {
     }
 }
 
-/// A write on its way to the committer.
+extension Origin {
+    /// The server itself, which expects no answer.
+    package static let server = Origin(loop: -1, connection: ConnectionID(slot: -1, generation: 0))
+}
+
+/// A register that is bound to a connection: a claim or a presence with `"until":"disconnect"`.
+package struct Hold: Hashable, Sendable {
+    package let key: Key
+    /// Tells this hold from earlier and later ones of the key.
+    package let fence: UInt64
+
+    package init(key: Key, fence: UInt64) {
+        self.key = key
+        self.fence = fence
+    }
+}
+
+/// A change on its way to the committer.
 package struct WriteRequest: Sendable {
-    package let write: ClientMessage.Write
+    package enum Action: Sendable {
+        case write(ClientMessage.Write)
+        case lease(ClientMessage.Lease)
+        /// A hold whose connection lives goes on.
+        case keep(Hold)
+        /// A hold whose connection is gone ends.
+        case end(Hold)
+        /// A register from another database is merged as it is, however far ahead its stamp may be.
+        case merge(Register)
+    }
+
+    package let action: Action
     /// The agent of the connection.
     package let agent: Agent
     /// The stamp for a write that brings milliseconds only; nil where the server stamps, or the write brings a version.
     package let stamp: Stamp?
     package let origin: Origin
 
-    package init(write: ClientMessage.Write, agent: Agent, stamp: Stamp? = nil, origin: Origin) {
-        self.write = write
+    package init(action: Action, agent: Agent, stamp: Stamp? = nil, origin: Origin) {
+        self.action = action
         self.agent = agent
         self.stamp = stamp
         self.origin = origin
     }
 
+    package init(write: ClientMessage.Write, agent: Agent, stamp: Stamp? = nil, origin: Origin) {
+        self.init(action: .write(write), agent: agent, stamp: stamp, origin: origin)
+    }
+
+    package var key: Key {
+        switch action {
+        case .write(let write): write.key
+        case .lease(let lease): lease.key
+        case .keep(let hold), .end(let hold): hold.key
+        case .merge(let register): register.key
+        }
+    }
+
+    /// The id that the answer carries.
+    package var id: RequestID? {
+        switch action {
+        case .write(let write): write.id
+        case .lease(let lease): lease.id
+        case .keep, .end, .merge: nil
+        }
+    }
+
+    /// Whether a client's message is behind it, which is answered and counted as under way.
+    package var isFromClient: Bool {
+        switch action {
+        case .write, .lease: true
+        case .keep, .end, .merge: false
+        }
+    }
+
+    var isTransient: Bool {
+        if case .write(let write) = action { return write.isTransient }
+        return false
+    }
+
+    /// Whether what it makes is to end with the connection.
+    var endsWithConnection: Bool {
+        switch action {
+        case .write(let write): write.endsWithConnection
+        case .lease(let lease): lease.endsWithConnection
+        case .keep, .end, .merge: false
+        }
+    }
+
     /// What queues are bounded by.
-    package var cost: Int { write.cost }
+    package var cost: Int {
+        switch action {
+        case .write(let write): write.cost
+        case .lease(let lease): lease.cost
+        case .keep(let hold), .end(let hold): 256 + hold.key.bytes.count
+        case .merge(let register):
+            256 + register.key.bytes.count + (register.value?.count ?? 0) + (register.metadata?.count ?? 0)
+        }
+    }
 }
 
 extension ClientMessage.Write {
     /// About how much memory the write takes, in bytes.
+    var cost: Int { 256 + key.bytes.count + (value?.count ?? 0) + (metadata?.count ?? 0) }
+}
+
+extension ClientMessage.Lease {
+    /// Likewise.
     var cost: Int { 256 + key.bytes.count + (value?.count ?? 0) + (metadata?.count ?? 0) }
 }

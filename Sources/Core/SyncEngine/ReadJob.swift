@@ -44,6 +44,8 @@ package struct PageResult: Sendable {
     package let request: PageRequest
     /// The head of the transaction that read the page.
     package let head: UInt64
+    /// The greatest revision, in that transaction, of a tombstone that was forgotten.
+    package let collectedRevision: UInt64
     package let rows: [Row]
     /// The update frames of the rows, one behind the other.
     package let frames: ByteBuffer
@@ -53,10 +55,12 @@ package struct PageResult: Sendable {
     package let failure: StoreError?
 
     package init(
-        request: PageRequest, head: UInt64, rows: [Row], frames: ByteBuffer, next: PageRequest.Position?
+        request: PageRequest, head: UInt64, collectedRevision: UInt64 = 0, rows: [Row], frames: ByteBuffer,
+        next: PageRequest.Position?
     ) {
         self.request = request
         self.head = head
+        self.collectedRevision = collectedRevision
         self.rows = rows
         self.frames = frames
         self.next = next
@@ -66,6 +70,7 @@ package struct PageResult: Sendable {
     package init(request: PageRequest, failure: StoreError) {
         self.request = request
         head = 0
+        collectedRevision = 0
         rows = []
         frames = ByteBuffer()
         next = nil
@@ -73,16 +78,18 @@ package struct PageResult: Sendable {
     }
 }
 
-/// Gets and lists of one connection, to be answered in their order.
+/// Gets, lists and digests of one connection, to be answered in their order.
 package struct LookupRequest: Sendable {
     package enum Lookup: Sendable {
         case get(id: RequestID?, key: Key)
         case list(ClientMessage.List)
+        case digest(ClientMessage.Digest)
 
         package var id: RequestID? {
             switch self {
             case .get(let id, _): id
             case .list(let list): list.id
+            case .digest(let digest): digest.id
             }
         }
     }

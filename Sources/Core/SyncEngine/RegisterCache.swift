@@ -45,7 +45,7 @@ struct RegisterCache {
         youngCost = 0
     }
 
-    private mutating func remove(_ key: Key) {
+    mutating func remove(_ key: Key) {
         if let previous = young.removeValue(forKey: key) { youngCost -= Self.cost(previous) }
         old[key] = nil
     }

@@ -60,6 +60,17 @@ extension Shard {
                     .storageFailed, "the subscription ended, since the database could not be read: \(failure)",
                     hint: "subscribe again", id: subscription.id), of: subscription.connection)
         }
+        if case .changes(let after) = page.request.position, after < page.collectedRevision {
+            // Deletes that it has not got yet are forgotten.
+            end(subscriptionID)
+            return refuse(
+                WireError(
+                    .resyncRequired,
+                    "the subscription ended: it has got as far as \(after), and deletes up to "
+                        + "\(page.collectedRevision) are forgotten",
+                    hint: "subscribe without \"since\"; the snapshot replaces what you hold", id: subscription.id),
+                of: subscription.connection)
+        }
         // In the place of a row whose key has changed since goes what it has become: the row itself would be a step back
         // for a connection that has got the change by another subscription.
         let changed = recent.latestChanges(after: page.head)
@@ -91,8 +102,7 @@ extension Shard {
             }
         }
         replyFrames(to: connection, frames)
-        subscriptions[Int(id.slot)]?.count += UInt64(page.rows.count)
-        counters.updatesSent += UInt64(page.rows.count)
+        noteSent(UInt64(page.rows.count), to: id)
     }
 
     private mutating func advance(_ id: SubscriptionID, past page: PageResult) {
@@ -126,14 +136,20 @@ extension Shard {
         let due = changed.filter { subscription.pattern.matches($0.key) && !sent.contains($0.key) }.values
         for place in due.sorted(by: { $0.revision < $1.revision }) {
             frames.writeImmutableBuffer(place.frame)
-            subscriptions[Int(id.slot)]?.count += 1
-            counters.updatesSent += 1
+            noteSent(1, to: id)
         }
         if frames.readableBytes > 0 { replyFrames(to: subscription.connection, frames) }
         subscriptions[Int(id.slot)]?.position = delivered
         connections[Int(subscription.connection.slot)]?.catchingUp.removeAll { $0 == id }
         counters.subscriptionsCatchingUp -= 1
+        endDemotion(id)
         goLive(id)
+    }
+
+    private mutating func noteSent(_ count: UInt64, to id: SubscriptionID) {
+        subscriptions[Int(id.slot)]?.count += count
+        subscriptions[Int(id.slot)]?.demotion?.sent += count
+        counters.updatesSent += count
     }
 
     private mutating func noticeCursor(_ id: SubscriptionID) {
@@ -149,33 +165,5 @@ extension Shard {
         guard connections[Int(id.slot)]?.catchingUp.first == subscriptionID else { return }
         connections[Int(id.slot)]?.catchingUp.removeFirst()
         connections[Int(id.slot)]?.catchingUp.append(subscriptionID)
-    }
-
-    // MARK: Back-pressure
-
-    /// A connection's socket has more to send than it should: its subscriptions go back to catching up, from where they
-    /// are. Whatever is committed meanwhile is conflated in the database, and costs no memory here.
-    package mutating func backedUp(_ id: ConnectionID) {
-        guard let state = connection(id), !state.isBackedUp else { return }
-        connections[Int(id.slot)]?.isBackedUp = true
-        for subscriptionID in state.subscriptions.values.sorted(by: { $0.generation < $1.generation }) {
-            guard let subscription = subscription(subscriptionID), subscription.state == .live else { continue }
-            leaveLive(subscription)
-            subscriptions[Int(subscriptionID.slot)]?.state = .catchingUp
-            subscriptions[Int(subscriptionID.slot)]?.position = delivered
-            connections[Int(id.slot)]?.catchingUp.append(subscriptionID)
-            counters.subscriptionsLive -= 1
-            counters.subscriptionsCatchingUp += 1
-            counters.demotions += 1
-        }
-    }
-
-    /// A connection's socket has drained.
-    package mutating func drained(_ id: ConnectionID, head: UInt64, now: UInt64) {
-        guard isConnected(id), connections[Int(id.slot)]?.isBackedUp == true else { return }
-        connections[Int(id.slot)]?.isBackedUp = false
-        readNextPage(of: id)
-        resumeLookups(of: id)
-        runWaiting(of: id, head: head, now: now)
     }
 }

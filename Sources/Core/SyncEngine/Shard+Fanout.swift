@@ -7,6 +7,7 @@ extension Shard {
     package mutating func receive(_ batch: CommittedBatch, head: UInt64, now: UInt64) {
         fanOut(batch)
         delivered = max(delivered, batch.head)
+        collectedRevision = max(collectedRevision, batch.collectedRevision)
         recent.delivered(batch)
         let results = batch.results[configuration.loop]
         for result in results { settle(result) }
@@ -16,16 +17,21 @@ extension Shard {
 
     /// Works out which connections get which changes: once for each group of connections that want the same ones.
     private mutating func fanOut(_ batch: CommittedBatch) {
-        guard !batch.changes.isEmpty, groups.count > 0 else { return }
+        guard !batch.changes.isEmpty, groups.count > 0 || demotedCount > 0 else { return }
         for (place, change) in batch.changes.enumerated() {
-            for pattern in index.matches(change.key) { groups.note(place, for: pattern) }
+            for pattern in index.matches(change.key) {
+                groups.note(place, for: pattern)
+                if change.revision != nil { matched[Int(pattern)] &+= 1 }
+            }
         }
         let alone = silentWriters(of: batch)
         for id in groups.touched {
             guard let group = groups.groups[Int(id)] else { continue }
             let except = alone.isEmpty ? [] : alone.intersection(group.members)
             deliveries.append(
-                Delivery(frames: frames(of: group.pending, in: batch), slots: group.members, except: except))
+                Delivery(
+                    frames: frames(of: group.pending, in: batch), slots: group.members, except: except,
+                    before: delivered, batch: batch, changes: group.pending))
             counters.updatesSent += UInt64((group.members.count - except.count) * group.pending.count)
             for slot in except { deliverAlone(to: slot, group.pending, of: batch) }
         }
@@ -68,7 +74,9 @@ extension Shard {
             return !isOwn || live.contains { $0.wantsEcho && $0.pattern.matches(change.key) }
         }
         guard !wanted.isEmpty else { return }
-        deliveries.append(Delivery(frames: frames(of: wanted, in: batch), slots: [slot]))
+        deliveries.append(
+            Delivery(
+                frames: frames(of: wanted, in: batch), slots: [slot], before: delivered, batch: batch, changes: wanted))
         counters.updatesSent += UInt64(wanted.count)
     }
 }

@@ -60,6 +60,7 @@ extension Shard {
         switch incoming {
         case .message(.get(let id, let key)): .get(id: id, key: key)
         case .message(.list(let list)): .list(list)
+        case .message(.digest(let digest)): .digest(digest)
         case .message, .invalid, .close: nil
         }
     }
@@ -75,8 +76,10 @@ extension Shard {
     private mutating func run(_ message: ClientMessage, of id: ConnectionID, head: UInt64, now: UInt64) {
         switch message {
         case .write(let write): submit(write, of: id)
+        case .lease(let lease): submit(lease, of: id)
         case .get(let requestID, let key): look(up: [.get(id: requestID, key: key)], of: id)
         case .list(let list): look(up: [.list(list)], of: id)
+        case .digest(let digest): look(up: [.digest(digest)], of: id)
         case .subscribe(let request): subscribe(request, of: id, head: head)
         case .unsubscribe(let requestID): unsubscribe(requestID, of: id)
         case .hello(let hello):
@@ -110,11 +113,28 @@ extension Shard {
         if case .timestamp(let milliseconds) = write.stamping {
             stamp = state.counters.stamp(milliseconds)
         }
-        let request = WriteRequest(
-            write: write, agent: state.agent, stamp: stamp,
-            origin: Origin(loop: configuration.loop, connection: id))
+        submit(
+            WriteRequest(
+                write: write, agent: state.agent, stamp: stamp,
+                origin: Origin(loop: configuration.loop, connection: id)), of: state)
+    }
+
+    private mutating func submit(_ lease: ClientMessage.Lease, of id: ConnectionID) {
+        guard let state = connection(id) else { return }
+        var lease = lease
+        if lease.session == nil { lease.session = state.session }
+        submit(
+            WriteRequest(
+                action: .lease(lease), agent: state.agent, origin: Origin(loop: configuration.loop, connection: id)),
+            of: state)
+    }
+
+    private mutating func submit(_ request: WriteRequest, of state: ConnectionState) {
         state.writesInFlight += 1
         state.writeCostInFlight += request.cost
+        if request.endsWithConnection, state.holds.count >= configuration.maximumHolds {
+            return settle(.init(request, outcome: .refused(tooManyHolds(state, request))))
+        }
         writes.append(request)
     }
 
@@ -122,22 +142,23 @@ extension Shard {
     package mutating func reject(_ requests: [WriteRequest], head: UInt64, now: UInt64) {
         let error = WireError(
             .overloaded, "more writes are waiting for the disk than the server queues", hint: "send it again later")
-        for request in requests {
-            settle(
-                CommittedBatch.Result(
-                    connection: request.origin.connection, id: request.write.id, key: request.write.key,
-                    outcome: .refused(error), cost: request.cost))
-        }
+        for request in requests { settle(.init(request, outcome: .refused(error))) }
         for request in requests { runWaiting(of: request.origin.connection, head: head, now: now) }
     }
 
     /// Answers a write.
     mutating func settle(_ result: CommittedBatch.Result) {
-        if case .refused(let error) = result.outcome { counters.refusals[error.code, default: 0] += 1 }
+        noteHold(result)
+        guard result.isFromClient else { return }
+        switch result.outcome {
+        case .refused(let error): counters.refusals[error.code, default: 0] += 1
+        case .claimRefused(let code, _, _): counters.refusals[code, default: 0] += 1
+        default: break
+        }
         guard let state = connection(result.connection) else { return }
         state.writesInFlight -= 1
         state.writeCostInFlight -= result.cost
-        if result.id == nil, !result.outcome.isRefusal { return }
+        if result.id == nil, !result.outcome.isAlwaysTold { return }
         markDirty(result.connection.slot)
         // Thousands of refusals of small writes can each have a great value to show: at some point, without the value.
         let showsValue = state.acknowledgements.readableBytes < configuration.maximumAcknowledgements
@@ -178,14 +199,20 @@ extension Shard {
 extension Incoming {
     /// What the message takes while it waits, in bytes, where that counts.
     var cost: Int {
-        guard case .message(.write(let write)) = self else { return 0 }
-        return write.cost
+        switch self {
+        case .message(.write(let write)): write.cost
+        case .message(.lease(let lease)): lease.cost
+        default: 0
+        }
     }
 }
 
 extension WriteOutcome {
-    fileprivate var isRefusal: Bool {
-        if case .refused = self { return true }
-        return false
+    /// Whether the sender is told even where it gave no id: of errors, and of claims, whose fence it needs.
+    fileprivate var isAlwaysTold: Bool {
+        switch self {
+        case .refused, .claimed, .released, .claimRefused: true
+        case .applied, .superseded, .conditionFailed, .transient: false
+        }
     }
 }

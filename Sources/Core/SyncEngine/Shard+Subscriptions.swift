@@ -1,3 +1,4 @@
+import NIOCore
 import Registers
 import SyncProtocol
 
@@ -91,10 +92,13 @@ extension Shard {
             subscriptions.append(nil)
         }
         let subscriptionID = SubscriptionID(slot: slot, generation: nextGeneration)
+        let patternID = index.retain(request.pattern)
+        while matched.count <= Int(patternID) { matched.append(0) }
         subscriptions[Int(slot)] = Subscription(
             id: request.id, connection: id, generation: nextGeneration, pattern: request.pattern,
-            patternID: index.retain(request.pattern), wantsEcho: request.wantsEcho,
-            wantsCursors: request.wantsCursors, state: start.state, position: start.position, syncTarget: delivered)
+            patternID: patternID, wantsEcho: request.wantsEcho, wantsCursors: request.wantsCursors,
+            wantsConflated: request.wantsConflated, state: start.state, position: start.position,
+            syncTarget: delivered)
         connections[Int(id.slot)]?.subscriptions[request.id] = subscriptionID
         connections[Int(id.slot)]?.unsynced += 1
         if !request.wantsEcho { connections[Int(id.slot)]?.hasSilentSubscription = true }
@@ -121,6 +125,7 @@ extension Shard {
         } else {
             counters.subscriptionsCatchingUp -= 1
         }
+        if subscription.demotion != nil { demotedCount -= 1 }
         index.release(subscription.patternID)
         subscriptions[Int(subscriptionID.slot)] = nil
         freeSubscriptions.append(subscriptionID.slot)
@@ -188,9 +193,13 @@ extension Shard {
             else { continue }
             subscriptions[slot]?.noticedRevision = delivered
             let cursor = subscription.cursor(epoch: epoch, delivered: delivered)
-            reply(to: subscription.connection) {
+            var frames = ByteBuffer()
+            configuration.framing(&frames) {
                 ServerMessage.writeCursorNotice(id: subscription.id, cursor: cursor, to: &$0)
             }
+            // Where updates before it are dropped it would be a lie: it goes with them.
+            deliveries.append(
+                Delivery(frames: frames, slots: [subscription.connection.slot], before: delivered))
         }
     }
 }

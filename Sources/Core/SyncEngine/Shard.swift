@@ -19,6 +19,8 @@ package struct Shard {
         package var maximumInFlightCost = 4 << 20
         /// How many bytes of answers to one batch show the values of the registers that won.
         package var maximumAcknowledgements = 2 << 20
+        /// How many registers of one connection may end with it.
+        package var maximumHolds = 10_000
 
         package init(loop: Int, welcome: Welcome, framing: @escaping Framing) {
             self.loop = loop
@@ -29,7 +31,8 @@ package struct Shard {
 
     let configuration: Configuration
     let epoch: Epoch
-    let collectedRevision: UInt64
+    /// The greatest revision of a tombstone that the database has forgotten.
+    var collectedRevision: UInt64
     /// The revision up to which batches have been delivered to live subscriptions here.
     package internal(set) var delivered: UInt64
 
@@ -40,11 +43,16 @@ package struct Shard {
     var freeSubscriptions: [Int32] = []
     var index = PatternIndex()
     var groups = FanoutGroups()
+    /// How many changes have matched each pattern, and how many subscriptions are behind by being slow.
+    var matched: [UInt64] = []
+    var demotedCount = 0
     var recent = RecentBatches()
     /// Pages read at a head that has not been delivered here yet.
     var heldPages: [PageResult] = []
     /// Lookups likewise.
     var heldLookups: [LookupResult] = []
+    /// The slots of connections that may have holds.
+    var holders: Set<Int32> = []
     package internal(set) var counters = ShardCounters()
 
     // What is to be done at the next flush.
@@ -53,13 +61,6 @@ package struct Shard {
     var writes: [WriteRequest] = []
     var jobs: [ReadJob] = []
     var closing: [ConnectionID] = []
-
-    /// Frames for many connections.
-    struct Delivery {
-        var frames: ByteBuffer
-        var slots: [Int32]
-        var except: Set<Int32> = []
-    }
 
     package init(configuration: Configuration, state: StoreState) {
         self.configuration = configuration
@@ -95,6 +96,7 @@ package struct Shard {
     package mutating func disconnect(_ id: ConnectionID) {
         guard let state = connection(id) else { return }
         for subscription in state.subscriptions.values { end(subscription) }
+        endHolds(of: state)
         connections[Int(id.slot)] = nil
         freeConnections.append(id.slot)
         counters.connections -= 1
@@ -158,9 +160,7 @@ package struct Shard {
         if !deliveries.isEmpty {
             let due = deliveries
             deliveries.removeAll(keepingCapacity: true)
-            for delivery in due {
-                output.deliver(delivery.frames, to: delivery.slots, except: delivery.except)
-            }
+            for delivery in due { output.deliver(delivery) }
         }
         for slot in slots {
             guard let state = connections[Int(slot)] else { continue }

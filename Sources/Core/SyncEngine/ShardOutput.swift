@@ -5,14 +5,39 @@ package import SyncProtocol
 package protocol ShardOutput: AnyObject {
     /// Sends frames to one connection.
     func send(_ frames: ByteBuffer, to slot: Int32)
-    /// Sends the same frames to many connections, except for some.
-    func deliver(_ frames: ByteBuffer, to slots: [Int32], except: Set<Int32>)
+    /// Sends the same frames to many connections. What a slow one has not begun to send may be dropped, and is then to be
+    /// given to ``Shard/backedUp(_:dropped:)``.
+    func deliver(_ delivery: Delivery)
     /// Answers the connection's Close, after everything sent before.
     func close(_ slot: Int32)
     /// Hands writes to the committer.
     func submit(_ writes: [WriteRequest])
     /// Hands a job to the readers.
     func submit(_ job: ReadJob)
+}
+
+/// Frames for many connections, which they can do without: what they tell can be read from the database again.
+package final class Delivery {
+    package let frames: ByteBuffer
+    package let slots: [Int32]
+    package let except: Set<Int32>
+    /// The revision that everything up to had been handed over before.
+    let before: UInt64
+    /// The changes that the frames tell of.
+    let batch: CommittedBatch?
+    let changes: [Int32]
+
+    init(
+        frames: ByteBuffer, slots: [Int32], except: Set<Int32> = [], before: UInt64, batch: CommittedBatch? = nil,
+        changes: [Int32] = []
+    ) {
+        self.frames = frames
+        self.slots = slots
+        self.except = except
+        self.before = before
+        self.batch = batch
+        self.changes = changes
+    }
 }
 
 /// Counts of what an event loop has done, for metrics.
@@ -23,6 +48,8 @@ package struct ShardCounters: Sendable {
     package var messagesReceived: UInt64 = 0
     package var updatesSent: UInt64 = 0
     package var demotions: UInt64 = 0
+    package var updatesConflated: UInt64 = 0
+    package var holds = 0
     package var groups = 0
     package var patterns = 0
     package var refusals: [ErrorCode: UInt64] = [:]
@@ -37,6 +64,8 @@ package struct ShardCounters: Sendable {
         sum.messagesReceived += right.messagesReceived
         sum.updatesSent += right.updatesSent
         sum.demotions += right.demotions
+        sum.updatesConflated += right.updatesConflated
+        sum.holds += right.holds
         sum.groups += right.groups
         sum.patterns += right.patterns
         sum.refusals.merge(right.refusals, uniquingKeysWith: +)
@@ -50,6 +79,7 @@ extension Shard {
         var counters = counters
         counters.groups = groups.count
         counters.patterns = index.count
+        counters.holds = holders.reduce(0) { $0 + (connections[Int($1)]?.holds.count ?? 0) }
         return counters
     }
 }

@@ -12,6 +12,12 @@ struct Subscription {
         case live
     }
 
+    struct Demotion {
+        /// What ``Shard/matched`` said, less what was dropped from the connection's queue.
+        var matched: UInt64
+        var sent: UInt64 = 0
+    }
+
     let id: RequestID
     let connection: ConnectionID
     let generation: UInt32
@@ -19,6 +25,7 @@ struct Subscription {
     let patternID: PatternID
     let wantsEcho: Bool
     let wantsCursors: Bool
+    let wantsConflated: Bool
     var state: State
     /// Everything up to this revision has been handed over. Not kept up while live: it is the event loop's then.
     var position: UInt64
@@ -26,6 +33,8 @@ struct Subscription {
     var syncTarget: UInt64?
     /// The updates sent since `subscribed`, for `synced`.
     var count: UInt64 = 0
+    /// While it is behind by being slow: how many changes it would have been sent, and how many it was.
+    var demotion: Demotion?
     /// The revision of the last cursor sent while live.
     var noticedRevision: UInt64 = 0
 

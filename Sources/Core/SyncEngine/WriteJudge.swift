@@ -1,46 +1,87 @@
 package import Registers
 package import SyncProtocol
 
-/// Decides what becomes of each write: the rules of stamping, conditions, drift, horizons and merge, over the current
-/// register of its key. It owns the clock; everything else is a parameter.
+/// Decides what becomes of each request: the rules of stamping, conditions, drift, horizons, claims and merge, over the
+/// current register of its key. It owns the clock; everything else is a parameter.
 package struct WriteJudge: Sendable {
     package enum Verdict: Equatable, Sendable {
         /// The register takes its place.
-        case apply(Register)
+        case apply(Change)
         /// The register is fanned out, and not stored.
         case fanOut(Register)
         /// Nothing changes.
         case answer(WriteOutcome)
     }
 
-    package private(set) var clock: HybridLogicalClock
+    /// A register that takes its place, with what is kept beside it. Its revision is the committer's to give.
+    package struct Change: Equatable, Sendable {
+        package enum Kind: Sendable {
+            case write
+            case claim
+            case release
+        }
+
+        package var register: Register
+        package var kind: Kind
+        package var op: [UInt8]?
+        package var fence: UInt64
+        package var lease: Lease?
+    }
+
+    package internal(set) var clock: HybridLogicalClock
     /// How far ahead of the wall clock a client's stamp may be, in milliseconds.
     package let maximumDrift: UInt64
     /// A stamp up to this one cannot be told from one that a collected tombstone beat.
-    package let collectedStamp: Stamp
+    package internal(set) var collectedStamp: Stamp
+    /// No fencing token above this one was collected together with a tombstone.
+    package internal(set) var collectedFence: UInt64
 
-    package init(clock: HybridLogicalClock, maximumDrift: UInt64, collectedStamp: Stamp) {
+    /// How long what ends with a connection outlives it where nobody is left to end it, in milliseconds.
+    package static let connectionLease: UInt64 = 60_000
+
+    package init(
+        clock: HybridLogicalClock, maximumDrift: UInt64, collectedStamp: Stamp, collectedFence: UInt64 = 0
+    ) {
         self.clock = clock
         self.maximumDrift = maximumDrift
         self.collectedStamp = collectedStamp
+        self.collectedFence = collectedFence
     }
 
-    /// Judges one write.
+    /// Judges one request.
     ///
     /// - Parameters:
-    ///   - current: the register of the write's key, tombstones too, with the effects of all earlier writes.
+    ///   - current: the register of the request's key, tombstones too, with the effects of all earlier requests.
+    ///   - fenced: the register of the key that the write's fence names, likewise.
     ///   - now: the wall clock, in milliseconds.
-    package mutating func judge(_ request: WriteRequest, current: StoredRegister?, now: UInt64) -> Verdict {
-        let write = request.write
-        if write.isTransient { return fanOut(request, now: now) }
-        if let op = write.op, let current, current.op == op {
+    package mutating func judge(
+        _ request: WriteRequest, current: StoredRegister?, fenced: StoredRegister? = nil, now: UInt64
+    ) -> Verdict {
+        switch request.action {
+        case .write(let write) where write.isTransient: fanOut(write, request, now: now)
+        case .write(let write): judge(write, request, current: current, fenced: fenced, now: now)
+        case .lease(let lease): judge(lease, of: request.agent, current: current, now: now)
+        case .keep(let hold): keep(hold, current: current, now: now)
+        case .end(let hold): end(hold, current: current)
+        case .merge(let register): merge(register, current: current, now: now)
+        }
+    }
+
+    private mutating func judge(
+        _ write: ClientMessage.Write, _ request: WriteRequest, current: StoredRegister?, fenced: StoredRegister?,
+        now: UInt64
+    ) -> Verdict {
+        if let op = write.op, let current, current.op == op, current.lease?.isExclusive != true {
             // The same write again, and nothing has come in between: answered as the first time.
             return .answer(.applied(version: current.register.version, revision: current.revision))
+        }
+        if let refusal = checkFence(write, fenced, now: now) ?? checkHolder(current, now: now) {
+            return .answer(.refused(refusal))
         }
         if let refusal = checkCondition(write, current: current, now: now) { return .answer(refusal) }
 
         let version: Version
-        switch stamp(request, current: current, now: now) {
+        switch stamp(write, request, current: current, now: now) {
         case .success(let stamped): version = stamped
         case .failure(let error): return .answer(.refused(error))
         }
@@ -48,7 +89,12 @@ package struct WriteJudge: Sendable {
         switch Register.merge(candidate, into: current?.register) {
         case .applied:
             clock.receive(version.stamp)
-            return .apply(candidate)
+            var change = Change(register: candidate, kind: .write, op: write.op, fence: current?.fence ?? 0)
+            if write.endsWithConnection {
+                change.lease = .presence
+                change.fence = nextFence(version.stamp, after: current)
+            }
+            return .apply(change)
         case .duplicate:
             return .answer(.applied(version: version, revision: current?.revision ?? 0))
         case .superseded:
@@ -57,11 +103,51 @@ package struct WriteJudge: Sendable {
         }
     }
 
-    private mutating func fanOut(_ request: WriteRequest, now: UInt64) -> Verdict {
-        switch stamp(request, current: nil, now: now, isStored: false) {
-        case .success(let version): .fanOut(Self.register(of: request.write, version: version, now: now))
+    private mutating func merge(_ register: Register, current: StoredRegister?, now: UInt64) -> Verdict {
+        if let refusal = checkHolder(current, now: now) { return .answer(.refused(refusal)) }
+        if current == nil, register.version.stamp <= collectedStamp {
+            return .answer(.refused(staleVersion(register.version.stamp)))
+        }
+        switch Register.merge(register, into: current?.register) {
+        case .applied:
+            clock.receive(register.version.stamp)
+            return .apply(Change(register: register, kind: .write, fence: current?.fence ?? 0))
+        case .duplicate:
+            return .answer(.applied(version: register.version, revision: current?.revision ?? 0))
+        case .superseded:
+            guard let current else { preconditionFailure("an absent register supersedes nothing") }
+            return .answer(.superseded(version: register.version, winner: current))
+        }
+    }
+
+    private mutating func fanOut(_ write: ClientMessage.Write, _ request: WriteRequest, now: UInt64) -> Verdict {
+        switch stamp(write, request, current: nil, now: now, isStored: false) {
+        case .success(let version): .fanOut(Self.register(of: write, version: version, now: now))
         case .failure(let error): .answer(.refused(error))
         }
+    }
+
+    // MARK: Conditions
+
+    private func checkFence(_ write: ClientMessage.Write, _ fenced: StoredRegister?, now: UInt64) -> WireError? {
+        guard let fence = write.fence else { return nil }
+        if let fenced, fenced.isHeld(at: now), fenced.fence == fence.token { return nil }
+        let state =
+            fenced?.isHeld(at: now) == true
+            ? "the claim in force has fence \(fenced?.fence ?? 0)" : "no claim on it is in force"
+        return WireError(
+            .staleFence, "fence \(fence.token) of \(fence.key) has passed on: \(state)",
+            hint: "claim the key again before going on; somebody else may have done the work")
+    }
+
+    /// A register under a claim is changed by its claim, renewals and release only.
+    private func checkHolder(_ current: StoredRegister?, now: UInt64) -> WireError? {
+        guard let current, current.isHeld(at: now) else { return nil }
+        return WireError(
+            .held,
+            "\(current.register.key) is claimed by \(current.register.version.agent) until "
+                + "\(current.register.expiresAt ?? 0); only that claim's renew and release change it",
+            hint: "the holder changes the value with {\"type\":\"renew\",…,\"value\":…}")
     }
 
     private func checkCondition(
@@ -76,14 +162,17 @@ package struct WriteJudge: Sendable {
         }
     }
 
+    // MARK: Stamps
+
     /// Gives the write its version, or says why it cannot have the one it brought.
     private mutating func stamp(
-        _ request: WriteRequest, current: StoredRegister?, now: UInt64, isStored: Bool = true
+        _ write: ClientMessage.Write, _ request: WriteRequest, current: StoredRegister?, now: UInt64,
+        isStored: Bool = true
     ) -> Result<Version, WireError> {
         let version: Version
-        switch (request.write.stamping, request.stamp) {
+        switch (write.stamping, request.stamp) {
         case (.version(let given), _): version = given
-        case (.timestamp, let stamp?) where request.write.condition == .none:
+        case (.timestamp, let stamp?) where write.condition == .none:
             version = Version(stamp: stamp, agent: request.agent)
         default:
             // The clock has received every stamp in the database, so this one is above the current register's.
@@ -100,22 +189,27 @@ package struct WriteJudge: Sendable {
                     clocks: .init(timestamp: milliseconds, serverTime: now)))
         }
         if isStored, current == nil, version.stamp <= collectedStamp {
-            return .failure(
-                WireError(
-                    .staleVersion,
-                    "stamp \(milliseconds) is older than the oldest delete that this server remembers "
-                        + "(\(collectedStamp.milliseconds)), so it cannot tell whether the key was deleted later",
-                    hint: "read the key again, and write without a timestamp"))
+            return .failure(staleVersion(version.stamp))
         }
         return .success(version)
+    }
+
+    private func staleVersion(_ stamp: Stamp) -> WireError {
+        WireError(
+            .staleVersion,
+            "stamp \(stamp.milliseconds) is older than the oldest delete that this server remembers "
+                + "(\(collectedStamp.milliseconds)), so it cannot tell whether the key was deleted later",
+            hint: "read the key again, and write without a timestamp")
     }
 
     private static func register(of write: ClientMessage.Write, version: Version, now: UInt64) -> Register {
         // The time to live starts with the client's stamp, or, where the server stamps, with its wall clock.
         let isServerStamped = write.stamping == .server || write.condition != .none
         let start = isServerStamped ? now : version.stamp.milliseconds
+        var expiresAt = write.timeToLive.map { start + $0 }
+        if write.endsWithConnection, expiresAt == nil { expiresAt = now + connectionLease }
         return Register(
-            key: write.key, version: version, value: write.value, expiresAt: write.timeToLive.map { start + $0 },
-            metadata: write.metadata, session: write.session)
+            key: write.key, version: version, value: write.value, expiresAt: expiresAt, metadata: write.metadata,
+            session: write.session)
     }
 }

@@ -20,6 +20,20 @@ package protocol WriteStore {
     /// Puts a register in the place of the one with revision `replacing`; nil where the key has none.
     mutating func put(_ register: StoredRegister, replacing: UInt64?) throws(StoreError)
 
+    /// The registers whose time is over at `now` and that are no tombstones yet, the first to expire first. Within a
+    /// transaction, before anything is put.
+    mutating func expired(at now: UInt64, limit: Int) throws(StoreError) -> [StoredRegister]
+
+    /// When the next register expires that is no tombstone yet, in milliseconds; nil: none does.
+    mutating func nextExpiry() throws(StoreError) -> UInt64?
+
+    /// The registers that end with a connection. Within a transaction.
+    mutating func connectionBound(limit: Int) throws(StoreError) -> [StoredRegister]
+
+    /// Deletes tombstones that were put before `cutoff` (milliseconds) and whose stamps are older than that too, and notes
+    /// for good what it has deleted. Within a transaction.
+    mutating func collect(before cutoff: UInt64, limit: Int) throws(StoreError) -> CollectedTombstones
+
     /// Ends the transaction. When it returns, what was put is as durable as the database promises.
     mutating func commit() throws(StoreError)
 
@@ -38,15 +52,41 @@ package struct StoreState: Equatable, Sendable {
     package var collectedRevision: UInt64
     /// The greatest stamp of a tombstone that was collected.
     package var collectedStamp: Stamp
+    /// The greatest fencing token of a tombstone that was collected.
+    package var collectedFence: UInt64
 
     package init(
-        epoch: Epoch, head: UInt64, clockBound: Stamp, collectedRevision: UInt64 = 0, collectedStamp: Stamp = .zero
+        epoch: Epoch, head: UInt64, clockBound: Stamp, collectedRevision: UInt64 = 0, collectedStamp: Stamp = .zero,
+        collectedFence: UInt64 = 0
     ) {
         self.epoch = epoch
         self.head = head
         self.clockBound = clockBound
         self.collectedRevision = collectedRevision
         self.collectedStamp = collectedStamp
+        self.collectedFence = collectedFence
+    }
+}
+
+/// What a collection deleted.
+package struct CollectedTombstones: Equatable, Sendable {
+    package var keys: [Key] = []
+    /// The greatest of each that was ever collected.
+    package var revision: UInt64
+    package var stamp: Stamp
+    package var fence: UInt64
+
+    package init(revision: UInt64, stamp: Stamp, fence: UInt64) {
+        self.revision = revision
+        self.stamp = stamp
+        self.fence = fence
+    }
+
+    package mutating func add(_ key: Key, revision: UInt64, stamp: Stamp, fence: UInt64) {
+        keys.append(key)
+        self.revision = max(self.revision, revision)
+        self.stamp = max(self.stamp, stamp)
+        self.fence = max(self.fence, fence)
     }
 }
 
@@ -61,4 +101,7 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         self.description = description
         self.code = code
     }
+
+    /// Whether a part of the database is damaged, and others may not be: SQLITE_CORRUPT, SQLITE_NOTADB.
+    package var isDamage: Bool { code & 0xFF == 11 || code & 0xFF == 26 }
 }

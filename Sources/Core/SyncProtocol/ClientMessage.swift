@@ -6,8 +6,10 @@ package enum ClientMessage: Sendable {
     case subscribe(Subscribe)
     case unsubscribe(id: RequestID)
     case write(Write)
+    case lease(Lease)
     case get(id: RequestID?, key: Key)
     case list(List)
+    case digest(Digest)
     case ping(id: RequestID?)
 
     /// `{"type":"hello","agent":…,"session":…}`
@@ -27,10 +29,12 @@ package enum ClientMessage: Sendable {
         /// Whether updates written on this very connection come back to it.
         package var wantsEcho: Bool
         package var wantsCursors: Bool
+        /// Whether to be told how many updates were skipped after having been too slow.
+        package var wantsConflated: Bool
 
         package init(
             id: RequestID, pattern: Pattern, since: Cursor? = nil, wantsSnapshot: Bool = true, wantsEcho: Bool = true,
-            wantsCursors: Bool = false
+            wantsCursors: Bool = false, wantsConflated: Bool = false
         ) {
             self.id = id
             self.pattern = pattern
@@ -38,6 +42,7 @@ package enum ClientMessage: Sendable {
             self.wantsSnapshot = wantsSnapshot
             self.wantsEcho = wantsEcho
             self.wantsCursors = wantsCursors
+            self.wantsConflated = wantsConflated
         }
     }
 
@@ -89,6 +94,10 @@ package enum ClientMessage: Sendable {
         /// Makes a resend safe: the same op is not applied twice in a row.
         package var op: [UInt8]?
         package var isTransient: Bool
+        /// The lease that has to be in force for the write to happen.
+        package var fence: Fence?
+        /// Whether the register ends with the connection.
+        package var endsWithConnection = false
 
         package init(
             id: RequestID? = nil, key: Key, value: [UInt8]?, stamping: Stamping = .server,
@@ -105,6 +114,82 @@ package enum ClientMessage: Sendable {
             self.session = session
             self.op = op
             self.isTransient = isTransient
+        }
+    }
+
+    /// A fencing token: `{"key":…,"token":…}`.
+    package struct Fence: Equatable, Sendable {
+        /// The key that was claimed.
+        package var key: Key
+        /// What `claimed` gave as `fence`.
+        package var token: UInt64
+
+        package init(key: Key, token: UInt64) {
+            self.key = key
+            self.token = token
+        }
+    }
+
+    /// `{"type":"claim","key":…,"ttl":…}`, and what keeps a claim or gives it up.
+    package struct Lease: Sendable {
+        package enum Action: String, Sendable {
+            case claim
+            case renew
+            case release
+        }
+
+        package var action: Action
+        package var id: RequestID?
+        package var key: Key
+        /// The token that the sender holds; nil where it has none yet.
+        package var fence: UInt64?
+        /// How long the lease is to last from now, in milliseconds.
+        package var timeToLive: UInt64?
+        package var endsWithConnection: Bool
+        /// The value for others to see; nil for the usual one, or the one that is there.
+        package var value: [UInt8]?
+        package var metadata: [UInt8]?
+        package var session: [UInt8]?
+        package var op: [UInt8]?
+
+        package init(
+            _ action: Action, id: RequestID? = nil, key: Key, fence: UInt64? = nil, timeToLive: UInt64? = nil,
+            endsWithConnection: Bool = false, value: [UInt8]? = nil, metadata: [UInt8]? = nil,
+            session: [UInt8]? = nil, op: [UInt8]? = nil
+        ) {
+            self.action = action
+            self.id = id
+            self.key = key
+            self.fence = fence
+            self.timeToLive = timeToLive
+            self.endsWithConnection = endsWithConnection
+            self.value = value
+            self.metadata = metadata
+            self.session = session
+            self.op = op
+        }
+    }
+
+    /// `{"type":"digest","pattern":…,"after":…,"through":…,"limit":…}`: what a range of keys holds, in a few bytes.
+    package struct Digest: Sendable {
+        package static let maximumLimit = 10_000
+        package static let defaultLimit = 1_000
+
+        package var id: RequestID?
+        package var pattern: Pattern
+        package var after: Key?
+        /// The last key that counts; nil: no end but the limit.
+        package var through: Key?
+        package var limit: Int
+
+        package init(
+            id: RequestID?, pattern: Pattern, after: Key? = nil, through: Key? = nil, limit: Int = defaultLimit
+        ) {
+            self.id = id
+            self.pattern = pattern
+            self.after = after
+            self.through = through
+            self.limit = limit
         }
     }
 }

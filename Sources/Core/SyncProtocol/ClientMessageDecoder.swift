@@ -57,14 +57,15 @@ package struct ClientMessageDecoder: Sendable {
         case "list": return .list(try list(fields, text, id: id))
         case "hello": return .hello(try hello(fields, text, id: id))
         case "ping": return .ping(id: id)
-        case "claim", "renew", "release":
-            throw WireError(
-                .unsupported, "this server has no claims yet",
-                hint: "a broadcast with \"expect\":null takes a key that nobody has")
+        case "claim": return .lease(try lease(.claim, fields, text, id: id))
+        case "renew": return .lease(try lease(.renew, fields, text, id: id))
+        case "release": return .lease(try lease(.release, fields, text, id: id))
+        case "digest": return .digest(try digest(fields, text, id: id))
         case let other:
             throw WireError(
                 .unknownType, "there is no message type \"\(other.prefix(40))\"",
-                hint: "types: subscribe, unsubscribe, broadcast, delete, get, list, hello, ping")
+                hint: "types: subscribe, unsubscribe, broadcast, delete, get, list, claim, renew, release, digest, "
+                    + "hello, ping")
         }
     }
 
@@ -103,27 +104,27 @@ package struct ClientMessageDecoder: Sendable {
         return ClientMessage.Subscribe(
             id: name, pattern: pattern, since: since,
             wantsSnapshot: try fields.bool(.snapshot, text) ?? true, wantsEcho: try fields.bool(.echo, text) ?? true,
-            wantsCursors: try fields.bool(.cursors, text) ?? false)
+            wantsCursors: try fields.bool(.cursors, text) ?? false,
+            wantsConflated: try fields.bool(.conflated, text) ?? false)
     }
 
     private func list(_ fields: Fields, _ text: Span<UInt8>, id: RequestID?) throws(WireError) -> ClientMessage.List {
         let pattern = try fields.pattern(text) ?? .everything
-        var limit = ClientMessage.List.defaultLimit
-        if let number = try fields.number(.limit, text) {
-            guard number >= 1, number <= Double(ClientMessage.List.maximumLimit), number == number.rounded(.down) else {
-                throw WireError(
-                    .badMessage,
-                    "\"limit\" must be a whole number from 1 to \(ClientMessage.List.maximumLimit)")
-            }
-            limit = Int(number)
-        }
-        let after = envelopeHas(fields, .after) ? try fields.key(.after, text, of: "list") : nil
-        return ClientMessage.List(id: id, pattern: pattern, limit: limit, after: after)
+        let limit = try fields.limit(text, maximum: ClientMessage.List.maximumLimit)
+        let after = fields.has(.after) ? try fields.key(.after, text, of: "list") : nil
+        return ClientMessage.List(
+            id: id, pattern: pattern, limit: limit ?? ClientMessage.List.defaultLimit, after: after)
     }
 
-    private func envelopeHas(_ fields: Fields, _ field: Envelope.Field) -> Bool {
-        guard let slice = fields.envelope[field] else { return false }
-        return slice.kind != .null
+    private func digest(
+        _ fields: Fields, _ text: Span<UInt8>, id: RequestID?
+    ) throws(WireError) -> ClientMessage.Digest {
+        let limit = try fields.limit(text, maximum: ClientMessage.Digest.maximumLimit)
+        return ClientMessage.Digest(
+            id: id, pattern: try fields.pattern(text) ?? .everything,
+            after: fields.has(.after) ? try fields.key(.after, text, of: "digest") : nil,
+            through: fields.has(.through) ? try fields.key(.through, text, of: "digest") : nil,
+            limit: limit ?? ClientMessage.Digest.defaultLimit)
     }
 
     private func write(
@@ -132,21 +133,15 @@ package struct ClientMessageDecoder: Sendable {
         let type = isDelete ? "delete" : "broadcast"
         var write = ClientMessage.Write(id: id, key: try fields.key(.key, text, of: type), value: nil)
         if !isDelete {
-            guard let value = fields.raw(.value, text) else {
+            guard let value = try value(fields, text) else {
                 throw WireError(
                     .missingField, "field \"value\" of broadcast is missing",
                     hint: "{\"type\":\"delete\",\"key\":…} deletes a key")
             }
-            if value.count > maximumValueSize {
-                throw WireError(.tooLarge, "value is \(value.count) bytes; the limit is \(maximumValueSize)")
-            }
             write.value = value
         }
-        for field in [Envelope.Field.fence, .until] where envelopeHas(fields, field) {
-            throw WireError(
-                .unsupported, "this server has no claims yet, so \"\(field.name)\" cannot be honoured",
-                hint: "the write was not made")
-        }
+        write.fence = try fields.fence(text)
+        write.endsWithConnection = try fields.endsWithConnection(text)
         write.metadata = try metadata(fields, text)
         write.session = try fields.name(.session, text, what: .session)
         write.op = try fields.name(.op, text, what: .op)
@@ -160,18 +155,55 @@ package struct ClientMessageDecoder: Sendable {
 
     private static func checkCombination(_ write: ClientMessage.Write) throws(WireError) {
         if write.isTransient {
-            if write.condition != .none || write.timeToLive != nil || write.value == nil {
+            if write.condition != .none || write.timeToLive != nil || write.value == nil || write.fence != nil
+                || write.endsWithConnection
+            {
                 throw WireError(
-                    .badMessage, "a transient broadcast takes no \"expect\" and no \"ttl\", and deletes nothing")
+                    .badMessage,
+                    "a transient broadcast takes no \"expect\", \"ttl\", \"fence\" or \"until\", and deletes nothing")
             }
         }
-        if write.value == nil, write.timeToLive != nil {
-            throw WireError(.badMessage, "a delete takes no \"ttl\"")
+        if write.value == nil, write.timeToLive != nil || write.endsWithConnection {
+            throw WireError(.badMessage, "a delete takes no \"ttl\" and no \"until\"")
         }
         if write.condition != .none, case .version = write.stamping {
             throw WireError(
                 .badMessage, "\"expect\" and \"version\" exclude each other: the server stamps a conditional write")
         }
+    }
+
+    /// The value, where there is one; it may be null.
+    private func value(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
+        guard let value = fields.raw(.value, text) else { return nil }
+        if value.count > maximumValueSize {
+            throw WireError(.tooLarge, "value is \(value.count) bytes; the limit is \(maximumValueSize)")
+        }
+        return value
+    }
+
+    private func lease(
+        _ action: ClientMessage.Lease.Action, _ fields: Fields, _ text: Span<UInt8>, id: RequestID?
+    ) throws(WireError) -> ClientMessage.Lease {
+        let type = action.rawValue
+        var lease = ClientMessage.Lease(action, id: id, key: try fields.key(.key, text, of: type))
+        lease.fence = try fields.token(text)
+        lease.op = try fields.name(.op, text, what: .op)
+        if action != .claim, lease.fence == nil {
+            throw WireError(
+                .missingField, "field \"fence\" of \(type) is missing", hint: "\"claimed\" gave it: a whole number")
+        }
+        guard action != .release else { return lease }
+        lease.timeToLive = try timeToLive(fields, text)
+        lease.endsWithConnection = try fields.endsWithConnection(text)
+        if action == .claim, lease.timeToLive == nil, !lease.endsWithConnection {
+            throw WireError(
+                .missingField, "a claim needs \"ttl\" in seconds, or \"until\":\"disconnect\"",
+                hint: "a lease without an end would outlive an agent that crashes")
+        }
+        lease.value = try value(fields, text)
+        lease.metadata = try metadata(fields, text)
+        lease.session = try fields.name(.session, text, what: .session)
+        return lease
     }
 
     private func metadata(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {

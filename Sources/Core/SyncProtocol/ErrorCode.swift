@@ -20,25 +20,33 @@ package enum ErrorCode: String, CaseIterable, Sendable {
     case resyncRequired = "resync_required"
     case duplicateSubscription = "duplicate_subscription"
     case unknownSubscription = "unknown_subscription"
+    /// The key is under somebody's claim.
+    case held
+    /// A claim is for a key that has a value which no claim made.
+    case exists
+    /// The lease that a fencing token is of has passed on.
+    case staleFence = "stale_fence"
+    /// The connection has as many claims and registers that end with it as it may have.
+    case tooManyHolds = "too_many_holds"
     case tooManySubscriptions = "too_many_subscriptions"
-    /// A field or a message that this version of the server does not carry out, and must not ignore.
-    case unsupported
     /// More writes are waiting than the server queues.
     case overloaded
     /// The database refused to read or to write; nothing was changed.
     case storageFailed = "storage_failed"
     /// The commit failed half-way: the write may be there after a restart, or not.
     case outcomeUnknown = "outcome_unknown"
+    /// The client has read nothing for too long.
+    case stalled
     /// The server is stopping.
     case shuttingDown = "shutting_down"
 
     /// Whether the same message may succeed when it is sent again later.
     package var mayRetry: Bool {
         switch self {
-        case .overloaded, .storageFailed, .outcomeUnknown, .shuttingDown: true
+        case .overloaded, .storageFailed, .outcomeUnknown, .shuttingDown, .held, .stalled: true
         case .badJSON, .badMessage, .unknownType, .missingField, .badKey, .badPattern, .badVersion, .badCursor,
             .tooLarge, .drift, .staleVersion, .resyncRequired, .duplicateSubscription, .unknownSubscription,
-            .tooManySubscriptions, .unsupported:
+            .tooManySubscriptions, .exists, .staleFence, .tooManyHolds:
             false
         }
     }

@@ -118,4 +118,49 @@ struct Fields {
         }
         return raw(.id, text).map(RequestID.init(json:))
     }
+
+    /// Whether the field is there, and not null.
+    func has(_ field: Envelope.Field) -> Bool {
+        guard let slice = envelope[field] else { return false }
+        return slice.kind != .null
+    }
+
+    func limit(_ text: Span<UInt8>, maximum: Int) throws(WireError) -> Int? {
+        guard let number = try number(.limit, text) else { return nil }
+        guard number >= 1, number <= Double(maximum), number == number.rounded(.down) else {
+            throw WireError(.badMessage, "\"limit\" must be a whole number from 1 to \(maximum)")
+        }
+        return Int(number)
+    }
+
+    /// The fencing token of a claim: `"fence":17`.
+    func token(_ text: Span<UInt8>) throws(WireError) -> UInt64? {
+        guard let slice = envelope[.fence], slice.kind != .null else { return nil }
+        guard slice.kind == .number, let token = raw(.fence, text).flatMap(Self.whole) else {
+            throw Self.wrongKind(.fence, "a whole number, as \"claimed\" gave it")
+        }
+        return token
+    }
+
+    /// The fencing token that a write shows: `"fence":{"key":"lock:1","token":17}`.
+    func fence(_ text: Span<UInt8>) throws(WireError) -> ClientMessage.Fence? {
+        guard let slice = envelope[.fence], slice.kind != .null else { return nil }
+        guard slice.kind == .object, let object = raw(.fence, text).flatMap({ try? JSONObject($0) }),
+            let key = object.string("key"), let token = object.raw("token").flatMap(Self.whole)
+        else {
+            throw Self.wrongKind(.fence, "an object like {\"key\":\"lock:1\",\"token\":17}")
+        }
+        do throws(TextError) {
+            return ClientMessage.Fence(key: try Key(key), token: token)
+        } catch {
+            throw WireError(.badKey, "the fence's \(error.description)")
+        }
+    }
+
+    /// `"until":"disconnect"`.
+    func endsWithConnection(_ text: Span<UInt8>) throws(WireError) -> Bool {
+        guard let until = try string(.until, text) else { return false }
+        guard until == Array("disconnect".utf8) else { throw Self.wrongKind(.until, "\"disconnect\"") }
+        return true
+    }
 }

@@ -12,6 +12,44 @@ package enum WriteOutcome: Equatable, Sendable {
     /// It was fanned out and not stored.
     case transient(version: Version)
     case refused(WireError)
+    /// A claim was granted or renewed.
+    case claimed(Grant)
+    /// A claim was given up, now or earlier.
+    case released(version: Version, revision: UInt64)
+    /// A claim, a renewal or a release that does not get what it wants. `holder` and `expiresAt` are those of the claim
+    /// that is in force, if any is.
+    case claimRefused(ErrorCode, holder: Agent?, expiresAt: UInt64?)
+
+    /// What a claim gives.
+    package struct Grant: Equatable, Sendable {
+        /// The fencing token, which only rises for a key.
+        package var fence: UInt64
+        /// When the lease ends unless it is renewed, in milliseconds since 1970 by the server's clock.
+        package var expiresAt: UInt64
+        package var version: Version
+        package var revision: UInt64
+
+        package init(fence: UInt64, expiresAt: UInt64, version: Version, revision: UInt64) {
+            self.fence = fence
+            self.expiresAt = expiresAt
+            self.version = version
+            self.revision = revision
+        }
+    }
+}
+
+/// What binds a register to somebody, beside its value. Bookkeeping of one database, like the revision.
+package enum Lease: Int64, Sendable {
+    /// A claim that ends when its time is over.
+    case claim = 1
+    /// A claim that also ends with its connection.
+    case claimUntilDisconnect = 2
+    /// A plain register that ends with its connection; anyone may write over it.
+    case presence = 3
+
+    /// Whether nobody but the holder may change the register.
+    package var isExclusive: Bool { self != .presence }
+    package var endsWithConnection: Bool { self != .claim }
 }
 
 /// A register with the revision of its last change.
@@ -21,11 +59,23 @@ package struct StoredRegister: Equatable, Sendable {
     /// The op of the write that made it, by which a resend is known. Bookkeeping of one database: it is not part of the
     /// register's identity, and does not travel.
     package var op: [UInt8]?
+    /// The greatest fencing token ever given for the key; 0: none. It outlives its lease.
+    package var fence: UInt64
+    package var lease: Lease?
 
-    package init(_ register: Register, revision: UInt64, op: [UInt8]? = nil) {
+    package init(
+        _ register: Register, revision: UInt64, op: [UInt8]? = nil, fence: UInt64 = 0, lease: Lease? = nil
+    ) {
         self.register = register
         self.revision = revision
         self.op = op
+        self.fence = fence
+        self.lease = lease
+    }
+
+    /// Whether a claim on the key is in force at `wallMilliseconds`.
+    package func isHeld(at wallMilliseconds: UInt64) -> Bool {
+        lease?.isExclusive == true && register.isVisible(at: wallMilliseconds)
     }
 }
 
@@ -41,6 +91,7 @@ extension ServerMessage {
             error.id = id
             return writeError(error, to: &buffer)
         }
+        if writeClaimOutcome(outcome, id: id, key: key, to: &buffer) { return }
         buffer.writeStaticString("{\"type\":\"ack\"")
         if let id {
             buffer.writeStaticString(",\"id\":")
@@ -68,10 +119,52 @@ extension ServerMessage {
         case .transient(let version):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":true,\"durable\":false")
-        case .refused:
+        case .refused, .claimed, .released, .claimRefused:
             break
         }
         buffer.writeInteger(UInt8(ascii: "}"))
+    }
+
+    /// `{"type":"claimed",…}`, `{"type":"released",…}` or `{"type":"refused",…}`.
+    ///
+    /// - Returns: false when the outcome is not that of a claim.
+    private static func writeClaimOutcome(
+        _ outcome: WriteOutcome, id: RequestID?, key: Key, to buffer: inout ByteBuffer
+    ) -> Bool {
+        func begin(_ type: StaticString) {
+            buffer.writeStaticString("{\"type\":")
+            buffer.writeStaticString(type)
+            if let id {
+                buffer.writeStaticString(",\"id\":")
+                buffer.writeBytes(id.json)
+            }
+            buffer.writeStaticString(",\"key\":")
+            buffer.writeJSONString(key.bytes)
+        }
+        switch outcome {
+        case .claimed(let grant):
+            begin("\"claimed\"")
+            buffer.writeString(",\"fence\":\(grant.fence),\"expires_at\":\(grant.expiresAt)")
+            writeVersion(grant.version, to: &buffer)
+            buffer.writeString(",\"revision\":\(grant.revision)}")
+        case .released(let version, let revision):
+            begin("\"released\"")
+            writeVersion(version, to: &buffer)
+            buffer.writeString(",\"revision\":\(revision)}")
+        case .claimRefused(let code, let holder, let expiresAt):
+            begin("\"refused\"")
+            buffer.writeStaticString(",\"code\":")
+            buffer.writeJSONString(code.rawValue)
+            buffer.writeStaticString(",\"holder\":")
+            if let holder {
+                buffer.writeJSONString(holder.bytes)
+            } else {
+                buffer.writeStaticString("null")
+            }
+            buffer.writeString(",\"expires_at\":\(expiresAt.map(String.init) ?? "null")}")
+        default: return false
+        }
+        return true
     }
 
     private static func writeVersion(_ version: Version, to buffer: inout ByteBuffer) {

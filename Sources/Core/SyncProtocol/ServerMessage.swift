@@ -108,6 +108,34 @@ package enum ServerMessage {
         buffer.writeInteger(UInt8(ascii: "}"))
     }
 
+    /// `{"type":"conflated",…}`: the subscription was too slow, has caught up, and did not see so many updates that later
+    /// ones made needless.
+    package static func writeConflated(id: RequestID, skipped: UInt64, to buffer: inout ByteBuffer) {
+        buffer.writeStaticString("{\"type\":\"conflated\"")
+        writeID(id, to: &buffer)
+        buffer.writeStaticString(",\"skipped\":")
+        buffer.writeDecimal(skipped)
+        buffer.writeInteger(UInt8(ascii: "}"))
+    }
+
+    /// `{"type":"digest",…}`: what a range of keys holds. `last` is the last key looked at; there is no `next` when nothing
+    /// is behind it.
+    package static func writeDigest(
+        id: RequestID?, _ digest: RegisterDigest, last: Key?, isComplete: Bool, to buffer: inout ByteBuffer
+    ) {
+        buffer.writeStaticString("{\"type\":\"digest\"")
+        writeID(id, to: &buffer)
+        buffer.writeStaticString(",\"digest\":")
+        buffer.writeJSONString(digest.text)
+        buffer.writeStaticString(",\"count\":")
+        buffer.writeDecimal(digest.count)
+        if let last {
+            buffer.writeStaticString(",\"last\":")
+            buffer.writeJSONString(last.bytes)
+        }
+        buffer.writeString(",\"complete\":\(isComplete)}")
+    }
+
     package static func writeUnsubscribed(id: RequestID, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("{\"type\":\"unsubscribed\"")
         writeID(id, to: &buffer)

@@ -12,6 +12,7 @@ enum Meta {
         case clockBound = "clock_bound"
         case collectedRevision = "collected_revision"
         case collectedStamp = "collected_stamp"
+        case collectedFence = "collected_fence"
         case durability
         /// The kernel's boot that the database was last open in.
         case bootID = "boot_id"
@@ -72,21 +73,32 @@ enum Meta {
         guard let text = try read(.epoch, database), let epoch = Epoch(Array(text.utf8)) else {
             throw StoreError("the database has no epoch")
         }
-        let collected = UInt64(try read(.collectedRevision, database) ?? "") ?? 0
+        let horizon = try horizon(database)
         return StoreState(
-            epoch: epoch, head: try head(database), clockBound: try stamp(.clockBound, database),
-            collectedRevision: collected, collectedStamp: try stamp(.collectedStamp, database))
+            epoch: epoch, head: horizon.head, clockBound: try stamp(.clockBound, database),
+            collectedRevision: horizon.collected, collectedStamp: try stamp(.collectedStamp, database),
+            collectedFence: UInt64(try read(.collectedFence, database) ?? "") ?? 0)
     }
 
-    /// The revision of the latest change, in one look-up: every page and every get asks for it.
-    static func head(_ database: Database) throws -> UInt64 {
+    /// From where to where the database knows its history.
+    struct Horizon {
+        /// The revision of the latest change.
+        var head: UInt64
+        /// The greatest revision of a tombstone that was collected.
+        var collected: UInt64
+    }
+
+    /// The horizon, in one look-up: every page and every get asks for it.
+    static func horizon(_ database: Database) throws -> Horizon {
         let statement = try database.cachedStatement(
             sql: """
-                SELECT max(
-                    coalesce((SELECT max(revision) FROM register), 0),
-                    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'collected_revision'), 0))
+                SELECT coalesce((SELECT max(revision) FROM register), 0),
+                    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'collected_revision'), 0)
                 """)
-        return UInt64(try Int64.fetchOne(statement) ?? 0)
+        guard let row = try Row.fetchOne(statement) else { return Horizon(head: 0, collected: 0) }
+        let latest = UInt64(row[0] as Int64)
+        let collected = UInt64(row[1] as Int64)
+        return Horizon(head: max(latest, collected), collected: collected)
     }
 
     /// Whether the machine crashed while commits were not fsynced: then revisions that subscribers have seen may be gone.
@@ -102,6 +114,11 @@ enum Meta {
 
     static func hex(_ stamp: Stamp) -> String {
         String(decoding: Epoch(stamp.rawValue).bytes, as: UTF8.self)
+    }
+
+    /// The first 12 digits of every version of that millisecond.
+    static func versionPrefix(milliseconds: UInt64) -> [UInt8] {
+        Array(Epoch(min(milliseconds, Stamp.maximumMilliseconds)).bytes.suffix(12))
     }
 
     private static func stamp(_ name: Name, _ database: Database) throws -> Stamp {

@@ -13,10 +13,16 @@ package struct SQLiteReader: Sendable {
 
     private let database: SQLiteDatabase
     private let framing: Framing
+    /// Told when something could not be read.
+    private let noteFailure: @Sendable (StoreError) -> Void
 
-    package init(database: SQLiteDatabase, framing: @escaping Framing) {
+    package init(
+        database: SQLiteDatabase, framing: @escaping Framing,
+        noteFailure: @escaping @Sendable (StoreError) -> Void = { _ in }
+    ) {
         self.database = database
         self.framing = framing
+        self.noteFailure = noteFailure
     }
 
     // MARK: Pages
@@ -28,7 +34,7 @@ package struct SQLiteReader: Sendable {
         do {
             return try database.pool.read { connection in
                 var page = PageDraft(request: request, framing: framing)
-                page.head = try Meta.head(connection)
+                page.horizon = try Meta.horizon(connection)
                 switch request.position {
                 case .keys(let after, let base):
                     try readKeys(into: &page, after: after, base: base, connection, now: now)
@@ -38,7 +44,9 @@ package struct SQLiteReader: Sendable {
                 return page.result
             }
         } catch {
-            return PageResult(request: request, failure: StoreError("\(error)"))
+            let failure = StoreError(reading: error)
+            noteFailure(failure)
+            return PageResult(request: request, failure: failure)
         }
     }
 
@@ -89,23 +97,32 @@ package struct SQLiteReader: Sendable {
         var frames = ByteBuffer()
         do {
             return try database.pool.read { connection in
-                let head = try Meta.head(connection)
+                let head = try Meta.horizon(connection).head
                 var answered = 0
                 for lookup in request.lookups where frames.readableBytes < Self.maximumBytes {
-                    try answer(lookup, connection, now: now, to: &frames)
+                    do {
+                        try answer(lookup, connection, now: now, to: &frames)
+                    } catch {
+                        // One damaged page is no reason not to answer the others.
+                        fail(lookup, error, to: &frames)
+                    }
                     answered += 1
                 }
                 return LookupResult(connection: request.connection, head: head, answered: answered, frames: frames)
             }
         } catch {
             frames.clear()
-            for lookup in request.lookups {
-                let error = WireError(.storageFailed, "the database could not be read: \(error)", id: lookup.id)
-                framing(&frames) { ServerMessage.writeError(error, to: &$0) }
-            }
+            for lookup in request.lookups { fail(lookup, error, to: &frames) }
             return LookupResult(
                 connection: request.connection, head: 0, answered: request.lookups.count, frames: frames)
         }
+    }
+
+    private func fail(_ lookup: LookupRequest.Lookup, _ error: any Error, to frames: inout ByteBuffer) {
+        let failure = StoreError(reading: error)
+        noteFailure(failure)
+        let error = WireError(.storageFailed, "the database could not be read: \(failure)", id: lookup.id)
+        framing(&frames) { ServerMessage.writeError(error, to: &$0) }
     }
 
     private func answer(
@@ -118,6 +135,8 @@ package struct SQLiteReader: Sendable {
         case .list(let list):
             let (rows, next) = try self.list(list, connection, now: now)
             framing(&frames) { ServerMessage.writeListed(id: list.id, rows, next: next, to: &$0) }
+        case .digest(let digest):
+            try self.digest(digest, connection, now: now, to: &frames)
         }
     }
 
@@ -157,6 +176,33 @@ package struct SQLiteReader: Sendable {
         return (rows, next)
     }
 
+    /// The digest of what reads see in a range of keys.
+    private func digest(
+        _ request: ClientMessage.Digest, _ connection: Database, now: UInt64, to frames: inout ByteBuffer
+    ) throws {
+        var digest = RegisterDigest()
+        var last: Key?
+        var looked = 0
+        var isComplete = true
+        try forEachRow(of: request.pattern, after: request.after, connection) { row in
+            if let through = request.through, row.register.key > through { return false }
+            if looked == request.limit {
+                isComplete = false
+                return false
+            }
+            looked += 1
+            last = row.register.key
+            if row.register.isVisible(at: now), request.pattern.matches(row.register.key) { digest.add(row.register) }
+            return true
+        }
+        let result = digest
+        let lastKey = last
+        let isEnd = isComplete
+        framing(&frames) {
+            ServerMessage.writeDigest(id: request.id, result, last: lastKey, isComplete: isEnd, to: &$0)
+        }
+    }
+
     // MARK: Rows
 
     /// Goes through the registers whose keys start as the pattern's matches do, in the order of keys, behind `after`,
@@ -190,7 +236,7 @@ package struct SQLiteReader: Sendable {
     private struct PageDraft {
         let request: PageRequest
         let framing: Framing
-        var head: UInt64 = 0
+        var horizon = Meta.Horizon(head: 0, collected: 0)
         var rows: [PageResult.Row] = []
         var frames = ByteBuffer()
         var next: PageRequest.Position?
@@ -205,7 +251,23 @@ package struct SQLiteReader: Sendable {
         }
 
         var result: PageResult {
-            PageResult(request: request, head: head, rows: rows, frames: frames, next: next)
+            PageResult(
+                request: request, head: horizon.head, collectedRevision: horizon.collected, rows: rows, frames: frames,
+                next: next)
+        }
+    }
+}
+
+extension StoreError {
+    /// What GRDB or a row reader says of a failure.
+    fileprivate init(reading error: any Error) {
+        switch error {
+        case let error as StoreError: self = error
+        case let error as DatabaseError:
+            self.init(
+                "\(error.message ?? "unknown") (SQLite \(error.extendedResultCode.rawValue))",
+                code: error.extendedResultCode.rawValue)
+        default: self.init("\(error)")
         }
     }
 }

@@ -21,7 +21,7 @@ package final class SQLiteWriter: WriteStore {
     private let select: Statement
     private let insert: Statement
     private let update: Statement
-    private let raise: Statement
+    private let upkeep: UpkeepStatements
     private var now: UInt64 = 0
     /// The pages in the write-ahead log after the last commit.
     package private(set) var logPages = 0
@@ -36,16 +36,16 @@ package final class SQLiteWriter: WriteStore {
         let columns = Schema.registerColumns
         select = try Statement("SELECT \(columns) FROM register WHERE key = ?1", on: handle)
         insert = try Statement(
-            "INSERT INTO register (\(columns), committed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            on: handle)
+            """
+            INSERT INTO register (\(columns), committed_at) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+            """, on: handle)
         update = try Statement(
             """
             UPDATE register SET revision = ?1, key = ?2, version = ?3, value = ?4, expires_at = ?5, metadata = ?6, \
-            session = ?7, op = ?8, cause = ?9, committed_at = ?10 WHERE revision = ?11
+            session = ?7, op = ?8, cause = ?9, fence = ?10, lease = ?11, committed_at = ?12 WHERE revision = ?13
             """, on: handle)
-        raise = try Statement(
-            "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
-            on: handle)
+        upkeep = try UpkeepStatements(on: handle)
     }
 
     package func state() throws(StoreError) -> StoreState {
@@ -95,8 +95,10 @@ package final class SQLiteWriter: WriteStore {
         statement.bind(register.session, at: 7)
         statement.bind(stored.op, at: 8)
         statement.bind(register.cause.map { Array($0.rawValue.utf8) }, at: 9)
-        statement.bind(Int64(now), at: 10)
-        if let replacing { statement.bind(Int64(replacing), at: 11) }
+        statement.bind(Int64(stored.fence), at: 10)
+        statement.bind(stored.lease?.rawValue, at: 11)
+        statement.bind(Int64(now), at: 12)
+        if let replacing { statement.bind(Int64(replacing), at: 13) }
         try statement.run()
         if sqlite3_changes(connection.handle) != 1 {
             throw StoreError(
@@ -105,9 +107,24 @@ package final class SQLiteWriter: WriteStore {
     }
 
     private func writeClockBound(_ bound: Stamp) throws(StoreError) {
-        raise.bind(Array(Meta.Name.clockBound.rawValue.utf8), at: 1)
-        raise.bind(Array(Meta.hex(bound).utf8), at: 2)
-        try raise.run()
+        try upkeep.write(.clockBound, Meta.hex(bound))
+    }
+
+    package func expired(at now: UInt64, limit: Int) throws(StoreError) -> [StoredRegister] {
+        try upkeep.expired(at: now, limit: limit)
+    }
+
+    package func nextExpiry() throws(StoreError) -> UInt64? {
+        try upkeep.nextExpiry()
+    }
+
+    package func connectionBound(limit: Int) throws(StoreError) -> [StoredRegister] {
+        try upkeep.connectionBound(limit: limit)
+    }
+
+    package func collect(before cutoff: UInt64, limit: Int) throws(StoreError) -> CollectedTombstones {
+        let known = try state()
+        return try upkeep.collect(before: cutoff, limit: limit, known: known)
     }
 
     package func commit() throws(StoreError) {

@@ -3,7 +3,8 @@ import GRDB
 /// The tables of a database, and how older ones are brought up to date.
 enum Schema {
     /// The columns of a register, in the order that `Statement.register()` reads.
-    static let registerColumns = "revision, key, version, value, expires_at, metadata, session, op, cause"
+    static let registerColumns =
+        "revision, key, version, value, expires_at, metadata, session, op, cause, fence, lease"
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
@@ -30,6 +31,19 @@ enum Schema {
                         name TEXT PRIMARY KEY,
                         value TEXT NOT NULL
                     ) STRICT, WITHOUT ROWID;
+                    """)
+        }
+        migrator.registerMigration("2: leases, expiry and tombstones") { database in
+            try database.execute(
+                sql: """
+                    ALTER TABLE register ADD COLUMN fence INTEGER NOT NULL DEFAULT 0;
+                    ALTER TABLE register ADD COLUMN lease INTEGER;
+                    DROP INDEX register_expiry;
+                    -- What is to expire, and has not.
+                    CREATE INDEX register_expiry ON register (expires_at)
+                        WHERE expires_at IS NOT NULL AND value IS NOT NULL;
+                    CREATE INDEX register_tombstone ON register (committed_at) WHERE value IS NULL;
+                    CREATE INDEX register_lease ON register (lease) WHERE lease > 1;
                     """)
         }
         return migrator

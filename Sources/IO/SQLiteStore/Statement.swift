@@ -100,7 +100,9 @@ final class Statement {
             key: Key(unchecked: key), version: version, value: bytes(3),
             expiresAt: isNull(4) ? nil : UInt64(bitPattern: integer(4)), metadata: bytes(5), session: bytes(6),
             cause: bytes(8).flatMap { Register.Cause(rawValue: String(decoding: $0, as: UTF8.self)) })
-        return StoredRegister(register, revision: UInt64(bitPattern: integer(0)), op: bytes(7))
+        return StoredRegister(
+            register, revision: UInt64(bitPattern: integer(0)), op: bytes(7), fence: UInt64(bitPattern: integer(9)),
+            lease: isNull(10) ? nil : Lease(rawValue: integer(10)))
     }
 }
 

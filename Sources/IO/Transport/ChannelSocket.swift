@@ -13,11 +13,11 @@ final class ChannelSocket: OutboundSocket {
     /// nil where bytes must not go past the channel.
     private var descriptor: NIOBSDSocket.Handle?
     /// Told when the channel has got rid of something that was queued.
-    private let wrote: (_ cost: Int) -> Void
+    private let wrote: () -> Void
     /// Told when the sending side is closed.
     private let finished: () -> Void
 
-    init(wrote: @escaping (_ cost: Int) -> Void, finished: @escaping () -> Void = {}) {
+    init(wrote: @escaping () -> Void, finished: @escaping () -> Void = {}) {
         self.wrote = wrote
         self.finished = finished
     }
@@ -55,13 +55,34 @@ final class ChannelSocket: OutboundSocket {
         }
     }
 
-    func writeLater(_ bytes: ByteBuffer, cost: Int) {
+    /// A number that changes when the peer takes something: how many bytes it has acknowledged, where the kernel counts
+    /// that, else how many wait to be. nil where neither is known.
+    func progress() -> UInt64? {
+        guard let descriptor else { return nil }
+        #if canImport(Glibc)
+            // struct tcp_info of linux/tcp.h; the C library's own ends before tcpi_bytes_acked.
+            let acknowledgedOffset = 120
+            var info = [UInt8](repeating: 0, count: 256)
+            var length = socklen_t(info.count)
+            guard getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_INFO, &info, &length) == 0,
+                Int(length) >= acknowledgedOffset + 8
+            else { return nil }
+            return info.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: acknowledgedOffset, as: UInt64.self) }
+        #else
+            var waiting: Int32 = 0
+            var length = socklen_t(MemoryLayout<Int32>.size)
+            guard getsockopt(descriptor, SOL_SOCKET, SO_NWRITE, &waiting, &length) == 0 else { return nil }
+            return UInt64(waiting)
+        #endif
+    }
+
+    func writeLater(_ bytes: ByteBuffer) {
         guard let context else { return }
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { [weak self] result in
             // The socket is closed before the channel says that it is inactive: its descriptor may be another's by now.
             if case .failure = result { self?.detach() }
-            self?.wrote(cost)
+            self?.wrote()
         }
         context.writeAndFlush(NIOAny(bytes), promise: promise)
     }

@@ -32,14 +32,16 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var isFinished = false
     private var closeTimer: Scheduled<Void>?
     private var lastHeard = NIODeadline.now()
-    private var lastPing = NIODeadline.now()
+    private var lastPing = NIODeadline.distantPast
+    /// While the peer has something to take or to answer: what its progress was, and when that changed.
+    private var progress: (value: UInt64?, since: NIODeadline)?
 
     init(driver: LoopDriver) {
         self.driver = driver
         decoder = ClientMessageDecoder(maximumValueSize: driver.limits.maximumValueSize)
         reader = MessageReader(role: .server, maximumMessageSize: driver.limits.maximumMessageSize)
         socket = ChannelSocket(
-            wrote: { [weak self] cost in self?.wrote(cost) }, finished: { [weak self] in self?.linger() })
+            wrote: { [weak self] in self?.wrote() }, finished: { [weak self] in self?.linger() })
         outbound = Outbound(socket: socket)
     }
 
@@ -178,9 +180,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     // MARK: Out
 
-    func send(_ frames: ByteBuffer) {
-        outbound.send(frames)
+    func send(_ frames: ByteBuffer, of delivery: Delivery? = nil) {
+        outbound.send(frames, of: delivery)
     }
+
+    /// Drops the updates that are not begun.
+    func drop() -> [Delivery] { outbound.drop() }
 
     private func sendControl(_ opcode: Opcode, _ payload: [UInt8]) {
         var frame = ByteBuffer()
@@ -188,14 +193,60 @@ final class ConnectionHandler: ChannelDuplexHandler {
         outbound.send(frame)
     }
 
-    private func wrote(_ cost: Int) {
-        if outbound.wrote(cost: cost) { driver.drained(id) }
+    private func wrote() {
+        if outbound.wrote() { driver.drained(id) }
     }
 
-    func pingIfSilent(at now: NIODeadline) {
-        guard !isClosing, now - max(lastHeard, lastPing) >= driver.limits.pingInterval else { return }
-        lastPing = now
-        sendControl(.ping, [])
+    // MARK: Silence
+
+    /// What a look at a connection found.
+    enum Condition {
+        case alive
+        /// It takes nothing of what it is owed.
+        case stalled
+        /// It does not answer, and takes nothing either.
+        case unresponsive
+    }
+
+    /// Pings a silent client, and finds out whether a slow or silent one is still there. To be called every second or so.
+    func check(at now: NIODeadline) -> Condition {
+        guard !isClosing else { return .alive }
+        if now - max(lastHeard, lastPing) >= driver.limits.pingInterval {
+            lastPing = now
+            sendControl(.ping, [])
+        }
+        let isUnanswered = lastPing > lastHeard
+        guard backlog > 0 || isUnanswered else {
+            progress = nil
+            return .alive
+        }
+        let value = socket.progress()
+        guard let known = progress, known.value == value else {
+            progress = (value, now)
+            return .alive
+        }
+        if backlog > 0 { return now - known.since >= driver.limits.stallTimeout ? .stalled : .alive }
+        let silence = now - max(known.since, lastHeard)
+        return silence >= driver.limits.pingTimeout ? .unresponsive : .alive
+    }
+
+    /// Ends the connection without what it is owed. It is told why, should it read again before the drain timeout.
+    func giveUp(_ reason: String) {
+        guard !isClosing else { return }
+        isClosing = true
+        outbound.dropAll()
+        sendBye(.stalled, reason)
+        sendControl(.close, FrameEncoder.closePayload(.policyViolation, reason: reason))
+        outbound.finish()
+        schedule(driver.limits.drainTimeout)
+    }
+
+    private func sendBye(_ code: ErrorCode, _ reason: String) {
+        var frame = ByteBuffer()
+        FrameEncoder.writeText(to: &frame) {
+            ServerMessage.writeBye(code: code.rawValue, reason: reason, retryAfter: 1_000, to: &$0)
+        }
+        outbound.send(frame)
     }
 
     // MARK: The end
@@ -220,14 +271,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Everything is answered: sends the Close, and closes the sending side behind it. What the client is slow to take
     /// may still be queued; the drain timeout goes on.
     func finish() {
-        if isShuttingDown {
-            var frame = ByteBuffer()
-            FrameEncoder.writeText(to: &frame) {
-                ServerMessage.writeBye(
-                    code: ErrorCode.shuttingDown.rawValue, reason: "the server is stopping", retryAfter: 1_000, to: &$0)
-            }
-            outbound.send(frame)
-        }
+        if isShuttingDown { sendBye(.shuttingDown, "the server is stopping") }
         if let closePayload { sendControl(.close, closePayload) }
         outbound.finish()
     }

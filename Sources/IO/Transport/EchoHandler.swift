@@ -15,7 +15,7 @@ final class EchoHandler: ChannelInboundHandler {
 
     init(limits: TransportLimits) {
         reader = MessageReader(role: .server, maximumMessageSize: limits.maximumMessageSize)
-        socket = ChannelSocket(wrote: { [weak self] cost in _ = self?.outbound.wrote(cost: cost) })
+        socket = ChannelSocket(wrote: { [weak self] in _ = self?.outbound.wrote() })
         outbound = Outbound(socket: socket)
     }
 

@@ -39,6 +39,15 @@ package enum Listener {
         }.bind(host: host, port: port).get()
     }
 
+    /// How much the kernel queues for a socket beyond what is on its way: what waits here can be dropped for a slow
+    /// reader, what waits there cannot, and would have to be read before anything newer.
+    private static let unsentBytes = SocketOptionValue(128 * 1024)
+    #if canImport(Glibc)
+        private static let unsentLowWaterMark = NIOBSDSocket.Option(rawValue: 25)
+    #else
+        private static let unsentLowWaterMark = NIOBSDSocket.Option(rawValue: 0x201)
+    #endif
+
     private static func bootstrap(
         _ group: MultiThreadedEventLoopGroup, _ initialize: @escaping @Sendable (any Channel) throws -> Void
     ) -> ServerBootstrap {
@@ -48,6 +57,7 @@ package enum Listener {
             .serverChannelOption(.maxMessagesPerRead, value: 64)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelOption(.tcpOption(unsentLowWaterMark), value: unsentBytes)
             // A large receive buffer would stay with every idle connection.
             .childChannelOption(
                 .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 64, initial: 512, maximum: 65_536)

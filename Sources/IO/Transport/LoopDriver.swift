@@ -21,6 +21,8 @@ package final class LoopDriver: @unchecked Sendable {
     private var isRunning = false
     private var ticker: RepeatedTask?
     private var ticks = 0
+    private var stalls: UInt64 = 0
+    private var pingTimeouts: UInt64 = 0
     private var whenEmpty: EventLoopPromise<Void>?
     private var isStopping = false
 
@@ -159,7 +161,7 @@ package final class LoopDriver: @unchecked Sendable {
         events = []
         for event in due {
             switch event {
-            case .backedUp(let id): shard.backedUp(id)
+            case .backedUp(let id): backedUp(id)
             case .drained(let id): shard.drained(id, head: services.head(), now: services.now())
             case .failed(let id): handlers[Int(id.slot)]?.abort()
             case .disconnected(let id): forget(id)
@@ -168,6 +170,12 @@ package final class LoopDriver: @unchecked Sendable {
             case .rejected(let writes): shard.reject(writes, head: services.head(), now: services.now())
             }
         }
+    }
+
+    private func backedUp(_ id: ConnectionID) {
+        guard let handler = handlers[Int(id.slot)], handler.id == id else { return }
+        shard.backedUp(id, dropped: handler.drop())
+        if handler.backlog == 0 { events.append(.drained(id)) }
     }
 
     /// Reads on from connections that may be read from again.
@@ -201,9 +209,22 @@ package final class LoopDriver: @unchecked Sendable {
     private func tick() {
         ticks += 1
         let now = NIODeadline.now()
-        for handler in handlers { handler?.pingIfSilent(at: now) }
+        for handler in handlers { handler.map { check($0, at: now) } }
+        shard.keepHolds(now: services.now())
         if ticks % 5 == 0 { shard.noticeCursors() }
         run()
+    }
+
+    private func check(_ handler: ConnectionHandler, at now: NIODeadline) {
+        switch handler.check(at: now) {
+        case .alive: break
+        case .stalled:
+            stalls += 1
+            handler.giveUp("nothing was read for \(limits.stallTimeout.nanoseconds / 1_000_000_000) s")
+        case .unresponsive:
+            pingTimeouts += 1
+            handler.abort()
+        }
     }
 
     /// Says goodbye to every connection, once what it sent is answered.
@@ -232,9 +253,23 @@ package final class LoopDriver: @unchecked Sendable {
         }
     }
 
-    /// What the loop has done so far, and how many bytes its sockets have refused.
-    package func measure() -> EventLoopFuture<(counters: ShardCounters, backlog: Int)> {
-        eventLoop.submit { [self] in (shard.snapshot, handlers.reduce(0) { $0 + ($1?.backlog ?? 0) }) }
+    package struct Measurements: Sendable {
+        package var counters: ShardCounters
+        /// How many bytes its sockets have refused so far.
+        package var backlog: Int
+        /// How many connections were closed, as they read nothing.
+        package var stalls: UInt64
+        /// How many were closed, as they did not answer.
+        package var pingTimeouts: UInt64
+    }
+
+    /// What the loop has done so far.
+    package func measure() -> EventLoopFuture<Measurements> {
+        eventLoop.submit { [self] in
+            Measurements(
+                counters: shard.snapshot, backlog: handlers.reduce(0) { $0 + ($1?.backlog ?? 0) }, stalls: stalls,
+                pingTimeouts: pingTimeouts)
+        }
     }
 }
 
@@ -244,9 +279,11 @@ extension LoopDriver: ShardOutput {
         check(slot)
     }
 
-    package func deliver(_ frames: ByteBuffer, to slots: [Int32], except: Set<Int32>) {
-        for slot in slots where except.isEmpty || !except.contains(slot) {
-            handlers[Int(slot)]?.send(frames)
+    package func deliver(_ delivery: Delivery) {
+        let frames = delivery.frames
+        let except = delivery.except
+        for slot in delivery.slots where except.isEmpty || !except.contains(slot) {
+            handlers[Int(slot)]?.send(frames, of: delivery)
             check(slot)
         }
     }

@@ -1,11 +1,12 @@
 package import NIOCore
+package import SyncEngine
 
 /// What an ``Outbound`` does its work with: a socket, or a test's stand-in.
 package protocol OutboundSocket: AnyObject {
     /// Gives bytes to the kernel without waiting, and without the channel's knowledge.
     func sendNow(_ bytes: UnsafeRawBufferPointer) -> SendResult
-    /// Queues bytes in the channel, which calls ``Outbound/wrote(cost:)`` when they are gone.
-    func writeLater(_ bytes: ByteBuffer, cost: Int)
+    /// Queues bytes in the channel, which calls ``Outbound/wrote()`` when they are gone.
+    func writeLater(_ bytes: ByteBuffer)
     /// Closes the sending side, behind everything queued.
     func finish()
 }
@@ -21,22 +22,35 @@ package enum SendResult: Equatable, Sendable {
 
 /// The one way out of a connection: every byte passes through here, so that frames never mix.
 ///
-/// While the channel has nothing of ours pending, bytes go to the kernel directly, which costs half of what a write
-/// through the channel does. What the kernel does not take goes through the channel, and until that is gone, so does
-/// everything else.
+/// While nothing of ours is pending, bytes go to the kernel directly, which costs half of what a write through the channel
+/// does. What the kernel does not take is given to the channel, which writes it when the socket is ready, and until it has,
+/// everything else waits here: where it can still be dropped, at the boundaries of what was handed over.
 package final class Outbound {
     private enum State: Equatable {
         case idle
+        /// The channel has bytes of ours.
         case pending
         /// The end has been asked for; nothing more is taken.
         case closing
         case closed
     }
 
+    /// Whole frames that wait.
+    private struct Waiting {
+        var bytes: ByteBuffer
+        var cost: Int
+        /// Set where the bytes can be done without.
+        var delivery: Delivery?
+    }
+
     private unowned let socket: any OutboundSocket
     private var state = State.idle
-    /// What is queued in the channel, in bytes of the memory that it holds on to.
-    package private(set) var backlog = 0
+    private var waiting: [Waiting] = []
+    /// What the channel has, in bytes of the memory that it holds on to.
+    private var pendingCost = 0
+    private var waitingCost = 0
+    private var isPumping = false
+    private var mustFinish = false
     /// Whether the kernel said that the connection is broken. To be acted on by the owner, after the fan-out under way.
     package private(set) var hasFailed = false
 
@@ -44,37 +58,93 @@ package final class Outbound {
         self.socket = socket
     }
 
+    /// What has not been given to the kernel, in bytes of the memory that it holds on to.
+    package var backlog: Int { pendingCost + waitingCost }
+
     /// Sends bytes behind all that were sent before.
-    package func send(_ bytes: ByteBuffer) {
+    ///
+    /// - Parameter delivery: what the bytes are of, where they may be dropped until they are begun.
+    package func send(_ bytes: ByteBuffer, of delivery: Delivery? = nil) {
+        guard bytes.readableBytes > 0 else { return }
         switch state {
         case .idle: sendDirectly(bytes)
-        case .pending: queue(bytes)
+        case .pending: wait(bytes, delivery)
         case .closing, .closed: break
         }
     }
 
+    /// Drops what may be dropped and is not begun.
+    ///
+    /// - Returns: what will never be sent, in the order in which it would have been.
+    package func drop() -> [Delivery] {
+        guard state == .pending, !isPumping else { return [] }
+        let dropped = waiting.compactMap(\.delivery)
+        waiting.removeAll { $0.delivery != nil }
+        waitingCost = waiting.reduce(0) { $0 + $1.cost }
+        return dropped
+    }
+
+    /// Drops everything that is not begun, replies too: the connection is about to be closed.
+    package func dropAll() {
+        waiting = []
+        waitingCost = 0
+    }
+
     /// Ends the sending side behind all that was sent. What is sent afterwards is dropped.
     package func finish() {
-        guard state == .idle || state == .pending else { return }
-        state = .closing
-        socket.finish()
+        switch state {
+        case .idle:
+            state = .closing
+            socket.finish()
+        case .pending:
+            state = .closing
+            if waiting.isEmpty {
+                socket.finish()
+            } else {
+                mustFinish = true
+            }
+        case .closing, .closed: break
+        }
     }
 
     /// The connection is gone.
     package func closed() {
         state = .closed
-        backlog = 0
+        waiting = []
+        pendingCost = 0
+        waitingCost = 0
     }
 
-    /// The channel has got rid of something that was queued.
+    /// The channel has got rid of what it was given.
     ///
-    /// - Returns: whether that was the last of it.
-    package func wrote(cost: Int) -> Bool {
+    /// - Returns: whether nothing is left.
+    package func wrote() -> Bool {
         guard state != .closed else { return false }
-        backlog -= cost
-        guard backlog == 0 else { return false }
+        pendingCost = 0
+        // Reported from within a write of our own: that goes on by itself.
+        guard !isPumping else { return false }
+        pump()
+        guard backlog == 0, state != .closed else { return false }
         if state == .pending { state = .idle }
         return true
+    }
+
+    /// Gives what waits to the kernel and, what that does not take, to the channel.
+    private func pump() {
+        isPumping = true
+        defer { isPumping = false }
+        var next = 0
+        while pendingCost == 0, next < waiting.count, state != .closed {
+            let entry = waiting[next]
+            next += 1
+            waitingCost -= entry.cost
+            sendDirectly(entry.bytes)
+        }
+        if next > 0, !waiting.isEmpty { waiting.removeFirst(min(next, waiting.count)) }
+        if mustFinish, waiting.isEmpty, state == .closing {
+            mustFinish = false
+            socket.finish()
+        }
     }
 
     private func sendDirectly(_ bytes: ByteBuffer) {
@@ -83,24 +153,40 @@ package final class Outbound {
         case .sent(let count):
             var rest = bytes
             rest.moveReaderIndex(forwardBy: count)
-            queue(rest)
-        case .unavailable: queue(bytes)
+            giveToChannel(rest)
+        case .unavailable: giveToChannel(bytes)
         case .failed:
             hasFailed = true
-            state = .closed
+            closed()
         }
     }
 
-    private func queue(_ bytes: ByteBuffer) {
-        guard bytes.readableBytes > 0 else { return }
+    private func giveToChannel(_ bytes: ByteBuffer) {
+        let (bytes, cost) = Self.keep(bytes)
+        pendingCost = cost
+        if state == .idle { state = .pending }
+        let wasPumping = isPumping
+        isPumping = true
+        socket.writeLater(bytes)
+        isPumping = wasPumping
+        // The channel may have got rid of it at once, and more may have come meanwhile.
+        guard !wasPumping, pendingCost == 0, state == .pending else { return }
+        pump()
+        if backlog == 0, state == .pending { state = .idle }
+    }
+
+    private func wait(_ bytes: ByteBuffer, _ delivery: Delivery?) {
+        let (bytes, cost) = Self.keep(bytes)
+        waitingCost += cost
+        waiting.append(Waiting(bytes: bytes, cost: cost, delivery: delivery))
+    }
+
+    /// A remainder keeps the whole of a buffer that many connections share. A small one is worth a copy.
+    private static func keep(_ bytes: ByteBuffer) -> (ByteBuffer, cost: Int) {
         var bytes = bytes
-        // A remainder keeps the whole of a buffer that many connections share. A small one is worth a copy.
         if bytes.readableBytes * 4 < bytes.storageCapacity {
             bytes = ByteBuffer(bytes: bytes.readableBytesView)
         }
-        let cost = max(bytes.readableBytes, bytes.storageCapacity)
-        backlog += cost
-        state = .pending
-        socket.writeLater(bytes, cost: cost)
+        return (bytes, max(bytes.readableBytes, bytes.storageCapacity))
     }
 }

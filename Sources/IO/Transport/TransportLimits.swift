@@ -17,17 +17,24 @@ package struct TransportLimits: Sendable {
     package var maximumHeadSize = 16 * 1024
     /// After how much silence a client is pinged.
     package var pingInterval: TimeAmount
+    /// How long a client may take to answer a ping, or to send or take anything else.
+    package var pingTimeout: TimeAmount
+    /// How long a connection with a backlog may take nothing.
+    package var stallTimeout: TimeAmount
     /// How long to wait for a client to close its side, once the server's is closed.
     package var lingerTimeout: TimeAmount = .seconds(2)
 
     package init(
         maximumMessageSize: Int, maximumValueSize: Int, maximumBacklog: Int = 1 << 20,
-        drainTimeout: TimeAmount = .seconds(10), pingInterval: TimeAmount = .seconds(25)
+        drainTimeout: TimeAmount = .seconds(10), pingInterval: TimeAmount = .seconds(25),
+        pingTimeout: TimeAmount = .seconds(120), stallTimeout: TimeAmount = .seconds(120)
     ) {
         self.maximumMessageSize = maximumMessageSize
         self.maximumValueSize = maximumValueSize
         self.maximumBacklog = maximumBacklog
         self.drainTimeout = drainTimeout
         self.pingInterval = pingInterval
+        self.pingTimeout = pingTimeout
+        self.stallTimeout = stallTimeout
     }
 }

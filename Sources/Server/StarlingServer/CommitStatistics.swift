@@ -1,3 +1,5 @@
+import SyncEngine
+
 /// What the committer has done so far.
 struct CommitStatistics: Sendable {
     var commits: UInt64 = 0
@@ -11,4 +13,19 @@ struct CommitStatistics: Sendable {
     ])
     /// Why the database refused the last batch; nil if it did not.
     var lastFailure: String?
+    /// What of the database was found to be damaged. That does not pass by itself.
+    var damage: String?
+    var readFailures: UInt64 = 0
+    var expired: UInt64 = 0
+    var collected: UInt64 = 0
+
+    /// Why the server cannot do all that it should; nil if it can.
+    var problem: String? {
+        damage.map { "the database is damaged: \($0); stop the server, run starling check, and restore a backup" }
+            ?? lastFailure
+    }
+
+    mutating func note(_ failure: StoreError) {
+        if failure.isDamage { damage = failure.description }
+    }
 }

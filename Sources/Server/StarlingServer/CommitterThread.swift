@@ -64,20 +64,26 @@ final class CommitterThread: Sendable {
     ///   - publish: is given every batch, in order.
     ///   - logGrew: is called when the write-ahead log is worth a checkpoint.
     func start(
-        database: SQLiteDatabase, loops: Int, cacheSize: Int, framing: @escaping Framing,
+        database: SQLiteDatabase, loops: Int, cacheSize: Int, retention: UInt64, framing: @escaping Framing,
         publish: @escaping @Sendable (CommittedBatch) -> Void, logGrew: @escaping @Sendable () -> Void
     ) throws(StoreError) {
         // Made here, so that a failure is the caller's; used by the thread alone from then on.
-        nonisolated(unsafe) let writer = try database.makeWriter()
-        let maximumDrift = database.configuration.maximumDrift
-        let state = database.state
+        let writer = try database.makeWriter()
+        nonisolated(unsafe) var committer = Committer(
+            store: writer, state: database.state, loops: loops, maximumDrift: database.configuration.maximumDrift,
+            cacheSize: cacheSize, framing: framing)
+        endHolds(&committer, publish: publish)
         let thread = Thread { [self] in
-            var committer = Committer(
-                store: writer, state: state, loops: loops, maximumDrift: maximumDrift, cacheSize: cacheSize,
-                framing: framing)
-            while let requests = take() {
-                commit(requests, with: &committer, publish: publish)
-                if writer.logPages >= SQLiteWriter.checkpointPages { logGrew() }
+            var upkeep = Upkeep(retention: retention, now: SystemClock.now())
+            while let requests = take(timeout: upkeep.pause(committer.nextExpiry, now: SystemClock.now())) {
+                let now = SystemClock.now()
+                if !requests.isEmpty || (committer.nextExpiry ?? .max) <= now {
+                    commit(requests, with: &committer, now: now, publish: publish)
+                    upkeep.hasFailed = measured.lastFailure != nil
+                }
+                let collected = upkeep.run(now: now, with: &committer, publish: publish, note: note)
+                statistics.withLock { $0.collected += UInt64(collected) }
+                if committer.store.logPages >= SQLiteWriter.checkpointPages { logGrew() }
             }
             let stamp = committer.lastStamp
             finalStamp.withLock { $0 = stamp }
@@ -88,41 +94,123 @@ final class CommitterThread: Sendable {
         thread.start()
     }
 
-    private func commit(
-        _ requests: [WriteRequest], with committer: inout Committer<SQLiteWriter>,
-        publish: (CommittedBatch) -> Void
-    ) {
-        let start = DispatchTime.now().uptimeNanoseconds
-        let (batch, failure) = committer.commit(requests, now: SystemClock.now())
-        let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
-        latestHead.store(committer.head, ordering: .releasing)
-        publish(batch)
-        statistics.withLock { statistics in
-            statistics.commits += 1
-            statistics.writes += UInt64(requests.count)
-            statistics.batchSize.observe(Double(requests.count))
-            statistics.latency.observe(seconds)
-            statistics.lastFailure = failure?.description
-            if failure != nil { statistics.failures += 1 }
-        }
-        if let failure {
-            logger.error("Commit failed", metadata: ["error": "\(failure)", "writes": "\(requests.count)"])
+    /// Ends what was bound to connections of the last run, before anyone is served. What cannot be ended now is over by
+    /// itself within a minute.
+    private func endHolds(_ committer: inout Committer<SQLiteWriter>, publish: (CommittedBatch) -> Void) {
+        while true {
+            let (batch, failure) = committer.endHolds(now: SystemClock.now())
+            if let failure {
+                logger.warning("Claims of the last run could not be ended", metadata: ["error": "\(failure)"])
+            }
+            latestHead.store(committer.head, ordering: .releasing)
+            if batch.changes.isEmpty { return }
+            publish(batch)
         }
     }
 
-    /// Waits for writes.
+    private func commit(
+        _ requests: [WriteRequest], with committer: inout Committer<SQLiteWriter>, now: UInt64,
+        publish: (CommittedBatch) -> Void
+    ) {
+        let start = DispatchTime.now().uptimeNanoseconds
+        var lastFailure: StoreError?
+        committer.commit(requests, now: now) { batch, failure in
+            // The head may be behind what the batch has for a moment; never the other way round.
+            latestHead.store(batch.head, ordering: .releasing)
+            publish(batch)
+            statistics.withLock { statistics in
+                let answered = batch.results.reduce(0) { $0 + $1.count }
+                statistics.expired += UInt64(batch.changes.count { $0.origin == .server })
+                if failure == nil { statistics.writes += UInt64(answered) }
+            }
+            if let failure { lastFailure = failure }
+        }
+        let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
+        if !requests.isEmpty {
+            statistics.withLock { statistics in
+                statistics.batchSize.observe(Double(requests.count))
+                statistics.latency.observe(seconds)
+            }
+        }
+        note(lastFailure)
+    }
+
+    /// Notes how a transaction went.
+    private func note(_ failure: StoreError?) {
+        statistics.withLock { statistics in
+            statistics.commits += 1
+            statistics.lastFailure = failure?.description
+            guard let failure else { return }
+            statistics.failures += 1
+            statistics.note(failure)
+        }
+        if let failure { logger.error("Commit failed", metadata: ["error": "\(failure)"]) }
+    }
+
+    /// Notes that something could not be read; from any thread.
+    func noteReadFailure(_ failure: StoreError) {
+        statistics.withLock { statistics in
+            statistics.readFailures += 1
+            statistics.note(failure)
+        }
+        logger.error("Reading failed", metadata: ["error": "\(failure)"])
+    }
+
+    /// What the thread does when nobody wants anything of it.
+    private struct Upkeep {
+        let retention: UInt64
+        var hasFailed = false
+        private var nextCollection: UInt64
+        private var nextProbe: UInt64 = 0
+
+        init(retention: UInt64, now: UInt64) {
+            self.retention = retention
+            nextCollection = now + 1_000
+        }
+
+        /// How long to wait for requests, in milliseconds. At most a second: the wall clock may be set.
+        func pause(_ nextExpiry: UInt64?, now: UInt64) -> UInt64 {
+            let due = min(nextExpiry ?? .max, nextCollection, hasFailed ? nextProbe : .max)
+            return due <= now ? 0 : min(due - now, 1_000)
+        }
+
+        /// - Returns: how many tombstones are forgotten.
+        mutating func run(
+            now: UInt64, with committer: inout Committer<SQLiteWriter>, publish: (CommittedBatch) -> Void,
+            note: (StoreError?) -> Void
+        ) -> Int {
+            if hasFailed, nextProbe <= now {
+                let (batch, failure) = committer.probe(now: now)
+                publish(batch)
+                note(failure)
+                hasFailed = failure != nil
+                nextProbe = now + 1_000
+            }
+            guard nextCollection <= now else { return 0 }
+            let (batch, count, failure) = committer.collect(retention: retention, now: now)
+            publish(batch)
+            if let failure { note(failure) }
+            // The rest of many at once; else a look now and then.
+            nextCollection = count > 0 ? now : now + min(60_000, max(1_000, retention / 4))
+            return count
+        }
+    }
+
+    /// Waits for requests.
     ///
+    /// - Parameter timeout: after how many milliseconds to come back without any.
     /// - Returns: nil when the thread is to stop, and nothing is left.
-    private func take() -> [WriteRequest]? {
+    private func take(timeout: UInt64) -> [WriteRequest]? {
+        let deadline = DispatchTime.now() + .milliseconds(Int(timeout))
         while true {
             let (requests, isStopping) = mailbox.withLock { mailbox in
                 let taken = Self.takeBatch(of: &mailbox)
-                if taken.isEmpty { mailbox.isAsleep = true }
+                mailbox.isAsleep = taken.isEmpty
                 return (taken, mailbox.isStopping)
             }
             if !requests.isEmpty { return requests }
             if isStopping { return nil }
-            wake.wait()
+            if wake.wait(timeout: deadline) == .timedOut { return [] }
         }
     }
 

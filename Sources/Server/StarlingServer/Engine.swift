@@ -41,11 +41,13 @@ struct Engine: Sendable {
         let drivers = drivers
         let checkpoints = checkpoints
         try checkpoints.start(database, logger: logger)
-        readers.start(reader: SQLiteReader(database: database, framing: Self.framing)) { delivery, loop in
-            drivers[loop].deliver(delivery)
-        }
+        let committer = committer
+        let reader = SQLiteReader(
+            database: database, framing: Self.framing, noteFailure: { committer.noteReadFailure($0) })
+        readers.start(reader: reader) { delivery, loop in drivers[loop].deliver(delivery) }
         try committer.start(
-            database: database, loops: drivers.count, cacheSize: configuration.cacheSize, framing: Self.framing,
+            database: database, loops: drivers.count, cacheSize: configuration.cacheSize,
+            retention: configuration.tombstoneRetention, framing: Self.framing,
             publish: { batch in for driver in drivers { driver.deliver(.batch(batch)) } },
             logGrew: { checkpoints.request() })
         for driver in drivers { driver.eventLoop.execute { driver.start() } }
@@ -57,7 +59,10 @@ struct Engine: Sendable {
     ) -> [LoopDriver] {
         let limits = TransportLimits(
             maximumMessageSize: configuration.maximumMessageSize, maximumValueSize: configuration.maximumValueSize,
-            maximumBacklog: configuration.maximumBacklog, drainTimeout: .milliseconds(configuration.drainTimeout))
+            maximumBacklog: configuration.maximumBacklog, drainTimeout: .milliseconds(configuration.drainTimeout),
+            pingInterval: .milliseconds(configuration.pingInterval),
+            pingTimeout: .milliseconds(configuration.pingTimeout),
+            stallTimeout: .milliseconds(configuration.stallTimeout))
         let welcome = Welcome(
             server: "starling/\(ServerConfiguration.version)", node: database.node,
             limits: .init(
@@ -95,7 +100,7 @@ struct Engine: Sendable {
 
     /// Starts to accept connections.
     func listen() async throws -> any Channel {
-        let probes = Routes.Probes(problem: { committer.measured.lastFailure }, metrics: { try await metrics() })
+        let probes = Routes.Probes(problem: { committer.measured.problem }, metrics: { try await metrics() })
         let door = HTTPDoor(responder: Routes.responder(probes), logger: logger)
         let routes = DoorRoutes(
             webSocketPath: "/sync",
@@ -112,9 +117,11 @@ struct Engine: Sendable {
             counters: ShardCounters(), backlog: 0, commits: committer.measured, head: committer.head,
             threads: drivers.count)
         for driver in drivers {
-            let (counters, backlog) = try await driver.measure().get()
-            page.counters = page.counters + counters
-            page.backlog += backlog
+            let measured = try await driver.measure().get()
+            page.counters = page.counters + measured.counters
+            page.backlog += measured.backlog
+            page.stalls += measured.stalls
+            page.pingTimeouts += measured.pingTimeouts
         }
         return page.text
     }

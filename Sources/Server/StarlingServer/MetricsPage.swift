@@ -5,6 +5,8 @@ import SyncProtocol
 struct MetricsPage {
     var counters: ShardCounters
     var backlog: Int
+    var stalls: UInt64 = 0
+    var pingTimeouts: UInt64 = 0
     var commits: CommitStatistics
     var head: UInt64
     var threads: Int
@@ -27,11 +29,21 @@ struct MetricsPage {
         page.counter(
             "starling_demotions_total", "Subscriptions put back to catching up, as their socket was slow.",
             counters.demotions)
+        page.counter(
+            "starling_updates_conflated_total",
+            "Updates that slow subscribers were spared, as later ones made them needless.",
+            counters.updatesConflated)
+        page.gauge("starling_holds", "Claims and registers that end with a connection.", counters.holds)
+        page.counter("starling_stalls_total", "Connections closed, as they read nothing for too long.", stalls)
+        page.counter("starling_ping_timeouts_total", "Connections closed, as they did not answer.", pingTimeouts)
         page.labelled(
             "starling_refusals_total", "Errors sent, by code.", type: "counter", label: "code",
             ErrorCode.allCases.map { ($0.rawValue, "\(counters.refusals[$0] ?? 0)") })
         page.counter("starling_commits_total", "Batches handed to the database.", commits.commits)
         page.counter("starling_commit_failures_total", "Batches that the database refused.", commits.failures)
+        page.counter("starling_read_failures_total", "Reads that the database refused.", commits.readFailures)
+        page.counter("starling_expired_total", "Registers whose time was over.", commits.expired)
+        page.counter("starling_collected_total", "Tombstones forgotten.", commits.collected)
         page.counter("starling_writes_total", "Writes in those batches.", commits.writes)
         page.histogram("starling_batch_writes", "Writes per batch.", commits.batchSize)
         page.histogram("starling_commit_seconds", "Time from taking a batch to having it on disk.", commits.latency)

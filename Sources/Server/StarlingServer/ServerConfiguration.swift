@@ -24,6 +24,14 @@ package struct ServerConfiguration: Sendable {
     package var maximumSubscriptions: Int
     /// How long a closing connection, and so a shutdown, may take to send what is owed, in milliseconds.
     package var drainTimeout: Int64
+    /// After how long a deleted key may be forgotten, in milliseconds.
+    package var tombstoneRetention: UInt64
+    /// How long a slow connection may read nothing, in milliseconds.
+    package var stallTimeout: Int64
+    /// After how much silence a client is pinged, in milliseconds.
+    package var pingInterval: Int64
+    /// How long a client may take to answer a ping, in milliseconds.
+    package var pingTimeout: Int64
     /// Origins of pages that may connect besides the server's own.
     package var allowedOrigins: Set<String>
     /// Whether to listen on an address that other machines reach, though there are no access rules.
@@ -35,7 +43,9 @@ package struct ServerConfiguration: Sendable {
         host: String = "127.0.0.1", port: Int = 7827, data: String = "starling.db", durability: Durability = .commit,
         threads: Int = 1, maximumDrift: UInt64 = 60_000, maximumValueSize: Int = 1 << 20,
         maximumMessageSize: Int? = nil, maximumBacklog: Int = 1 << 20, maximumSubscriptions: Int = 10_000,
-        drainTimeout: Int64 = 10_000, allowedOrigins: Set<String> = [], isOpenAllowed: Bool = false,
+        drainTimeout: Int64 = 10_000, tombstoneRetention: UInt64 = 7 * 86_400_000, stallTimeout: Int64 = 120_000,
+        pingInterval: Int64 = 25_000, pingTimeout: Int64 = 120_000, allowedOrigins: Set<String> = [],
+        isOpenAllowed: Bool = false,
         cacheSize: Int = 64 << 20
     ) {
         self.host = host
@@ -50,6 +60,10 @@ package struct ServerConfiguration: Sendable {
         self.maximumBacklog = maximumBacklog
         self.maximumSubscriptions = maximumSubscriptions
         self.drainTimeout = drainTimeout
+        self.tombstoneRetention = tombstoneRetention
+        self.stallTimeout = stallTimeout
+        self.pingInterval = pingInterval
+        self.pingTimeout = pingTimeout
         self.allowedOrigins = allowedOrigins
         self.isOpenAllowed = isOpenAllowed
         self.cacheSize = cacheSize

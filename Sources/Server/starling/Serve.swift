@@ -63,6 +63,25 @@ struct Serve: AsyncParsableCommand {
     var drainTimeout: Int?
 
     @Option(
+        help: ArgumentHelp(
+            "After how long a deleted key may be forgotten. (default: 604800, a week)", valueName: "seconds"))
+    var tombstoneRetention: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Close a connection that has read nothing of what waits for it for so long. (default: 120)",
+            valueName: "seconds"))
+    var stallTimeout: Int?
+
+    @Option(help: ArgumentHelp("Ping a client after so much silence. (default: 25)", valueName: "seconds"))
+    var pingInterval: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Close a connection that has not answered a ping for so long. (default: 120)", valueName: "seconds"))
+    var pingTimeout: Int?
+
+    @Option(
         name: .customLong("allow-origin"),
         help: ArgumentHelp(
             "A web origin whose pages may connect, besides the server's own; may be repeated; '*' for any.",
@@ -112,7 +131,7 @@ struct Serve: AsyncParsableCommand {
             durability: try durability ?? environment.value("durability", as: Durability.init(rawValue:)) ?? .commit,
             threads: try checked("threads", threads ?? environment.integer("threads") ?? cores, 1...1_024),
             maximumDrift: UInt64(
-                try checked("max-drift", maxDrift ?? environment.integer("max-drift") ?? 60, 0...86_400 * 366)) * 1_000,
+                try milliseconds("max-drift", maxDrift, environment, default: 60, 0...86_400 * 366)),
             maximumValueSize: try checked(
                 "max-value", maxValue ?? environment.integer("max-value") ?? 1 << 20, 1...256 << 20),
             maximumMessageSize: try (maxMessage ?? environment.integer("max-message")).map {
@@ -123,11 +142,21 @@ struct Serve: AsyncParsableCommand {
             maximumSubscriptions: try checked(
                 "max-subscriptions", maxSubscriptions ?? environment.integer("max-subscriptions") ?? 10_000,
                 1...1_000_000),
-            drainTimeout: Int64(
-                try checked("drain-timeout", drainTimeout ?? environment.integer("drain-timeout") ?? 10, 0...3_600))
-                * 1_000,
+            drainTimeout: try milliseconds("drain-timeout", drainTimeout, environment, default: 10, 0...3_600),
+            tombstoneRetention: UInt64(
+                try milliseconds(
+                    "tombstone-retention", tombstoneRetention, environment, default: 604_800, 1...86_400 * 36_600)),
+            stallTimeout: try milliseconds("stall-timeout", stallTimeout, environment, default: 120, 1...86_400),
+            pingInterval: try milliseconds("ping-interval", pingInterval, environment, default: 25, 1...86_400),
+            pingTimeout: try milliseconds("ping-timeout", pingTimeout, environment, default: 120, 1...86_400),
             allowedOrigins: Set(origins),
             isOpenAllowed: try insecureOpen || environment.bool("insecure-open") ?? false)
+    }
+
+    private func milliseconds(
+        _ name: String, _ seconds: Int?, _ environment: Environment, default standard: Int, _ range: ClosedRange<Int>
+    ) throws -> Int64 {
+        Int64(try checked(name, seconds ?? environment.integer(name) ?? standard, range)) * 1_000
     }
 
     private func checked(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws -> Int {

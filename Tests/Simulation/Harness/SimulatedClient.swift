@@ -3,8 +3,8 @@ import SyncEngine
 import SyncProtocol
 import TestSupport
 
-/// A client of a ``World``: it keeps a replica by the rules that protocol/README.md gives to clients, and notes whatever
-/// a server must never do.
+/// A client of a ``World``: it keeps a replica by the rules that protocol/README.md gives to clients, an outbox that it
+/// sends again after a break, and notes whatever a server must never do.
 final class SimulatedClient {
     private struct Live {
         var pattern: Pattern
@@ -12,8 +12,8 @@ final class SimulatedClient {
         var isSynced = false
         /// Updates since `subscribed`, of which `synced` gives the number when this is the only subscription.
         var updates = 0
-        /// The keys seen since `subscribed`, for the snapshot to replace what is held.
-        var seen: Set<Key> = []
+        /// What came since `subscribed`, for a snapshot that replaces what is held.
+        var fresh: [Key: Register] = [:]
         var replaces = false
         /// Whether it has been the only subscription all the time, so that every update is its own.
         var isAlone: Bool
@@ -21,13 +21,18 @@ final class SimulatedClient {
         var isEnding = false
         /// The keys that were there when a first snapshot began, which it has to have when it is called synced.
         var promised: Set<Key> = []
+        var promisedRevisions: [Key: UInt64] = [:]
     }
 
     let name: String
-    var connection: ConnectionID?
+    var connection: SimulatedConnection?
     var loop = 0
-    var isBackedUp = false
+    /// How far the client's clock is off, in milliseconds.
+    let skew: Int64
+    var outbox: Outbox
     private var nextID = 0
+    /// The start of a message of which the rest is still to come.
+    private var inbound: [UInt8] = []
     /// The subscriptions of this connection.
     private var live: [String: Live] = [:]
     /// Patterns held from earlier connections, with the cursors to resume them by.
@@ -36,8 +41,10 @@ final class SimulatedClient {
     private var seen: [Key: Register] = [:]
     private(set) var replica: [Key: Register] = [:]
 
-    init(name: String) {
+    init(name: String, skew: Int64) {
         self.name = name
+        self.skew = skew
+        outbox = Outbox(name: name)
     }
 
     /// The patterns whose state the replica has, once everything has settled.
@@ -46,18 +53,28 @@ final class SimulatedClient {
     var syncedPatterns: [Pattern] { live.values.filter { $0.isSynced && $0.wantsEcho }.map(\.pattern) }
     var unsyncedCount: Int { live.values.filter { !$0.isSynced }.count }
 
-    func connected(_ id: ConnectionID) {
-        connection = id
-        isBackedUp = false
+    func connected(_ connection: SimulatedConnection) {
+        self.connection = connection
+        inbound = []
         seen = [:]
         live = [:]
+        connection.uplink += outbox.resend()
     }
 
     func disconnected() {
+        connection?.isAbandoned = true
         connection = nil
-        resumable = live.values.filter(\.wantsEcho).compactMap { live in live.cursor.map { (live.pattern, $0) } }
+        let cursors = live.sorted { $0.key < $1.key }.map(\.value).filter(\.wantsEcho).compactMap { live in
+            live.cursor.map { (live.pattern, $0) }
+        }
+        // What has not been resumed yet can still be.
+        resumable = cursors.map { (pattern: $0.0, cursor: $0.1) } + resumable
         // What no cursor vouches for is given up.
-        let kept = resumable.map(\.pattern)
+        forgetUncovered()
+    }
+
+    private func forgetUncovered() {
+        let kept = resumable.map(\.pattern) + live.values.map(\.pattern)
         replica = replica.filter { key, _ in kept.contains { $0.matches(key) } }
     }
 
@@ -70,7 +87,7 @@ final class SimulatedClient {
         if let (held, cursor) = resumable.popLast() {
             pattern = held
             since = Cursor(cursor)
-        } else if let text = ["*", "a:*", "b:1", "?:1", "**:x", "c"].randomElement(using: &random),
+        } else if let text = ["*", "a:*", "b:1", "?:1", "**:x", "c", "l:*", "p:*"].randomElement(using: &random),
             let chosen = try? Pattern(text)
         {
             pattern = chosen
@@ -83,7 +100,7 @@ final class SimulatedClient {
         return .subscribe(
             ClientMessage.Subscribe(
                 id: id, pattern: pattern, since: since, wantsSnapshot: true, wantsEcho: wantsEcho,
-                wantsCursors: Bool.random(using: &random)))
+                wantsCursors: Bool.random(using: &random), wantsConflated: Bool.random(using: &random)))
     }
 
     func unsubscribe(_ random: inout SeededGenerator) -> ClientMessage? {
@@ -93,13 +110,34 @@ final class SimulatedClient {
         return .unsubscribe(id: RequestID(json: Array("\"\(id)\"".utf8)))
     }
 
-    func receive(_ line: String, world: World) {
-        guard let message = try? JSONObject(Array(line.utf8)), let type = message.string("type") else {
-            return world.note("\(name) got what is no message: \(line)")
+    // MARK: Receiving
+
+    /// Bytes have come.
+    func receive(_ bytes: [UInt8], _ world: World) {
+        inbound += bytes
+        while let end = inbound.firstIndex(of: UInt8(ascii: "\n")) {
+            let line = Array(inbound[..<end])
+            inbound.removeFirst(end + 1)
+            receive(line: line, world)
+        }
+    }
+
+    private func receive(line: [UInt8], _ world: World) {
+        guard let message = try? JSONObject(line), let type = message.string("type") else {
+            return world.note("\(name) got what is no message: \(String(decoding: line, as: UTF8.self))")
         }
         let id = message.string("id") ?? ""
+        world.count(message.string("code").map { "\(type) \($0)" } ?? type)
         switch type {
-        case "welcome", "register", "ack": break
+        case "welcome", "register", "conflated": break
+        case "ack", "claimed", "released", "refused": outbox.answered(id, type, message, world)
+        case "error":
+            if live[id] != nil {
+                live[id] = nil
+                forgetUncovered()
+            } else {
+                outbox.failed(id, message, world)
+            }
         case "subscribed": subscribed(id, message, world)
         case "update": update(message, world)
         case "synced": synced(id, message, world)
@@ -108,21 +146,23 @@ final class SimulatedClient {
             if live[id]?.isSynced == true { live[id]?.cursor = message.string("cursor").map { Array($0.utf8) } }
         case "unsubscribed":
             live[id] = nil
-            let kept = live.values.map(\.pattern) + resumable.map(\.pattern)
-            replica = replica.filter { key, _ in kept.contains { $0.matches(key) } }
-        default: world.note("\(name) got \(line)")
+            forgetUncovered()
+        default: world.note("\(name) got \(String(decoding: line, as: UTF8.self))")
         }
     }
 
     private func subscribed(_ id: String, _ message: JSONObject, _ world: World) {
         if message.bool("replace") == true { live[id]?.replaces = true }
         // What other subscriptions brought since this one was asked for is no part of its snapshot.
-        live[id]?.seen = []
+        live[id]?.fresh = [:]
         guard let subscription = live[id], subscription.replaces,
-            let cursor = message.string("cursor").flatMap({ Cursor(Array($0.utf8)) })
+            let cursor = message.string("cursor").flatMap({ Cursor(Array($0.utf8)) }), cursor.epoch == world.disk.epoch
         else { return }
-        let there = world.store.committed.values.filter { $0.revision <= cursor.revision && !$0.register.isTombstone }
+        let there = world.disk.committed.values.filter {
+            $0.revision <= cursor.revision && !$0.register.isTombstone && $0.register.expiresAt == nil
+        }
         live[id]?.promised = Set(there.map(\.register.key).filter(subscription.pattern.matches))
+        live[id]?.promisedRevisions = world.disk.committed.mapValues(\.revision)
     }
 
     private func synced(_ id: String, _ message: JSONObject, _ world: World) {
@@ -133,33 +173,47 @@ final class SimulatedClient {
             world.note(
                 "\(name) counted \(subscription.updates) updates: \(message.integer("count") ?? -1) were announced")
         }
-        if !subscription.promised.isSubset(of: subscription.seen) {
-            world.note("\(name) is called synced without \(subscription.promised.subtracting(subscription.seen))")
+        // What was written since with a time to live may be over by now, and is then no part of the snapshot.
+        let missing = subscription.promised.subtracting(subscription.fresh.keys).filter {
+            world.disk.committed[$0]?.revision == subscription.promisedRevisions[$0]
         }
+        if !missing.isEmpty { world.note("\(name) is called synced without \(missing)") }
         if subscription.replaces {
-            replica = replica.filter { key, _ in !subscription.pattern.matches(key) || subscription.seen.contains(key) }
+            replica = replica.filter { key, _ in !subscription.pattern.matches(key) }
+            replica.merge(subscription.fresh.filter { subscription.pattern.matches($0.key) }) { $1 }
         }
         live[id]?.isSynced = true
         live[id]?.cursor = message.string("cursor").map { Array($0.utf8) }
     }
 
     private func update(_ message: JSONObject, _ world: World) {
-        guard let key = message.string("key").flatMap({ try? Key($0) }),
-            let version = message.string("version").flatMap({ try? Version($0) })
-        else { return world.note("\(name) got an update without key and version") }
+        guard let register = Self.register(message) else {
+            return world.note("\(name) got an update without key and version")
+        }
+        let key = register.key
         let matching = live.filter { $0.value.pattern.matches(key) }
         if matching.isEmpty { world.note("\(name) got \(key), which it did not subscribe to") }
         if message.bool("transient") == true { return }
         for id in matching.keys {
             live[id]?.updates += 1
-            live[id]?.seen.insert(key)
+            if Register.merge(register, into: live[id]?.fresh[key]) == .applied { live[id]?.fresh[key] = register }
         }
-        let isDeleted = message.bool("deleted") == true
-        let register = Register(key: key, version: version, value: isDeleted ? nil : message.raw("value"))
         if let last = seen[key], Register.compare(register, last) < 0 {
-            world.note("\(name) saw \(key) go back from \(last.version) to \(version)")
+            world.note("\(name) saw \(key) go back from \(last.version) to \(register.version)")
         }
         seen[key] = register
         if Register.merge(register, into: replica[key]) == .applied { replica[key] = register }
+    }
+
+    /// The register that an update tells of.
+    static func register(_ message: JSONObject) -> Register? {
+        guard let key = message.string("key").flatMap({ try? Key($0) }),
+            let version = message.string("version").flatMap({ try? Version($0) })
+        else { return nil }
+        return Register(
+            key: key, version: version, value: message.bool("deleted") == true ? nil : message.raw("value"),
+            expiresAt: message.integer("expires_at").map { UInt64($0) }, metadata: message.raw("metadata"),
+            session: message.string("session").map { Array($0.utf8) },
+            cause: message.string("cause").flatMap { Register.Cause(rawValue: $0) })
     }
 }

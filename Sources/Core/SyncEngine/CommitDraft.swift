@@ -1,0 +1,63 @@
+import NIOCore
+import Registers
+import SyncProtocol
+
+/// A batch under way: what it changes, and what it answers.
+struct CommitDraft {
+    var head: UInt64
+    /// Whether there is anything for the disk: transient broadcasts alone are not.
+    var isTransaction = false
+    /// The registers that the batch has changed, as they are now.
+    var latest: [Key: StoredRegister] = [:]
+    /// The revisions, in the database, of the registers that the batch has changed.
+    var replaced: [Key: UInt64] = [:]
+    /// The clock's new bound, where it has to be raised.
+    var clockBound: Stamp?
+    /// Whether the next expiry has to be asked for anew.
+    var hasSwept = false
+    var nextExpiry: UInt64?
+    /// Who holds what ends with a connection, where the batch has changed that; nil: nobody any more.
+    var owners: [Key: Origin?] = [:]
+    var updates: [(register: Register, revision: UInt64?, origin: Origin)] = []
+    var answers: [(request: WriteRequest, outcome: WriteOutcome, held: CommittedBatch.Held?)] = []
+
+    init(head: UInt64) {
+        self.head = head
+    }
+
+    /// Gives `stored` the next revision, and puts it in the place of `current`.
+    mutating func apply(_ stored: StoredRegister, replacing current: StoredRegister?, origin: Origin) {
+        head += 1
+        var stored = stored
+        stored.revision = head
+        let key = stored.register.key
+        if latest[key] == nil { replaced[key] = current?.revision }
+        latest[key] = stored
+        updates.append((stored.register, head, origin))
+    }
+
+    mutating func answer(_ request: WriteRequest, _ outcome: WriteOutcome, held: CommittedBatch.Held? = nil) {
+        answers.append((request, outcome, held))
+    }
+
+    /// Lays out every update once, and sorts the answers by event loop.
+    func batch(loops: Int, collectedRevision: UInt64, framing: Framing) -> CommittedBatch {
+        var frames = ByteBuffer()
+        var changes: [CommittedBatch.Change] = []
+        changes.reserveCapacity(updates.count)
+        for update in updates {
+            let start = frames.readableBytes
+            framing(&frames) { ServerMessage.writeUpdate(update.register, revision: update.revision, to: &$0) }
+            changes.append(
+                CommittedBatch.Change(
+                    key: update.register.key, revision: update.revision, origin: update.origin, start: start,
+                    end: frames.readableBytes))
+        }
+        var results = [[CommittedBatch.Result]](repeating: [], count: loops)
+        for (request, outcome, held) in answers where request.origin.loop >= 0 {
+            results[request.origin.loop].append(CommittedBatch.Result(request, outcome: outcome, hold: held))
+        }
+        return CommittedBatch(
+            head: head, changes: changes, frames: frames, results: results, collectedRevision: collectedRevision)
+    }
+}

@@ -1,0 +1,72 @@
+import Registers
+import SyncProtocol
+
+/// What the committer does of its own accord: registers expire, what ended with a connection goes, tombstones are
+/// forgotten.
+extension Committer {
+    /// How many rows one transaction of upkeep handles, so that no write waits for long.
+    private static var portion: Int { 1_000 }
+
+    func isSweepDue(now: UInt64) -> Bool {
+        guard let nextExpiry else { return false }
+        return nextExpiry <= now
+    }
+
+    /// Turns registers whose time is over into tombstones, as changes like any other. They keep their versions: another
+    /// replica that sweeps at another time ends with the same register.
+    mutating func sweep(now: UInt64, _ draft: inout CommitDraft) throws(StoreError) {
+        guard isSweepDue(now: now) else { return }
+        draft.hasSwept = true
+        for stored in try store.expired(at: now, limit: Self.portion) {
+            var tombstone = stored
+            tombstone.register = stored.register.expired
+            // The op of a plain write still answers a resend; a claim that is over may be made again.
+            if stored.lease != nil { tombstone.op = nil }
+            tombstone.lease = nil
+            draft.apply(tombstone, replacing: stored, origin: .server)
+            draft.owners[stored.register.key] = .some(nil)
+        }
+    }
+
+    /// Ends what was bound to connections of an earlier run: to be repeated until a batch has no changes, before anyone
+    /// is served.
+    package mutating func endHolds(now: UInt64) -> (CommittedBatch, StoreError?) {
+        transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
+            for stored in try committer.store.connectionBound(limit: Self.portion) {
+                var tombstone = stored
+                tombstone.register = stored.register.ended(.disconnected)
+                tombstone.op = nil
+                tombstone.lease = nil
+                draft.apply(tombstone, replacing: stored, origin: .server)
+            }
+        }
+    }
+
+    /// Forgets tombstones that have had time enough to reach everyone: older than `retention` (milliseconds) by their
+    /// commit and by their stamp.
+    ///
+    /// - Returns: the batch that tells the event loops of the new horizon, how many tombstones are forgotten, and what
+    ///   failed.
+    package mutating func collect(
+        retention: UInt64, now: UInt64
+    ) -> (batch: CommittedBatch, count: Int, failure: StoreError?) {
+        guard now > retention else { return (batch(of: CommitDraft(head: head)), 0, nil) }
+        var collected: CollectedTombstones?
+        let (_, failure) = transact([], now: now, isForced: true) { committer, _ throws(StoreError) in
+            collected = try committer.store.collect(before: now - retention, limit: Self.portion)
+        }
+        guard failure == nil, let collected else { return (batch(of: CommitDraft(head: head)), 0, failure) }
+        for key in collected.keys { cache.remove(key) }
+        collectedRevision = max(collectedRevision, collected.revision)
+        judge.collectedStamp = max(judge.collectedStamp, collected.stamp)
+        judge.collectedFence = max(judge.collectedFence, collected.fence)
+        return (batch(of: CommitDraft(head: head)), collected.keys.count, nil)
+    }
+
+    /// Finds out whether the database takes writes again, after it has refused one.
+    package mutating func probe(now: UInt64) -> (CommittedBatch, StoreError?) {
+        transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
+            try committer.sweep(now: now, &draft)
+        }
+    }
+}

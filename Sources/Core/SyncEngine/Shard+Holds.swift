@@ -1,0 +1,86 @@
+import Registers
+import SyncProtocol
+
+/// What is bound to connections: claims and registers with `"until":"disconnect"`. Each is a short lease, which is kept up
+/// here while its connection lives, and ended when that is gone. Should nobody be left to end it, its time ends it.
+extension Shard {
+    /// A hold of a connection.
+    struct HeldRegister {
+        var fence: UInt64
+        var expiresAt: UInt64
+        var isKept: Bool
+        /// When it was last asked to be kept.
+        var askedAt: UInt64 = 0
+    }
+
+    /// From so many milliseconds before its end on, a hold is kept up.
+    private static let margin = WriteJudge.connectionLease * 3 / 5
+    /// After so many milliseconds without an answer it is asked for again.
+    private static let patience: UInt64 = 5_000
+
+    /// Notes what a result says of a hold.
+    mutating func noteHold(_ result: CommittedBatch.Result) {
+        guard let state = connection(result.connection) else {
+            // It came too late for its connection.
+            if let held = result.hold { end(held.hold, of: result.connection) }
+            return
+        }
+        if let held = result.hold {
+            let isKept = result.isFromClient ? held.isKept : state.holds[result.key]?.isKept ?? held.isKept
+            state.holds[result.key] = HeldRegister(
+                fence: held.hold.fence, expiresAt: held.expiresAt, isKept: isKept)
+            holders.insert(result.connection.slot)
+            return
+        }
+        switch result.outcome {
+        case .released: state.holds[result.key] = nil
+        // Unless it has been made anew since it was to be kept.
+        case .claimRefused where !result.isFromClient && state.holds[result.key]?.askedAt != 0:
+            state.holds[result.key] = nil
+        default: break
+        }
+    }
+
+    /// Keeps up what would be over soon. To be called every second or so.
+    package mutating func keepHolds(now: UInt64) {
+        for slot in holders.sorted() {
+            guard let state = connections[Int(slot)], !state.holds.isEmpty else {
+                holders.remove(slot)
+                continue
+            }
+            for (key, held) in state.holds.sorted(by: { $0.key < $1.key }) {
+                if !held.isKept {
+                    if held.expiresAt < now { state.holds[key] = nil }
+                } else if held.expiresAt < now + Self.margin, held.askedAt + Self.patience <= now {
+                    state.holds[key]?.askedAt = now
+                    let hold = Hold(key: key, fence: held.fence)
+                    writes.append(
+                        WriteRequest(
+                            action: .keep(hold), agent: state.agent,
+                            origin: Origin(loop: configuration.loop, connection: state.id)))
+                }
+            }
+        }
+    }
+
+    /// A connection is gone: so is what it holds.
+    mutating func endHolds(of state: ConnectionState) {
+        for (key, held) in state.holds.sorted(by: { $0.key < $1.key }) {
+            end(Hold(key: key, fence: held.fence), of: state.id)
+        }
+        holders.remove(state.id.slot)
+    }
+
+    private mutating func end(_ hold: Hold, of id: ConnectionID) {
+        writes.append(
+            WriteRequest(
+                action: .end(hold), agent: Agent(random: 0), origin: Origin(loop: configuration.loop, connection: id)))
+    }
+
+    func tooManyHolds(_ state: ConnectionState, _ request: WriteRequest) -> WireError {
+        WireError(
+            .tooManyHolds,
+            "this connection holds \(state.holds.count) registers until it disconnects; that is the limit",
+            hint: "claim with a \"ttl\" instead, or use another connection", id: request.id)
+    }
+}

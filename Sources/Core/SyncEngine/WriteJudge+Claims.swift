@@ -1,0 +1,125 @@
+import NIOCore
+import Registers
+import SyncProtocol
+
+/// Claims: leases on a key, each with a fencing token (Kleppmann, "How to do distributed locking", 2016). The lease's time
+/// is the server's wall clock. Its token is the milliseconds of its stamp, or one more than the last one of the key: stamps
+/// only rise, so the token does even when the key has been forgotten in between.
+extension WriteJudge {
+    mutating func judge(
+        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: UInt64
+    ) -> Verdict {
+        switch lease.action {
+        case .claim: claim(lease, of: agent, current: current, now: now)
+        case .renew: renew(lease, of: agent, current: current, now: now)
+        case .release: release(lease, of: agent, current: current, now: now)
+        }
+    }
+
+    private mutating func claim(
+        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: UInt64
+    ) -> Verdict {
+        if let current, current.isHeld(at: now) {
+            if let op = lease.op, current.op == op { return .answer(.claimed(Self.grant(current))) }
+            if lease.fence == current.fence { return renew(lease, of: agent, current: current, now: now) }
+            return .answer(Self.refusal(.held, current, now: now))
+        }
+        if let current, current.register.isVisible(at: now) {
+            return .answer(.claimRefused(.exists, holder: nil, expiresAt: nil))
+        }
+        let version = Version(stamp: clock.tick(wallMilliseconds: now), agent: agent)
+        let fence = nextFence(version.stamp, after: current)
+        let register = Register(
+            key: lease.key, version: version, value: lease.value ?? Self.value(holder: agent, fence: fence),
+            expiresAt: now + (lease.timeToLive ?? Self.connectionLease), metadata: lease.metadata,
+            session: lease.session)
+        return .apply(
+            Change(
+                register: register, kind: .claim, op: lease.op, fence: fence,
+                lease: lease.endsWithConnection ? .claimUntilDisconnect : .claim))
+    }
+
+    private mutating func renew(
+        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: UInt64
+    ) -> Verdict {
+        guard let current, current.isHeld(at: now), current.fence == lease.fence else {
+            return .answer(Self.refusal(.staleFence, current, now: now))
+        }
+        var register = current.register
+        register.version = Version(stamp: clock.tick(wallMilliseconds: now), agent: agent)
+        if let value = lease.value { register.value = value }
+        if let metadata = lease.metadata { register.metadata = metadata }
+        if let session = lease.session { register.session = session }
+        if let timeToLive = lease.timeToLive {
+            register.expiresAt = now + timeToLive
+        } else if current.lease?.endsWithConnection == true {
+            register.expiresAt = max(register.expiresAt ?? 0, now + Self.connectionLease)
+        }
+        // The op stays that of the claim: a renewal can be resent as it is.
+        return .apply(
+            Change(
+                register: register, kind: .claim, op: current.op, fence: current.fence,
+                lease: lease.endsWithConnection ? .claimUntilDisconnect : current.lease))
+    }
+
+    private mutating func release(
+        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: UInt64
+    ) -> Verdict {
+        guard let current, current.fence == lease.fence else {
+            return .answer(Self.refusal(.staleFence, current, now: now))
+        }
+        guard current.isHeld(at: now) else {
+            // Released before, or over by itself, and nobody has claimed it since.
+            return .answer(.released(version: current.register.version, revision: current.revision))
+        }
+        let version = Version(stamp: clock.tick(wallMilliseconds: now), agent: agent)
+        let register = Register(
+            key: lease.key, version: version, value: nil, session: current.register.session)
+        return .apply(Change(register: register, kind: .release, fence: current.fence))
+    }
+
+    /// A hold whose connection lives goes on for another while.
+    mutating func keep(_ hold: Hold, current: StoredRegister?, now: UInt64) -> Verdict {
+        guard let current, let lease = current.lease, lease.endsWithConnection, current.fence == hold.fence,
+            current.register.isVisible(at: now)
+        else { return .answer(Self.refusal(.staleFence, current, now: now)) }
+        var register = current.register
+        register.version = Version(stamp: clock.tick(wallMilliseconds: now), agent: register.version.agent)
+        register.expiresAt = max(register.expiresAt ?? 0, now + Self.connectionLease)
+        return .apply(Change(register: register, kind: .claim, op: current.op, fence: current.fence, lease: lease))
+    }
+
+    /// A hold ends, unless something else has taken its place.
+    func end(_ hold: Hold, current: StoredRegister?) -> Verdict {
+        guard let current, current.lease?.endsWithConnection == true, current.fence == hold.fence,
+            !current.register.isTombstone
+        else { return .answer(Self.refusal(.staleFence, nil, now: 0)) }
+        return .apply(
+            Change(register: current.register.ended(.disconnected), kind: .release, fence: current.fence))
+    }
+
+    /// A token above every one that was ever given for the key.
+    func nextFence(_ stamp: Stamp, after current: StoredRegister?) -> UInt64 {
+        max(stamp.milliseconds, max(current?.fence ?? 0, collectedFence) + 1)
+    }
+
+    static func grant(_ stored: StoredRegister) -> WriteOutcome.Grant {
+        WriteOutcome.Grant(
+            fence: stored.fence, expiresAt: stored.register.expiresAt ?? 0, version: stored.register.version,
+            revision: stored.revision)
+    }
+
+    private static func refusal(_ code: ErrorCode, _ current: StoredRegister?, now: UInt64) -> WriteOutcome {
+        guard let current, current.isHeld(at: now) else { return .claimRefused(code, holder: nil, expiresAt: nil) }
+        return .claimRefused(code, holder: current.register.version.agent, expiresAt: current.register.expiresAt)
+    }
+
+    /// What subscribers see of a claim that brings no value of its own.
+    private static func value(holder: Agent, fence: UInt64) -> [UInt8] {
+        var buffer = ByteBuffer()
+        buffer.writeString("{\"holder\":")
+        buffer.writeJSONString(holder.bytes)
+        buffer.writeString(",\"fence\":\(fence)}")
+        return Array(buffer.readableBytesView)
+    }
+}

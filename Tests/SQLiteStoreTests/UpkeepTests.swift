@@ -1,0 +1,142 @@
+import Foundation
+import Registers
+import SQLiteStore
+import SyncEngine
+import SyncProtocol
+import TestSupport
+import Testing
+
+/// What the writer finds and forgets of its own accord, and what a crash may leave of its log.
+struct UpkeepTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func open(_ name: String = "a.db") throws -> SQLiteDatabase {
+        var random = SeededGenerator(seed: 1)
+        return try SQLiteDatabase(.init(path: folder.path(name), bootID: "boot"), now: 1_000, random: &random)
+    }
+
+    private func stored(
+        _ key: String, _ value: String?, revision: UInt64, at milliseconds: UInt64? = nil, expiresAt: UInt64? = nil,
+        fence: UInt64 = 0, lease: Lease? = nil
+    ) throws -> StoredRegister {
+        let stamp = Stamp(milliseconds: milliseconds ?? revision)
+        let register = Register(
+            key: try Key(key), version: Version(stamp: stamp, agent: try Agent("a")),
+            value: value.map { Array($0.utf8) },
+            expiresAt: expiresAt)
+        return StoredRegister(register, revision: revision, fence: fence, lease: lease)
+    }
+
+    private func put(_ writer: SQLiteWriter, now: UInt64, _ registers: StoredRegister...) throws {
+        try writer.begin(now: now, clockBound: nil)
+        for register in registers { try writer.put(register, replacing: nil) }
+        try writer.commit()
+    }
+
+    private func keys(_ registers: [StoredRegister]) -> [String] { registers.map(\.register.key.description) }
+
+    @Test("What is over is found by its time, the first first, and tombstones are over already")
+    func expiry() throws {
+        let writer = try open().makeWriter()
+        #expect(try writer.nextExpiry() == nil)
+        try put(
+            writer, now: 1, stored("late", "1", revision: 1, expiresAt: 30),
+            stored("soon", "1", revision: 2, expiresAt: 10),
+            stored("gone", nil, revision: 3, expiresAt: 5), stored("for ever", "1", revision: 4))
+        #expect(try writer.nextExpiry() == 10)
+        #expect(try keys(writer.expired(at: 9, limit: 9)) == [])
+        #expect(try keys(writer.expired(at: 10, limit: 9)) == ["soon"])
+        #expect(try keys(writer.expired(at: 99, limit: 9)) == ["soon", "late"])
+        #expect(try keys(writer.expired(at: 99, limit: 1)) == ["soon"])
+    }
+
+    @Test("What ends with a connection is found, and claims with a time are not")
+    func connectionBound() throws {
+        let writer = try open().makeWriter()
+        try put(
+            writer, now: 1, stored("claim", "1", revision: 1, lease: .claim),
+            stored("until", "1", revision: 2, lease: .claimUntilDisconnect),
+            stored("here", "1", revision: 3, lease: .presence))
+        #expect(try keys(writer.connectionBound(limit: 9)) == ["until", "here"])
+    }
+
+    @Test("Tombstones are collected when commit and stamp are both old, and what was greatest is kept for good")
+    func collection() throws {
+        do {
+            let writer = try open().makeWriter()
+            // An expired 30-day time to live has an old stamp on its first day as a tombstone.
+            try put(writer, now: 100, stored("new commit", nil, revision: 1, at: 10))
+            try put(
+                writer, now: 20, stored("old", nil, revision: 2, at: 20, fence: 77),
+                stored("value", "1", revision: 3, at: 5),
+                stored("new stamp", nil, revision: 4, at: 200))
+            try writer.begin(now: 200, clockBound: nil)
+            let collected = try writer.collect(before: 50, limit: 9)
+            try writer.commit()
+            #expect(collected.keys.map(\.description) == ["old"])
+            #expect(collected.revision == 2 && collected.stamp == Stamp(milliseconds: 20) && collected.fence == 77)
+            #expect(try writer.current(of: Key("old")) == nil)
+            #expect(try writer.current(of: Key("new commit")) != nil)
+        }
+        let state = try open().state
+        #expect(state.collectedRevision == 2 && state.collectedStamp == Stamp(milliseconds: 20))
+        #expect(state.collectedFence == 77 && state.head == 4)
+    }
+
+    @Test("When the latest change itself is collected, the head stays where it was")
+    func headCollected() throws {
+        let writer = try open().makeWriter()
+        try put(writer, now: 1, stored("a", "1", revision: 1), stored("b", nil, revision: 2))
+        try writer.begin(now: 200, clockBound: nil)
+        _ = try writer.collect(before: 100, limit: 9)
+        try writer.commit()
+        #expect(try writer.state().head == 2)
+    }
+
+    @Test(
+        "Whatever part of the log a crash leaves, torn or with garbage behind it, is some commits whole, synced ones always",
+        arguments: 0..<24 as Range<UInt64>)
+    func tornLog(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let writer = try open().makeWriter()
+        let log = folder.path("a.db-wal")
+        func logSize() throws -> Int {
+            try FileManager.default.attributesOfItem(atPath: log)[.size] as? Int ?? 0
+        }
+        // How long the log was after each commit: everything up to there was synced.
+        var sizes = [try logSize()]
+        var revision: UInt64 = 0
+        for commit in 0..<12 {
+            try writer.begin(now: 1, clockBound: nil)
+            for place in 0..<Int.random(in: 1...4, using: &random) {
+                revision += 1
+                let value = String(repeating: "\(revision)", count: Int.random(in: 1...2_000, using: &random))
+                try writer.put(stored("\(commit):\(place)", value, revision: revision), replacing: nil)
+            }
+            try writer.put(stored("end:\(commit)", "\(commit)", revision: revision + 1), replacing: nil)
+            revision += 1
+            try writer.commit()
+            sizes.append(try logSize())
+        }
+        let image = try Data(contentsOf: URL(filePath: log))
+        let kept = Int.random(in: sizes[0]...image.count, using: &random)
+        var torn = image.prefix(kept)
+        if Bool.random(using: &random) {
+            torn += (0..<Int.random(in: 1...5_000, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random)
+            }
+        }
+        try FileManager.default.copyItem(atPath: folder.path("a.db"), toPath: folder.path("b.db"))
+        try torn.write(to: folder.url.appending(path: "b.db-wal"))
+
+        let survivor = try open("b.db").makeWriter()
+        let synced = sizes.dropFirst().count { $0 <= kept }
+        for commit in 0..<12 {
+            let hasEnd = try survivor.current(of: Key("end:\(commit)")) != nil
+            let hasStart = try survivor.current(of: Key("\(commit):0")) != nil
+            #expect(hasEnd == hasStart, "seed \(seed): commit \(commit) is there in part")
+            #expect(hasEnd == (commit < synced), "seed \(seed): commit \(commit) of \(synced)")
+        }
+    }
+}

@@ -1,0 +1,167 @@
+import NIOCore
+import Registers
+import SyncEngine
+import SyncProtocol
+import TestSupport
+
+/// What must be true of a server whatever happens to it: it watches every commit, every acknowledgement and every register
+/// that reaches the disk.
+final class Oracle {
+    /// A claim that is in force.
+    private struct Claim {
+        var fence: UInt64
+        var expiresAt: UInt64
+    }
+
+    private var head: UInt64 = 0
+    /// The register of each key.
+    private var latest: [Key: Register] = [:]
+    private var revisions: [Key: UInt64] = [:]
+    /// Registers of a batch that have the op of the one that was on the disk, by revision: somebody else may have written
+    /// in between, within the batch.
+    private var repeated: [UInt64: (op: String, first: UInt64)] = [:]
+    private var claims: [Key: Claim] = [:]
+    /// The greatest fence ever given for each key.
+    private var fences: [Key: UInt64] = [:]
+    private var stamps: Set<Version> = []
+    /// Another replica, which gets what clients wrote in an order of its own, and lets it expire by itself.
+    private(set) var peer: [Key: Register] = [:]
+    private var onTheWay: [Register] = []
+    private var peerNow: UInt64 = 0
+
+    // MARK: Commits
+
+    /// A batch was committed at `now` by the server's wall clock.
+    func committed(_ batch: CommittedBatch, now: UInt64, _ world: World) {
+        for (place, change) in batch.changes.enumerated() {
+            guard let revision = change.revision else { continue }
+            if revision != head + 1 { world.note("revision \(revision) comes after \(head)") }
+            head = revision
+            let line = batch.frames(place..<(place + 1))
+            guard let message = try? JSONObject(Array(line.readableBytesView.dropLast())),
+                let register = SimulatedClient.register(message)
+            else { return world.note("revision \(revision) is no update") }
+            if let (op, first) = repeated[revision], revisions[register.key] == first {
+                world.note("\(op) acted twice, with revisions \(first) and \(revision)")
+            }
+            revisions[register.key] = revision
+            check(register, now: now, world)
+        }
+        repeated = [:]
+        if batch.head != head { world.note("a batch says that the head is \(batch.head), not \(head)") }
+    }
+
+    /// The server has started on what the disk has, which may be more than anyone was told of.
+    func restarted(_ disk: SimulatedDisk, hasLost: Bool) {
+        head = disk.head
+        latest = disk.committed.mapValues(\.register)
+        revisions = disk.committed.mapValues(\.revision)
+        repeated = [:]
+        claims = disk.committed.compactMapValues { stored in
+            guard stored.lease?.isExclusive == true, let expiresAt = stored.register.expiresAt else { return nil }
+            return Claim(fence: stored.fence, expiresAt: expiresAt)
+        }
+        if hasLost {
+            // What is lost is lost for the peer too.
+            peer = latest
+            onTheWay = []
+        }
+    }
+
+    private func check(_ register: Register, now: UInt64, _ world: World) {
+        let key = register.key
+        if register.cause != nil, register.version != latest[key]?.version {
+            world.note("the end of \(key) has a version of its own")
+        }
+        latest[key] = register
+        let inForce = claims[key].flatMap { $0.expiresAt > now ? $0 : nil }
+        guard let value = register.value, let object = try? JSONObject(value) else {
+            if register.cause == .expired, (register.expiresAt ?? .max) > now {
+                world.note("\(key) expired at \(now), before its time \(register.expiresAt ?? 0)")
+            }
+            if register.value != nil, inForce != nil { world.note("\(key) was written over a claim in force") }
+            claims[key] = nil
+            return
+        }
+        if let fence = object.integer("fence").map({ UInt64($0) }) {
+            if let inForce, inForce.fence != fence {
+                world.note("\(key) has two holders: fences \(inForce.fence) and \(fence)")
+            }
+            if fence != claims[key]?.fence, fence <= fences[key] ?? 0 {
+                world.note("the fence of \(key) went from \(fences[key] ?? 0) to \(fence)")
+            }
+            claims[key] = Claim(fence: fence, expiresAt: register.expiresAt ?? 0)
+            fences[key] = max(fences[key] ?? 0, fence)
+        } else if let guarded = object.string("guard").flatMap({ try? Key($0) }), let token = object.integer("token") {
+            let holder = claims[guarded].flatMap { $0.expiresAt > now ? $0 : nil }
+            if holder?.fence != UInt64(token) {
+                world.note(
+                    "a write with fence \(token) of \(guarded) was taken, where \(holder?.fence ?? 0) is in force")
+            }
+            if inForce != nil { world.note("\(key) was written over a claim in force") }
+            claims[key] = nil
+        }
+    }
+
+    /// A register has reached the disk in the place of another.
+    func put(_ new: StoredRegister, _ old: StoredRegister?, now: UInt64, _ world: World) {
+        if let old {
+            if Register.compare(new.register, old.register) <= 0 {
+                world.note("\(new.register.key) went back on the disk, from \(old.register.version)")
+            }
+            let isRenewal = new.lease?.isExclusive == true || new.lease?.endsWithConnection == true
+            if let op = new.op, op == old.op, !isRenewal, new.register.cause == nil {
+                repeated[new.revision] = (String(decoding: op, as: UTF8.self), old.revision)
+            }
+        }
+        // Ends that come of themselves the peer finds out by itself; of connections it knows nothing.
+        if new.register.cause != .expired { onTheWay.append(new.register) }
+    }
+
+    // MARK: Answers
+
+    /// A client was told that its write is durable: then it is there, or something greater is.
+    func acknowledged(_ key: Key, _ version: Version, _ world: World) {
+        guard let stored = world.disk.committed[key] else {
+            if world.disk.collectedStamp < version.stamp {
+                world.note("\(version) of \(key) was acknowledged and is gone")
+            }
+            return
+        }
+        if stored.register.version < version { world.note("\(version) of \(key) was acknowledged and is not there") }
+    }
+
+    /// A client was told which stamp the server gave.
+    func stamped(_ version: Version, _ world: World) {
+        if !stamps.insert(version).inserted { world.note("\(version) was given twice") }
+    }
+
+    // MARK: The peer
+
+    /// Something of what is under way reaches the other replica, in any order, and once in a while twice.
+    func gossip(_ random: inout SeededGenerator, wall: UInt64) {
+        if !onTheWay.isEmpty {
+            let index = Int.random(in: 0..<onTheWay.count, using: &random)
+            deliver(Int.random(in: 0..<8, using: &random) == 0 ? onTheWay[index] : onTheWay.remove(at: index))
+        }
+        if Int.random(in: 0..<4, using: &random) == 0 { sweepPeer(now: wall) }
+    }
+
+    private func deliver(_ register: Register) {
+        if Register.merge(register, into: peer[register.key]) == .applied { peer[register.key] = register }
+    }
+
+    private func sweepPeer(now: UInt64) {
+        peerNow = max(peerNow, now)
+        for (key, register) in peer where !register.isTombstone && register.isExpired(at: peerNow) {
+            peer[key] = register.expired
+        }
+    }
+
+    /// Everything has arrived, and everything whose time is over at `now` is swept.
+    func settlePeer(now: UInt64) {
+        for register in onTheWay { deliver(register) }
+        onTheWay = []
+        sweepPeer(now: now)
+    }
+}

@@ -1,0 +1,154 @@
+import Registers
+import SyncEngine
+import SyncProtocol
+import TestSupport
+
+/// What a simulated client has asked for and has no answer to, and the claims that it believes to have.
+struct Outbox {
+    private struct Pending {
+        var message: ClientMessage
+        var key: Key
+        /// Whether it may be sent again without the danger of acting twice.
+        var isSafe: Bool
+        /// Whether the server stamps it, and this is the first time that it is sent.
+        var isFreshlyStamped: Bool
+    }
+
+    private let name: String
+    private var pending: [(id: String, request: Pending)] = []
+    private var nextID = 0
+    /// The fences of claims, by key.
+    private var claims: [Key: UInt64] = [:]
+
+    init(name: String) {
+        self.name = name
+    }
+
+    // MARK: Asking
+
+    /// Makes up a request.
+    mutating func request(_ world: World, now: UInt64) -> ClientMessage {
+        switch Int.random(in: 0..<10, using: &world.random) {
+        case 0...1: lease(world)
+        case 2: presence(world)
+        default: write(world, now: now)
+        }
+    }
+
+    private mutating func write(_ world: World, now: UInt64) -> ClientMessage {
+        let id = newID()
+        let text = ["a:1", "a:2", "b:1", "b:1:x", "c", "l:1"].randomElement(using: &world.random) ?? "c"
+        var write = ClientMessage.Write(id: id, key: Key(unchecked: Array(text.utf8)), value: world.newValue())
+        if Int.random(in: 0..<5, using: &world.random) == 0 { write.value = nil }
+        var isSafe = false
+        switch Int.random(in: 0..<6, using: &world.random) {
+        case 0: write.stamping = .timestamp(now - UInt64.random(in: 0...5, using: &world.random))
+        case 1:
+            let stamp = Stamp(milliseconds: now - UInt64.random(in: 0...3, using: &world.random))
+            write.stamping = .version(Version(stamp: stamp, agent: Agent(random: 1)))
+            isSafe = true
+        case 2:
+            write.op = Array("op-\(name)-\(nextID)".utf8)
+            isSafe = true
+        case 3: write.condition = .absent
+        default: break
+        }
+        if write.value != nil {
+            switch Int.random(in: 0..<10, using: &world.random) {
+            case 0 where write.condition == .none: write.isTransient = true
+            case 1...2: write.timeToLive = UInt64.random(in: 1...40, using: &world.random)
+            case 3:
+                if let (key, token) = claims.sorted(by: { $0.key < $1.key }).randomElement(using: &world.random) {
+                    write.fence = ClientMessage.Fence(key: key, token: token)
+                    write.value = Array(#"{"guard":"\#(key)","token":\#(token)}"#.utf8)
+                }
+            default: break
+            }
+        }
+        return note(.write(write), id, write.key, isSafe: isSafe && !write.isTransient, write.stamping == .server)
+    }
+
+    private mutating func presence(_ world: World) -> ClientMessage {
+        let id = newID()
+        let key = Key(unchecked: Array("p:\(name)".utf8))
+        var write = ClientMessage.Write(
+            id: id, key: key, value: world.newValue(), op: Array("op-\(name)-\(nextID)".utf8))
+        write.endsWithConnection = true
+        return note(.write(write), id, key, isSafe: true, true)
+    }
+
+    private mutating func lease(_ world: World) -> ClientMessage {
+        let id = newID()
+        let held = claims.sorted { $0.key < $1.key }.randomElement(using: &world.random)
+        if let (key, fence) = held, Bool.random(using: &world.random) {
+            let isRenewal = Bool.random(using: &world.random)
+            var lease = ClientMessage.Lease(isRenewal ? .renew : .release, id: id, key: key, fence: fence)
+            if isRenewal { lease.timeToLive = UInt64.random(in: 5...60, using: &world.random) }
+            return note(.lease(lease), id, key, isSafe: false, false)
+        }
+        let key = Key(unchecked: Array("l:\(Int.random(in: 1...2, using: &world.random))".utf8))
+        var lease = ClientMessage.Lease(.claim, id: id, key: key)
+        lease.op = Array("op-\(name)-\(nextID)".utf8)
+        lease.endsWithConnection = Bool.random(using: &world.random)
+        if !lease.endsWithConnection || Bool.random(using: &world.random) {
+            lease.timeToLive = UInt64.random(in: 5...60, using: &world.random)
+        }
+        return note(.lease(lease), id, key, isSafe: true, false)
+    }
+
+    private mutating func newID() -> RequestID {
+        nextID += 1
+        return RequestID(json: Array("\"w\(nextID)\"".utf8))
+    }
+
+    private mutating func note(
+        _ message: ClientMessage, _ id: RequestID, _ key: Key, isSafe: Bool, _ isServerStamped: Bool
+    ) -> ClientMessage {
+        pending.append(
+            ("w\(nextID)", Pending(message: message, key: key, isSafe: isSafe, isFreshlyStamped: isServerStamped)))
+        return message
+    }
+
+    /// What is sent again on a new connection: what can be without acting twice.
+    mutating func resend() -> [ClientMessage] {
+        pending.removeAll { !$0.request.isSafe }
+        for index in pending.indices { pending[index].request.isFreshlyStamped = false }
+        return pending.map(\.request.message)
+    }
+
+    // MARK: Answers
+
+    mutating func answered(_ id: String, _ type: String, _ message: JSONObject, _ world: World) {
+        guard let index = pending.firstIndex(where: { $0.id == id }) else {
+            return world.note("\(name) got an answer to \(id), which is none of its requests")
+        }
+        let request = pending.remove(at: index).request
+        let version = message.string("version").flatMap { try? Version($0) }
+        switch type {
+        case "claimed":
+            guard let fence = message.integer("fence"), let version else {
+                return world.note("claimed without a fence")
+            }
+            claims[request.key] = UInt64(fence)
+            world.oracle.acknowledged(request.key, version, world)
+        case "released", "refused": claims[request.key] = nil
+        default:
+            guard message.bool("applied") == true, message.bool("durable") == true, let version else { return }
+            world.oracle.acknowledged(request.key, version, world)
+            if request.isFreshlyStamped { world.oracle.stamped(version, world) }
+        }
+    }
+
+    mutating func failed(_ id: String, _ message: JSONObject, _ world: World) {
+        guard let index = pending.firstIndex(where: { $0.id == id }) else { return }
+        let mayRetry = message.bool("retry") == true
+        if mayRetry, pending[index].request.isSafe {
+            // It stays, and is sent again on the next connection.
+            pending[index].request.isFreshlyStamped = false
+        } else {
+            pending.remove(at: index)
+        }
+        let expected = ["drift", "stale_version", "held", "stale_fence", "storage_failed", "outcome_unknown"]
+        if !expected.contains(message.string("code") ?? "") { world.note("\(name) got \(message.members)") }
+    }
+}

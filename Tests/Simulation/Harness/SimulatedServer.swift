@@ -1,0 +1,210 @@
+import NIOCore
+import Registers
+import SyncEngine
+import SyncProtocol
+import TestSupport
+import Transport
+
+/// A run of a server, from a start to a stop or a crash: event loops, a committer and readers in one thread. Everything
+/// that goes from one to another waits in a queue until chance has it delivered.
+final class SimulatedServer {
+    static let maximumBacklog = 700
+
+    /// What one event loop has before it.
+    final class Loop: ShardOutput {
+        var shard: Shard
+        var inbox: [Input] = []
+        /// Batches that are committed, and that the committer's thread has not told this loop of.
+        var unpublished: [CommittedBatch] = []
+        /// What a reader's thread has read, and not handed over.
+        var unread: [Input] = []
+        var writes: [WriteRequest] = []
+        var jobs: [ReadJob] = []
+        var connections: [Int32: SimulatedConnection] = [:]
+        var backedUp: [Int32] = []
+
+        init(_ shard: Shard) { self.shard = shard }
+
+        func send(_ frames: ByteBuffer, to slot: Int32) { send(frames, to: slot, of: nil) }
+        func deliver(_ delivery: Delivery) {
+            for slot in delivery.slots where !delivery.except.contains(slot) {
+                send(delivery.frames, to: slot, of: delivery)
+            }
+        }
+        func close(_ slot: Int32) {}
+        func submit(_ requests: [WriteRequest]) { writes += requests }
+        func submit(_ job: ReadJob) { jobs.append(job) }
+
+        private func send(_ frames: ByteBuffer, to slot: Int32, of delivery: Delivery?) {
+            guard let connection = connections[slot] else { return }
+            connection.outbound.send(frames, of: delivery)
+            if connection.outbound.backlog > maximumBacklog { backedUp.append(slot) }
+        }
+    }
+
+    enum Input {
+        case batch(CommittedBatch)
+        case page(PageResult)
+        case lookups(LookupResult)
+    }
+
+    private(set) var committer: Committer<SimulatedDisk>
+    let loops: [Loop]
+    /// The wall clock as the server sees it: never going back while it runs.
+    private(set) var now: UInt64
+    private let disk: SimulatedDisk
+    /// Told of every batch, and of when it was made.
+    var whenCommitted: (CommittedBatch, UInt64) -> Void = { _, _ in }
+
+    init(disk: SimulatedDisk, loops count: Int, now: UInt64) {
+        self.disk = disk
+        self.now = now
+        guard let state = try? disk.state() else { preconditionFailure("the disk was made readable") }
+        committer = Committer(
+            store: disk, state: state, loops: count, maximumDrift: 60_000, cacheSize: 4_096,
+            framing: Simulation.framing)
+        let welcome = Welcome(
+            server: "s", node: "n", limits: .init(value: 1 << 20, message: 1 << 21, subscriptions: 100, drift: 60_000),
+            pingInterval: 1)
+        loops = (0..<count).map {
+            Loop(Shard(configuration: .init(loop: $0, welcome: welcome, framing: Simulation.framing), state: state))
+        }
+    }
+
+    /// What happens before anyone is served.
+    func start() {
+        while true {
+            let (batch, _) = committer.endHolds(now: now)
+            publish(batch)
+            if batch.changes.isEmpty { return }
+        }
+    }
+
+    func advance(wall: UInt64) { now = max(now, wall) }
+
+    // MARK: Connections
+
+    func connect(_ client: SimulatedClient, loop index: Int, capacity: Int, random: UInt64) -> SimulatedConnection {
+        let loop = loops[index]
+        let id = loop.shard.connect(agent: Agent(random: random), now: now)
+        let connection = SimulatedConnection(id: id, client: client, capacity: capacity)
+        loop.connections[id.slot] = connection
+        run(loop)
+        return connection
+    }
+
+    /// The server notices that a connection is gone.
+    func forget(_ connection: SimulatedConnection, loop index: Int) {
+        let loop = loops[index]
+        connection.outbound.closed()
+        loop.shard.disconnect(connection.id)
+        loop.connections[connection.id.slot] = nil
+        run(loop)
+    }
+
+    /// Reads the next message of a connection, if it may be read from.
+    func read(_ connection: SimulatedConnection, loop index: Int) -> Bool {
+        let loop = loops[index]
+        guard !connection.uplink.isEmpty, connection.outbound.backlog <= Self.maximumBacklog,
+            !loop.shard.isSaturated(connection.id)
+        else { return false }
+        let message = connection.uplink.removeFirst()
+        loop.shard.receive(.message(message), from: connection.id, head: committer.head, now: now)
+        run(loop)
+        return true
+    }
+
+    /// A socket is ready to take more.
+    func writable(_ connection: SimulatedConnection, loop index: Int) {
+        guard connection.writePending() else { return }
+        loops[index].shard.drained(connection.id, head: committer.head, now: now)
+        run(loops[index])
+    }
+
+    // MARK: Threads
+
+    func tick(_ loop: Loop) {
+        loop.shard.keepHolds(now: now)
+        loop.shard.noticeCursors()
+        run(loop)
+    }
+
+    /// The committer takes what waits, and what is over.
+    @discardableResult
+    func commit(from sources: [Loop]) -> Bool {
+        var requests: [WriteRequest] = []
+        for loop in sources {
+            requests += loop.writes
+            loop.writes = []
+        }
+        guard !requests.isEmpty || (committer.nextExpiry ?? .max) <= now else { return false }
+        let (batch, _) = committer.commit(requests, now: now)
+        publish(batch)
+        return true
+    }
+
+    func collect(retention: UInt64) {
+        publish(committer.collect(retention: retention, now: now).batch)
+    }
+
+    private func publish(_ batch: CommittedBatch) {
+        whenCommitted(batch, now)
+        for loop in loops { loop.unpublished.append(batch) }
+    }
+
+    /// Other threads get round to handing something over: batches in their order, what was read in any.
+    @discardableResult
+    func handOverOne(_ random: inout SeededGenerator) -> Bool {
+        let waiting = loops.filter { !$0.unpublished.isEmpty || !$0.unread.isEmpty }
+        guard let loop = waiting.randomElement(using: &random) else { return false }
+        if loop.unread.isEmpty || (!loop.unpublished.isEmpty && Bool.random(using: &random)) {
+            loop.inbox.append(.batch(loop.unpublished.removeFirst()))
+        } else {
+            loop.inbox.append(loop.unread.remove(at: Int.random(in: 0..<loop.unread.count, using: &random)))
+        }
+        return true
+    }
+
+    @discardableResult
+    func readOne(_ random: inout SeededGenerator) -> Bool {
+        guard let loop = loops.filter({ !$0.jobs.isEmpty }).randomElement(using: &random) else { return false }
+        let job = loop.jobs.remove(at: Int.random(in: 0..<loop.jobs.count, using: &random))
+        switch job {
+        case .page(let request):
+            let limit = Int.random(in: 1...3, using: &random)
+            loop.unread.append(.page(disk.page(request, limit: limit, now: now, framing: Simulation.framing)))
+        case .lookups(let request):
+            loop.unread.append(.lookups(disk.look(up: request, now: now, framing: Simulation.framing)))
+        }
+        return true
+    }
+
+    @discardableResult
+    func deliverOne(_ random: inout SeededGenerator) -> Bool {
+        guard let loop = loops.filter({ !$0.inbox.isEmpty }).randomElement(using: &random) else { return false }
+        switch loop.inbox.removeFirst() {
+        case .batch(let batch): loop.shard.receive(batch, head: committer.head, now: now)
+        case .page(let page): loop.shard.read(page, head: committer.head, now: now)
+        case .lookups(let result): loop.shard.looked(up: result, head: committer.head, now: now)
+        }
+        run(loop)
+        return true
+    }
+
+    /// Carries out what a shard wants done, and tells it what became of the sockets, as a `LoopDriver` does.
+    private func run(_ loop: Loop) {
+        repeat {
+            loop.shard.flush(into: loop)
+            let slots = loop.backedUp
+            loop.backedUp = []
+            for slot in slots {
+                guard let connection = loop.connections[slot] else { continue }
+                loop.shard.backedUp(connection.id, dropped: connection.outbound.drop())
+                if connection.outbound.backlog == 0 {
+                    loop.shard.drained(connection.id, head: committer.head, now: now)
+                }
+            }
+            loop.shard.flush(into: loop)
+        } while !loop.backedUp.isEmpty
+    }
+}
