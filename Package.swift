@@ -74,7 +74,8 @@ let package = Package(
         .executableTarget(
             name: "starling",
             dependencies: [
-                "StarlingServer", "SQLiteStore", "SyncClient", "SyncProtocol", "Transport", nioCore, nioPosix, logging,
+                "StarlingServer", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Registers", "Transport",
+                nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -68,7 +68,11 @@ extension ConformanceTests {
 
         @Test("Help is what Tests/ConformanceTests/Help says; UPDATE_SNAPSHOTS=1 writes it anew")
         func help() throws {
-            for command in ["", "serve", "sub", "pub", "get", "del", "keys"] {
+            let commands = [
+                "", "serve", "sub", "pub", "get", "del", "keys", "backup", "restore", "check", "export", "import",
+                "verify",
+            ]
+            for command in commands {
                 let arguments = command.isEmpty ? ["--help"] : [command, "--help"]
                 let output = try ServerProcess.run(arguments, environment: ["COLUMNS": "100"]).output
                 let file = Repository.file("Tests/ConformanceTests/Help/\(command.isEmpty ? "starling" : command).txt")

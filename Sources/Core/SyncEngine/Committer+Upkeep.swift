@@ -65,7 +65,7 @@ extension Committer {
 
     /// Finds out whether the database takes writes again, after it has refused one.
     package mutating func probe(now: UInt64) -> (CommittedBatch, StoreError?) {
-        transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
+        transact([], now: now, isProbe: true) { committer, draft throws(StoreError) in
             try committer.sweep(now: now, &draft)
         }
     }

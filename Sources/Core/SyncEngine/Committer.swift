@@ -80,15 +80,19 @@ package struct Committer<Store: WriteStore> {
 
     /// Runs `body` in a transaction, with all that can go wrong with one.
     ///
-    /// - Parameter isForced: whether there is something for the disk whatever `requests` are.
+    /// - Parameters:
+    ///   - isForced: whether there is something for the disk whatever `requests` are.
+    ///   - isProbe: whether to write something, to see whether that can be done.
     mutating func transact(
-        _ requests: [WriteRequest], now: UInt64, isForced: Bool = false,
+        _ requests: [WriteRequest], now: UInt64, isForced: Bool = false, isProbe: Bool = false,
         _ body: (inout Committer, inout CommitDraft) throws(StoreError) -> Void
     ) -> (CommittedBatch, StoreError?) {
         var draft = CommitDraft(head: head)
         do throws(StoreError) {
             if mustRecover { try recover() }
             draft = CommitDraft(head: head)
+            // A transaction that writes nothing would find nothing out.
+            if isProbe { draft.clockBound = clockBound }
             try begin(requests, now: now, isForced: isForced, &draft)
             try body(&self, &draft)
             try put(&draft)

@@ -68,6 +68,16 @@ enum Meta {
         }
     }
 
+    /// Begins a new history: what was written after the copy that this database is from may have been seen.
+    static func startAnew(_ database: Database, epoch: Epoch, clockBound: Stamp) throws {
+        try database.inTransaction(.immediate) {
+            try write(.epoch, String(decoding: epoch.bytes, as: UTF8.self), database)
+            try write(.clockBound, hex(max(clockBound, try stamp(.clockBound, database))), database)
+            try write(.isClean, "1", database)
+            return .commit
+        }
+    }
+
     /// The state as it is on disk.
     static func state(_ database: Database) throws -> StoreState {
         guard let text = try read(.epoch, database), let epoch = Epoch(Array(text.utf8)) else {

@@ -32,9 +32,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var isFinished = false
     private var closeTimer: Scheduled<Void>?
     private var lastHeard = NIODeadline.now()
-    private var lastPing = NIODeadline.distantPast
+    /// When a ping was sent that nothing has come after.
+    private var pingedAt: NIODeadline?
     /// While the peer has something to take or to answer: what its progress was, and when that changed.
-    private var progress: (value: UInt64?, since: NIODeadline)?
+    private var progress: (value: ChannelSocket.Progress?, since: NIODeadline)?
 
     init(driver: LoopDriver) {
         self.driver = driver
@@ -101,6 +102,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         lastHeard = .now()
+        pingedAt = nil
         var bytes = unwrapInboundIn(data)
         if inbound.readableBytes == 0 {
             inbound = bytes
@@ -211,23 +213,21 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Pings a silent client, and finds out whether a slow or silent one is still there. To be called every second or so.
     func check(at now: NIODeadline) -> Condition {
         guard !isClosing else { return .alive }
-        if now - max(lastHeard, lastPing) >= driver.limits.pingInterval {
-            lastPing = now
+        if pingedAt == nil, now - lastHeard >= driver.limits.pingInterval {
+            pingedAt = now
             sendControl(.ping, [])
         }
-        let isUnanswered = lastPing > lastHeard
-        guard backlog > 0 || isUnanswered else {
+        guard backlog > 0 || pingedAt != nil else {
             progress = nil
             return .alive
         }
         let value = socket.progress()
-        guard let known = progress, known.value == value else {
-            progress = (value, now)
-            return .alive
-        }
-        if backlog > 0 { return now - known.since >= driver.limits.stallTimeout ? .stalled : .alive }
-        let silence = now - max(known.since, lastHeard)
-        return silence >= driver.limits.pingTimeout ? .unresponsive : .alive
+        if progress == nil || progress?.value != value { progress = (value, now) }
+        let takenAt = progress?.since ?? now
+        if backlog > 0 { return now - takenAt >= driver.limits.stallTimeout ? .stalled : .alive }
+        // A slow reader comes to the ping late. Where its kernel has taken everything, there is nothing to wait for.
+        let since = value?.isOutstanding == false ? pingedAt ?? now : max(pingedAt ?? now, takenAt)
+        return now - since >= driver.limits.pingTimeout ? .unresponsive : .alive
     }
 
     /// Ends the connection without what it is owed. It is told why, should it read again before the drain timeout.

@@ -114,6 +114,7 @@ final class CommitterThread: Sendable {
     ) {
         let start = DispatchTime.now().uptimeNanoseconds
         var lastFailure: StoreError?
+        var hasWritten = false
         committer.commit(requests, now: now) { batch, failure in
             // The head may be behind what the batch has for a moment; never the other way round.
             latestHead.store(batch.head, ordering: .releasing)
@@ -124,6 +125,7 @@ final class CommitterThread: Sendable {
                 if failure == nil { statistics.writes += UInt64(answered) }
             }
             if let failure { lastFailure = failure }
+            if batch.changes.contains(where: { $0.revision != nil }) { hasWritten = true }
         }
         let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
         if !requests.isEmpty {
@@ -132,7 +134,8 @@ final class CommitterThread: Sendable {
                 statistics.latency.observe(seconds)
             }
         }
-        note(lastFailure)
+        // A transaction that wrote nothing says nothing of the disk.
+        if hasWritten || lastFailure != nil { note(lastFailure) }
     }
 
     /// Notes how a transaction went.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import StarlingServer
 import SyncClient
+import SyncEngine
 
 /// The command line.
 @main
@@ -24,7 +25,12 @@ struct Starling: AsyncParsableCommand {
             70 the server refused.
             """,
         version: ServerConfiguration.version,
-        subcommands: [Serve.self, Sub.self, Pub.self, Get.self, Del.self, Keys.self, Echo.self])
+        subcommands: [Serve.self, Sub.self, Pub.self, Get.self, Del.self, Keys.self, Echo.self],
+        groupedSubcommands: [
+            CommandGroup(
+                name: "Databases",
+                subcommands: [Backup.self, Restore.self, Check.self, Export.self, Import.self, Verify.self])
+        ])
 
     static func main() async {
         do {
@@ -39,6 +45,8 @@ struct Starling: AsyncParsableCommand {
         } catch let error as ServerError {
             fail(error.description, code: 70)
         } catch let error as ServerRefusal {
+            fail(error.description, code: 70)
+        } catch let error as StoreError {
             fail(error.description, code: 70)
         } catch {
             exit(withError: error)

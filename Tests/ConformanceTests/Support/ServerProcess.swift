@@ -20,7 +20,7 @@ final class ServerProcess: Sendable {
     /// Starts a server and waits until it is ready.
     ///
     /// - Parameter folder: where the database is, from an earlier server; nil makes a new one.
-    init(in folder: URL? = nil, _ arguments: [String] = []) throws {
+    init(in folder: URL? = nil, _ arguments: [String] = [], environment: [String: String] = [:]) throws {
         isFolderOwned = folder == nil
         self.folder = try folder ?? ServerProcess.makeFolder()
         let output = try ChildPipe()
@@ -29,8 +29,8 @@ final class ServerProcess: Sendable {
         let log = open(self.folder.appending(path: "server.log").path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         let nothing = open("/dev/null", O_RDONLY | O_CLOEXEC)
         process = try ChildProcess(
-            Self.binary, ["serve", "--port", "0", "--threads", "2", "--data", database] + arguments, input: nothing,
-            output: output.writer, errors: log)
+            Self.binary, ["serve", "--port", "0", "--threads", "2", "--data", database] + arguments,
+            environment: environment, input: nothing, output: output.writer, errors: log)
         for descriptor in [log, nothing, output.writer] { close(descriptor) }
         port = try Self.waitUntilReady(output)
     }
@@ -72,6 +72,16 @@ final class ServerProcess: Sendable {
     func killHard() {
         process.kill(SIGKILL)
         _ = process.wait()
+    }
+
+    /// Asks until there is an answer.
+    @discardableResult
+    static func until<Value>(_ ask: () throws -> Value?) throws -> Value {
+        let deadline = ContinuousClock.now + .seconds(30)
+        while ContinuousClock.now < deadline {
+            if let value = try ask() { return value }
+        }
+        throw TestFailure("there was no answer in 30 s")
     }
 
     /// Runs the binary, or another program, to its end.

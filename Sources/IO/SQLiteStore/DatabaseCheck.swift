@@ -1,0 +1,110 @@
+import GRDB
+import Registers
+package import SyncEngine
+import SyncProtocol
+
+/// What is in a database, and what is wrong with it.
+package struct DatabaseCheck: Sendable {
+    /// How many registers have a value.
+    package var values = 0
+    package var tombstones = 0
+    /// How many of those with a value expire some day.
+    package var expiring = 0
+    package var claims = 0
+    package var bytes = 0
+    package var head: UInt64 = 0
+    package var collectedRevision: UInt64 = 0
+    package var epoch = ""
+    /// What must not be, a sentence each.
+    package var problems: [String] = []
+    fileprivate var greatestStamp = Stamp.zero
+
+    /// No more than so many problems are listed: a broken file has one in each row.
+    private static let maximumProblems = 20
+
+    mutating func note(_ problem: String) {
+        if problems.count < Self.maximumProblems {
+            problems.append(problem)
+        } else if problems.count == Self.maximumProblems {
+            problems.append("… and more")
+        }
+    }
+}
+
+extension DatabaseFile {
+    /// Checks the file by SQLite's own rules, and what is in it by Starling's.
+    ///
+    /// - Throws: ``StoreError`` when it cannot be opened at all.
+    package func check() throws(StoreError) -> DatabaseCheck {
+        do {
+            let queue = try open()
+            // Outside of a transaction, which a damaged page would end.
+            let check = try queue.unsafeRead { try Self.check($0) }
+            try queue.close()
+            return check
+        } catch {
+            throw StoreError("cannot check \(path): \(Self.describe(error))")
+        }
+    }
+
+    private static func check(_ database: Database) throws -> DatabaseCheck {
+        var check = DatabaseCheck()
+        do {
+            let complaints = try String.fetchCursor(database, sql: "PRAGMA integrity_check(20)")
+            while let complaint = try complaints.next() {
+                if complaint != "ok" { check.note("SQLite: \(complaint)") }
+            }
+        } catch {
+            check.note("SQLite: \(describe(error))")
+        }
+        let state: StoreState
+        do {
+            state = try Meta.state(database)
+        } catch {
+            check.note("what the database knows of itself cannot be read: \(describe(error))")
+            return check
+        }
+        check.epoch = String(decoding: state.epoch.bytes, as: UTF8.self)
+        check.head = state.head
+        check.collectedRevision = state.collectedRevision
+        let statement = try database.makeStatement(
+            sql: "SELECT \(Schema.registerColumns) FROM register ORDER BY revision")
+        let rows = RowReader(statement)
+        defer { rows.reset() }
+        var last: Key?
+        do {
+            while let stored = try rows.next() {
+                last = stored.register.key
+                Self.check(stored, &check)
+            }
+        } catch {
+            check.note("reading stopped behind \(last?.description ?? "the start"): \(describe(error))")
+        }
+        // Asked for last: a server that is running raises it before it gives a stamp.
+        if let bound = try? Meta.state(database).clockBound, check.greatestStamp > bound {
+            check.note("the clock's bound is below a stamp that was given, and could be given again")
+        }
+        return check
+    }
+
+    private static func check(_ stored: StoredRegister, _ check: inout DatabaseCheck) {
+        let register = stored.register
+        let key = register.key
+        if (try? Key(key.bytes)) == nil { check.note("revision \(stored.revision) has a key that is none") }
+        check.greatestStamp = max(check.greatestStamp, register.version.stamp)
+        if let value = register.value {
+            check.values += 1
+            check.bytes += value.count
+            if register.expiresAt != nil { check.expiring += 1 }
+            if stored.lease?.isExclusive == true { check.claims += 1 }
+            var scanner = JSONScanner(maximumDepth: JSONScanner.maximumServerDepth)
+            if (try? scanner.skipValue(value.span)) == nil || scanner.position != value.count {
+                check.note("the value of \(key) is no JSON")
+            }
+            if register.cause != nil { check.note("\(key) has a value, and a cause for having none") }
+        } else {
+            check.tombstones += 1
+            if stored.lease != nil { check.note("\(key) is deleted, and claimed") }
+        }
+    }
+}

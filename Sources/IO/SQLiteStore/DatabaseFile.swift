@@ -1,0 +1,179 @@
+import Foundation
+import GRDB
+import Registers
+package import SyncEngine
+package import SyncProtocol
+
+/// A database as a file: copied, restored, read and checked from outside of a server. Reading works beside a running
+/// server; what changes the file wants it to itself.
+package struct DatabaseFile: Sendable {
+    package let path: String
+
+    package init(_ path: String) {
+        self.path = path
+    }
+
+    /// How far a copy has got, in bytes.
+    package typealias Progress = (_ done: Int, _ total: Int) -> Void
+
+    private static let pageSize = 4_096
+
+    // MARK: Copies
+
+    /// Copies the database as it is now to another file, by SQLite's backup API, out of one read transaction: writers go on
+    /// meanwhile, and the copy has nothing of what they do. The copy appears when it is whole and synced.
+    ///
+    /// - Throws: ``StoreError``; also when there is a file in the place of the copy.
+    package func backup(to copy: String, progress: Progress = { _, _ in }) throws(StoreError) {
+        if FileManager.default.fileExists(atPath: copy) {
+            throw StoreError("\(copy) is there already; choose another file, or remove it")
+        }
+        let partial = copy + ".partial"
+        Self.remove(partial)
+        do {
+            try copyPages(to: partial, progress)
+            try Self.rename(partial, to: copy)
+        } catch {
+            Self.remove(partial)
+            throw StoreError("cannot back up \(path) to \(copy): \(Self.describe(error))")
+        }
+    }
+
+    /// Puts a copy of `backup` in the place of this database, with a new epoch: cursors of the time after the backup must
+    /// not be taken for cursors of what comes now. The clock steps past all stamps that may have been seen.
+    ///
+    /// - Parameters:
+    ///   - replaces: whether there may be a database already; it is kept beside, as `<path>.before-restore`.
+    ///   - now: the wall clock, in milliseconds.
+    /// - Throws: ``StoreError``, among others when a server has the database open.
+    package func restore(
+        from backup: DatabaseFile, replaces: Bool, now: UInt64, maximumDrift: UInt64 = 60_000,
+        random: inout some RandomNumberGenerator, progress: Progress = { _, _ in }
+    ) throws(StoreError) {
+        let files = FileManager.default
+        if files.fileExists(atPath: path), !replaces {
+            throw StoreError("\(path) is there already; say --force to put it aside")
+        }
+        guard files.fileExists(atPath: backup.path) else { throw StoreError("there is no \(backup.path)") }
+        let lock = try FileLock(beside: path)
+        defer { lock.release() }
+        let partial = path + ".partial"
+        Self.remove(partial)
+        do {
+            try backup.copyPages(to: partial, progress)
+            let bound = Stamp(milliseconds: now + maximumDrift + 1)
+            try Self.startAnew(partial, epoch: Epoch(random.next()), clockBound: bound)
+            if files.fileExists(atPath: path) { try putAside() }
+            try Self.rename(partial, to: path)
+        } catch {
+            Self.remove(partial)
+            throw StoreError("cannot restore \(path) from \(backup.path): \(Self.describe(error))")
+        }
+    }
+
+    private func copyPages(to copy: String, _ progress: Progress) throws {
+        let source = try open()
+        let target = try DatabaseQueue(path: copy)
+        try withoutActuallyEscaping(progress) { progress in
+            try source.read { from in
+                // The read transaction begins here: without one, each write of a server would start the copy over.
+                _ = try Meta.horizon(from)
+                try target.writeWithoutTransaction { to in
+                    try from.backup(to: to, pagesPerStep: 1_024) { step in
+                        progress(step.completedPageCount * Self.pageSize, step.totalPageCount * Self.pageSize)
+                    }
+                    // One file, without a log beside it; a server turns that on again.
+                    try to.execute(sql: "PRAGMA journal_mode = DELETE")
+                }
+            }
+        }
+        try target.close()
+        try source.close()
+    }
+
+    private static func startAnew(_ path: String, epoch: Epoch, clockBound: Stamp) throws {
+        let queue = try DatabaseQueue(path: path)
+        try Schema.migrator.migrate(queue)
+        try queue.writeWithoutTransaction { database in
+            let complaints = try String.fetchAll(database, sql: "PRAGMA quick_check(1)")
+            if complaints != ["ok"] { throw StoreError("the backup is damaged: \(complaints.joined(separator: "; "))") }
+            try database.execute(sql: "PRAGMA synchronous = FULL")
+            try Meta.startAnew(database, epoch: epoch, clockBound: clockBound)
+        }
+        try queue.close()
+    }
+
+    private func putAside() throws {
+        let aside = path + ".before-restore"
+        Self.remove(aside)
+        for suffix in ["-wal", "-shm", ""] where FileManager.default.fileExists(atPath: path + suffix) {
+            try FileManager.default.moveItem(atPath: path + suffix, toPath: aside + suffix)
+        }
+    }
+
+    /// Renames a finished file, and makes sure that the name is on the disk.
+    private static func rename(_ from: String, to: String) throws {
+        for suffix in ["-wal", "-shm"] { try? FileManager.default.removeItem(atPath: from + suffix) }
+        let file = Foundation.open(from, O_RDONLY)
+        fsync(file)
+        close(file)
+        guard Foundation.rename(from, to) == 0 else { throw StoreError(String(cString: strerror(errno))) }
+        let folder = Foundation.open(URL(filePath: to).deletingLastPathComponent().path, O_RDONLY)
+        fsync(folder)
+        close(folder)
+    }
+
+    private static func remove(_ path: String) {
+        for suffix in ["", "-wal", "-shm", "-journal"] { try? FileManager.default.removeItem(atPath: path + suffix) }
+    }
+
+    // MARK: Reading
+
+    func open() throws -> DatabaseQueue {
+        guard FileManager.default.fileExists(atPath: path) else { throw StoreError("there is no such file") }
+        var settings = GRDB.Configuration()
+        settings.label = "starling tool"
+        settings.readonly = true
+        settings.busyMode = .timeout(5)
+        let queue = try DatabaseQueue(path: path, configuration: settings)
+        try queue.read { database in
+            let isOurs = try database.tableExists("register") && database.tableExists("meta")
+            if !isOurs { throw StoreError("it is no database of starling's") }
+            if try !Schema.migrator.hasCompletedMigrations(database) {
+                throw StoreError("it was written by another version of starling; start that, or this one, on it first")
+            }
+        }
+        return queue
+    }
+
+    /// Reads all registers in the order of their keys, tombstones too, in one transaction.
+    ///
+    /// - Parameter body: is given each; what it throws ends the reading.
+    package func forEachRegister(_ body: (StoredRegister) throws -> Void) throws {
+        do {
+            let queue = try open()
+            try withoutActuallyEscaping(body) { body in
+                try queue.read { database in
+                    let statement = try database.cachedStatement(
+                        sql: "SELECT \(Schema.registerColumns) FROM register ORDER BY key")
+                    let rows = RowReader(statement)
+                    defer { rows.reset() }
+                    while let stored = try rows.next() { try body(stored) }
+                }
+            }
+            try queue.close()
+        } catch let error as StoreError {
+            throw StoreError("cannot read \(path): \(error)")
+        } catch let error as DatabaseError {
+            throw StoreError("cannot read \(path): \(Self.describe(error))")
+        }
+    }
+
+    static func describe(_ error: any Error) -> String {
+        switch error {
+        case let error as DatabaseError: error.message ?? "\(error.resultCode)"
+        case let error as CocoaError: error.localizedDescription
+        default: "\(error)"
+        }
+    }
+}

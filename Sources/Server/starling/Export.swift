@@ -1,0 +1,115 @@
+import ArgumentParser
+import Foundation
+import NIOCore
+import Registers
+import SQLiteStore
+import SyncEngine
+import SyncProtocol
+
+/// `starling export`
+struct Export: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write a database as lines of JSON, beside a running server or without one.",
+        discussion: """
+            One register a line, in the order of keys, with its version, so that an import merges: what is newer in the \
+            other database stays. Deletes are lines too. Values are plain text.
+
+              starling export > everything.jsonl
+              starling export --pattern 'task:*' --values-only | jq .value
+            """)
+
+    @Option(help: "Only keys that match this pattern.")
+    var pattern: String = "*"
+
+    @Flag(help: "Leave out what is deleted or has expired.")
+    var valuesOnly = false
+
+    @OptionGroup var options: DataOption
+
+    func run() throws {
+        let pattern = try parse(pattern)
+        let now = UInt64(Date().timeIntervalSince1970 * 1_000)
+        var progress = Progress("export")
+        var count = 0
+        var buffer = ByteBuffer()
+        try options.file().forEachRegister { stored in
+            guard pattern.matches(stored.register.key), !valuesOnly || stored.register.isVisible(at: now) else {
+                return
+            }
+            ServerMessage.writeRegister(stored.register, revision: stored.revision, to: &buffer)
+            buffer.writeStaticString("\n")
+            count += 1
+            if buffer.readableBytes >= 1 << 16 { flush(&buffer) }
+            progress.show("\(count) registers")
+        }
+        flush(&buffer)
+        progress.clear()
+    }
+
+    private func flush(_ buffer: inout ByteBuffer) {
+        FileHandle.standardOutput.write(Data(buffer.readableBytesView))
+        buffer.clear()
+    }
+
+    private func parse(_ text: String) throws -> Pattern {
+        do {
+            return try Pattern(text)
+        } catch {
+            throw ValidationError("\(error)")
+        }
+    }
+}
+
+/// `starling import`
+struct Import: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Merge lines of JSON into a database.",
+        discussion: """
+            Reads what 'starling export' writes, from a file or standard input. Lines with a version are merged: nothing \
+            newer is lost, and importing twice changes nothing. Lines with just a key and a value are written now.
+
+            No server may have the database open; it is made if it is not there.
+            """)
+
+    @Argument(help: "The file to read, or '-' for standard input.")
+    var source: String = "-"
+
+    @OptionGroup var options: DataOption
+
+    func run() throws {
+        if source != "-" {
+            // Lines are read from standard input, whichever file that is.
+            let file = open(source, O_RDONLY)
+            guard file >= 0, dup2(file, STDIN_FILENO) >= 0 else {
+                throw StoreError("cannot read \(source): \(String(cString: strerror(errno)))")
+            }
+            close(file)
+        }
+        var importer = try Importer(options.file().path)
+        var progress = Progress("import")
+        var number = 0
+        while let line = readLine() {
+            number += 1
+            if line.isEmpty { continue }
+            do {
+                try importer.add(line)
+            } catch {
+                importer.finish()
+                progress.clear()
+                throw StoreError("line \(number) is no register: \(error). The lines before it are imported")
+            }
+            progress.show("\(number) lines")
+        }
+        importer.finish()
+        progress.clear()
+        let tally = importer.tally
+        Output.line(
+            "\(number) lines: \(tally.applied) applied, \(tally.same) there already, \(tally.older) older than what is there"
+        )
+        for refusal in tally.refusals.prefix(10) { Output.complaint(refusal) }
+        if !tally.refusals.isEmpty {
+            Output.complaint("\(tally.refusals.count) lines were refused")
+            throw ExitCode(1)
+        }
+    }
+}

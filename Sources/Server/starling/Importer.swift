@@ -1,0 +1,84 @@
+import Foundation
+import Registers
+import SQLiteStore
+import SyncEngine
+import SyncProtocol
+
+/// Merges registers into a database that no server has open, by the same rules as a server does.
+struct Importer {
+    struct Tally {
+        var applied = 0
+        var same = 0
+        var older = 0
+        var refusals: [String] = []
+    }
+
+    private static let batch = 1_000
+
+    private let database: SQLiteDatabase
+    private var committer: Committer<SQLiteWriter>
+    private var requests: [WriteRequest] = []
+    private let agent: Agent
+    private(set) var tally = Tally()
+
+    init(_ path: String) throws {
+        var random = SystemRandomNumberGenerator()
+        database = try SQLiteDatabase(.init(path: path), now: Self.now, random: &random)
+        committer = Committer(
+            store: try database.makeWriter(), state: database.state, loops: 1, maximumDrift: 60_000,
+            cacheSize: 16 << 20, framing: { _, _ in })
+        agent = Agent(random: random.next())
+    }
+
+    private static var now: UInt64 { UInt64(Date().timeIntervalSince1970 * 1_000) }
+
+    /// - Throws: what is wrong with the line.
+    mutating func add(_ line: String) throws {
+        let object = try JSONObject(Array(line.utf8))
+        guard let keyText = object.string("key") else { throw StoreError("it has no \"key\"") }
+        let key = try Key(keyText)
+        let isDeleted = object.bool("deleted") == true
+        let value = isDeleted ? nil : object.raw("value")
+        if value == nil, !isDeleted { throw StoreError("it has no \"value\"") }
+        let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 0))
+        let metadata = object.raw("metadata")
+        let session = object.string("session").map { Array($0.utf8) }
+        if let version = object.string("version") {
+            let register = Register(
+                key: key, version: try Version(version), value: value,
+                expiresAt: object.integer("expires_at").flatMap(UInt64.init(exactly:)), metadata: metadata,
+                session: session, cause: object.string("cause").flatMap(Register.Cause.init(rawValue:)))
+            requests.append(WriteRequest(action: .merge(register), agent: agent, origin: origin))
+        } else {
+            let write = ClientMessage.Write(key: key, value: value, metadata: metadata, session: session)
+            requests.append(WriteRequest(write: write, agent: agent, origin: origin))
+        }
+        if requests.count >= Self.batch { commit() }
+    }
+
+    /// Commits what is left, and closes the database.
+    mutating func finish() {
+        commit()
+        do throws(StoreError) {
+            try database.close(lastStamp: committer.lastStamp)
+        } catch {
+            tally.refusals.append(error.description)
+        }
+    }
+
+    private mutating func commit() {
+        guard !requests.isEmpty else { return }
+        let before = committer.head
+        let (batch, _) = committer.commit(requests, now: Self.now)
+        requests = []
+        for result in batch.results[0] {
+            switch result.outcome {
+            case .applied(_, let revision) where revision > before: tally.applied += 1
+            case .applied: tally.same += 1
+            case .superseded: tally.older += 1
+            case .refused(let error): tally.refusals.append("\(result.key): \(error.message)")
+            default: break
+            }
+        }
+    }
+}

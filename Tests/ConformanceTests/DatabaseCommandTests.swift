@@ -1,0 +1,134 @@
+import Foundation
+import Registers
+import SyncProtocol
+import Testing
+import WebSocket
+
+extension ConformanceTests {
+    /// The commands that work on a database's file, beside a running server and without one.
+    struct DatabaseCommandTests {
+        private let folder: URL
+
+        init() throws { folder = try ServerProcess.makeFolder() }
+
+        private func path(_ name: String) -> String { folder.appending(path: name).path }
+
+        private func fill(_ server: ServerProcess, _ keys: some Sequence<Int>, value: Int = 1) throws {
+            let client = try RawClient.connected(server)
+            var last = 0
+            for key in keys {
+                try client.send(#"{"type":"broadcast","key":"k:\#(key)","value":\#(value)}"#)
+                last = key
+            }
+            try client.send(#"{"type":"delete","id":"d","key":"k:\#(last)"}"#)
+            _ = try client.receive(type: "ack")
+        }
+
+        private func count(_ server: ServerProcess) throws -> Int {
+            let client = try RawClient.connected(server)
+            try client.send(#"{"type":"digest","id":"d","limit":10000}"#)
+            return Int(try client.receive(type: "digest").integer("count") ?? -1)
+        }
+
+        @Test("A backup made under load is a whole database; restored, it has a new epoch, and old cursors resync")
+        func backup() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            var cursor = ""
+            do {
+                let server = try ServerProcess(in: folder)
+                try fill(server, 0..<500)
+                let writer = UncheckedBox(try RawClient.connected(server))
+                let frames = (0..<20_000).flatMap {
+                    RawClient.frame(.text, Array(#"{"type":"broadcast","key":"load:\#($0)","value":1}"#.utf8))
+                }
+                Thread { try? writer.value.send(raw: frames) }.start()
+                #expect(try ServerProcess.run(["backup", path("copy.db"), "--data", server.database.path]).status == 0)
+                #expect(try ServerProcess.run(["check", "--data", path("copy.db")]).output.hasSuffix("ok\n"))
+                let again = try ServerProcess.run(["backup", path("copy.db"), "--data", server.database.path])
+                #expect(again.status == 70 && again.errors.contains("is there already"))
+                let inUse = try ServerProcess.run(
+                    ["restore", path("copy.db"), "--force", "--data", server.database.path])
+                #expect(inUse.status == 70 && inUse.errors.contains("is in use by process \(server.pid)"))
+                let client = try RawClient.connected(server)
+                try client.send(#"{"type":"subscribe","id":"s","pattern":"k:*"}"#)
+                cursor = try client.receive(type: "synced").string("cursor") ?? ""
+                server.terminate()
+                _ = server.wait()
+            }
+            let database = path("starling.db")
+            #expect(try ServerProcess.run(["restore", path("copy.db"), "--data", database]).status == 70)
+            #expect(try ServerProcess.run(["restore", path("copy.db"), "--force", "--data", database]).status == 0)
+            #expect(FileManager.default.fileExists(atPath: database + ".before-restore"))
+            let server = try ServerProcess(in: folder)
+            let client = try RawClient.connected(server)
+            try client.send(#"{"type":"subscribe","id":"s","pattern":"k:*","since":"\#(cursor)"}"#)
+            #expect(try client.receive(type: "subscribed").bool("replace") == true)
+            #expect(try client.receive(type: "synced").integer("count") == 499)
+        }
+
+        @Test("A damaged backup is not restored, and what is no database is said to be none")
+        func damaged() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            try Data("no database, but long enough to be taken for one by its length alone".utf8)
+                .write(to: folder.appending(path: "text.db"))
+            #expect(try ServerProcess.run(["check", "--data", path("text.db")]).status == 70)
+            #expect(try ServerProcess.run(["restore", path("text.db"), "--data", path("new.db")]).status == 70)
+            #expect(try ServerProcess.run(["restore", path("none.db"), "--data", path("new.db")]).status == 70)
+            #expect(!FileManager.default.fileExists(atPath: path("new.db")))
+        }
+
+        @Test("An export imports into another database as it was; twice changes nothing, and what is newer stays")
+        func exportAndImport() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            try fill(server, 0..<50)
+            let lines = try ServerProcess.run(["export", "--data", server.database.path]).output
+            #expect(lines.split(separator: "\n").count == 50)
+            try lines.write(toFile: path("all.jsonl"), atomically: true, encoding: .utf8)
+            let first = try ServerProcess.run(["import", path("all.jsonl"), "--data", path("b.db")])
+            #expect(first.output == "50 lines: 50 applied, 0 there already, 0 older than what is there\n")
+            let second = try ServerProcess.run(["import", "--data", path("b.db")], input: lines)
+            #expect(second.output == "50 lines: 0 applied, 50 there already, 0 older than what is there\n")
+            #expect(try ServerProcess.run(["verify", server.url, path("b.db"), "--settle", "0"]).status == 0)
+            let newer =
+                #"{"key":"k:1","value":"newer"}"# + "\n" + #"{"key":"k:1","value":0,"version":"000000000001-0000-a"}"#
+            let third = try ServerProcess.run(["import", "--data", path("b.db")], input: newer + "\n")
+            #expect(third.output == "2 lines: 1 applied, 0 there already, 1 older than what is there\n")
+            let values = try ServerProcess.run(
+                ["export", "--data", path("b.db"), "--values-only", "--pattern", "k:1"])
+            #expect(values.output.contains("newer"))
+            let bad = try ServerProcess.run(["import", "--data", path("b.db")], input: newer + "\nnonsense\n")
+            #expect(bad.status == 70 && bad.errors.contains("line 3 is no register"))
+            let busy = try ServerProcess.run(["import", "--data", server.database.path], input: lines)
+            #expect(busy.status == 70 && busy.errors.contains("is in use"))
+        }
+
+        @Test("verify names the keys in which two servers differ, among thousands, and only those")
+        func verify() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let left = try ServerProcess(in: folder)
+            try fill(left, 0..<3_500)
+            #expect(try ServerProcess.run(["backup", path("copy.db"), "--data", left.database.path]).status == 0)
+            let other = try ServerProcess.makeFolder()
+            defer { try? FileManager.default.removeItem(at: other) }
+            let database = other.appending(path: "starling.db").path
+            #expect(try ServerProcess.run(["restore", path("copy.db"), "--data", database]).status == 0)
+            let right = try ServerProcess(in: other)
+            #expect(try count(left) == count(right))
+            func verify(_ a: String, _ b: String) throws -> (status: Int32, keys: [String]) {
+                let result = try ServerProcess.run(["verify", a, b, "--settle", "0"])
+                let keys = result.output.split(separator: "\n").map { String($0.prefix { $0 != "\t" }) }
+                return (result.status, keys)
+            }
+            #expect(try verify(left.url, right.url) == (0, []))
+            try fill(right, [7, 2_000, 99_999], value: 2)
+            try fill(left, [88_888, 1_234], value: 3)
+            let wanted = ["k:1234", "k:2000", "k:7", "k:88888"]
+            #expect(try verify(left.url, right.url) == (1, wanted))
+            #expect(try verify(right.url, left.url) == (1, wanted))
+            #expect(try verify(left.url, path("copy.db")) == (1, ["k:1234", "k:88888"]))
+            #expect(try ServerProcess.run(["verify", left.url, "ws://127.0.0.1:1/sync"]).status == 69)
+            #expect(try ServerProcess.run(["verify", left.url, path("none.db")]).status == 70)
+        }
+    }
+}
