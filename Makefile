@@ -4,7 +4,7 @@ SHELL := /bin/bash
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test build setup lint format conformance bench simulate clean
+.PHONY: run test build setup lint format conformance bench simulate mutants kill clean
 
 run: build
 	@exec .build/release/starling serve $(ARGS)
@@ -43,6 +43,17 @@ SEEDS ?= 0-9999
 simulate:
 	swift build -c release --product simulate
 	.build/release/simulate $(SEEDS)
+
+# Puts bugs in, and sees whether the simulation finds them.
+mutants:
+	Tests/Simulation/mutate
+
+# ROUNDS of kill -9 under 64 writers.
+ROUNDS ?= 100
+kill: build
+	swift build --build-tests
+	STARLING_BINARY=$(CURDIR)/.build/release/starling STARLING_KILLS=$(ROUNDS) STARLING_WRITERS=64 \
+	  swift test --skip-build --filter KillTests
 
 clean:
 	swift package clean

@@ -141,6 +141,15 @@
                 #expect(again > fence)
             }
 
+            /// Overwrites the page in the middle of the file: a leaf of the table, which is nearly all of it.
+            private static func damage(_ database: String) {
+                let file = open(database, O_RDWR)
+                let pages = lseek(file, 0, SEEK_END) / 4_096
+                let garbage = [UInt8](repeating: 0xA5, count: 4_096)
+                _ = garbage.withUnsafeBytes { pwrite(file, $0.baseAddress, $0.count, pages / 2 * 4_096) }
+                close(file)
+            }
+
             @Test("A damaged page takes what is on it away, and nothing else; readyz and check say so")
             func damagedPage() throws {
                 let folder = try ServerProcess.makeFolder()
@@ -157,13 +166,8 @@
                     server.terminate()
                     _ = server.wait()
                 }
-                // The middle of the file: a leaf of the table, which is nearly all of it.
                 let database = folder.appending(path: "starling.db").path
-                let file = open(database, O_RDWR)
-                let pages = lseek(file, 0, SEEK_END) / 4_096
-                let garbage = [UInt8](repeating: 0xA5, count: 4_096)
-                _ = garbage.withUnsafeBytes { pwrite(file, $0.baseAddress, $0.count, pages / 2 * 4_096) }
-                close(file)
+                Self.damage(database)
 
                 let server = try ServerProcess(in: folder)
                 let client = try RawClient.connected(server)
