@@ -138,6 +138,87 @@ struct CommitterTests {
         #expect(failure != nil && refused.changes.isEmpty)
         store.isBlind = false
         let (next, _) = committer.commit([try request("a", "3")], now: 1_000)
-        #expect(next.changes.map(\.revision) == [2])
+        // What was made although it failed is told as soon as the disk answers: there would be a gap else.
+        #expect(next.changes.map(\.revision) == [1, 2] && next.head == 2)
+    }
+
+    // MARK: Holds and sweeps
+
+    private func claim(_ key: String, op: String, from slot: Int32, ttl: UInt64? = nil) throws -> WriteRequest {
+        let lease = ClientMessage.Lease(
+            .claim, key: try Key(key), timeToLive: ttl, endsWithConnection: true, op: Array(op.utf8))
+        return request(.lease(lease), from: slot)
+    }
+
+    private func request(_ action: WriteRequest.Action, from slot: Int32) -> WriteRequest {
+        WriteRequest(
+            action: action, agent: Agent(random: 1),
+            origin: Origin(loop: 0, connection: ConnectionID(slot: slot, generation: 1)))
+    }
+
+    @Test("A claim that was sent again on a new connection is kept and ended by that one only")
+    func moved() throws {
+        let store = SimulatedDisk()
+        var committer = try committer(store)
+        let first = committer.commit([try claim("k", op: "op", from: 1)], now: 1_000).0
+        let hold = try #require(first.results[0][0].hold).hold
+        let second = committer.commit([try claim("k", op: "op", from: 2)], now: 1_001).0
+        #expect(second.results[0][0].hold?.hold == hold && second.changes.isEmpty)
+        // The old connection does not know yet, and does not take it back.
+        let kept = committer.commit([request(.keep(hold), from: 1)], now: 30_000).0
+        #expect(kept.results[0][0].hold == nil && kept.changes.isEmpty)
+        let ended = committer.commit([request(.end(hold), from: 1)], now: 30_001).0
+        #expect(ended.results[0][0].ended == hold && ended.changes.isEmpty)
+        #expect(committer.commit([request(.keep(hold), from: 2)], now: 30_002).0.results[0][0].hold?.hold == hold)
+        let end = committer.commit([request(.end(hold), from: 2)], now: 30_003).0
+        #expect(end.changes.count == 1 && store.committed[hold.key]?.register.cause == .disconnected)
+    }
+
+    @Test(
+        "What the server could not keep up in time goes on while its connection lives; what has a time of its own does not"
+    )
+    func lateKeep() throws {
+        let store = SimulatedDisk()
+        var committer = try committer(store)
+        _ = committer.commit(
+            [try claim("kept", op: "1", from: 1), try claim("own", op: "2", from: 1, ttl: 50_000)], now: 1_000)
+        // The disk failed for longer than the lease, or the wall clock was set forward.
+        let (batch, _) = committer.commit([], now: 500_000)
+        #expect(batch.changes.count == 2)
+        #expect(store.committed[try Key("kept")]?.register.isTombstone == false)
+        #expect(store.committed[try Key("kept")]?.register.expiresAt == 500_000 + WriteJudge.connectionLease)
+        #expect(store.committed[try Key("own")]?.register.cause == .expired)
+    }
+
+    @Test("A renewed claim still ends with its connection")
+    func renewedHold() throws {
+        var committer = try committer(SimulatedDisk())
+        let first = committer.commit([try claim("k", op: "op", from: 1, ttl: 100)], now: 1_000).0
+        let held = try #require(first.results[0][0].hold)
+        #expect(held.isKept == false)
+        let lease = ClientMessage.Lease(.renew, key: try Key("k"), fence: held.hold.fence, timeToLive: 900)
+        let renewed = committer.commit([request(.lease(lease), from: 1)], now: 1_050).0.results[0][0].hold
+        #expect(renewed?.hold == held.hold && renewed?.expiresAt == 1_950 && renewed?.isKept == nil)
+        // By somebody else who has the fence, it goes on being the first one's.
+        #expect(committer.commit([request(.lease(lease), from: 2)], now: 1_050).0.results[0][0].hold == nil)
+        #expect(committer.commit([request(.end(held.hold), from: 1)], now: 1_060).0.changes.count == 1)
+    }
+
+    @Test("While the disk fails, sweeps wait, and what is written is not refused on account of them")
+    func sweepPause() throws {
+        let store = SimulatedDisk()
+        var committer = try committer(store)
+        var write = try request("a", "1")
+        if case .write(var inner) = write.action {
+            inner.timeToLive = 10
+            write = WriteRequest(write: inner, agent: write.agent, origin: write.origin)
+        }
+        _ = committer.commit([write], now: 1_000)
+        store.fault = .commitLost
+        _ = committer.commit([], now: 1_010)
+        #expect(committer.nextExpiry == 2_010)
+        store.fault = .none
+        #expect(committer.commit([], now: 2_010).0.changes.count == 1)
+        #expect(committer.nextExpiry == nil)
     }
 }

@@ -18,7 +18,10 @@ struct ShardTests {
                 if let message = try? JSONObject(Array(line.utf8)) { messages.append(message) }
             }
         }
+        /// What a slow socket could still drop.
+        var deliveries: [Delivery] = []
         func deliver(_ delivery: Delivery) {
+            deliveries.append(delivery)
             for slot in delivery.slots where !delivery.except.contains(slot) { send(delivery.frames, to: slot) }
         }
         func close(_ slot: Int32) { closed.append(slot) }
@@ -151,6 +154,30 @@ struct ShardTests {
         #expect(seen() == ["subscribed s", "synced s"])
         shard.backedUp(client)
         #expect(shard.snapshot.subscriptionsLive == 0 && shard.snapshot.demotions == 1)
+    }
+
+    @Test(
+        "What is dropped for a slow socket is read again, cursor notices are dropped with it, and what was skipped is counted"
+    )
+    mutating func dropped() throws {
+        try receive(#"{"type":"subscribe","id":"s","pattern":"*","cursors":true,"conflated":true}"#)
+        read()
+        for value in 1...3 {
+            try receive(#"{"type":"broadcast","key":"k","value":\#(value)}"#)
+            deliver(commit())
+        }
+        shard.noticeCursors()
+        shard.flush(into: output)
+        #expect(output.deliveries.count == 4)
+        // The first update is on the wire; the rest, and the notice of having got it all, is not.
+        shard.backedUp(client, dropped: Array(output.deliveries.dropFirst()))
+        output.messages = []
+        shard.drained(client, head: committer.head, now: 0)
+        shard.flush(into: output)
+        read()
+        #expect(output.messages.first { $0.string("type") == "conflated" }?.integer("skipped") == 1)
+        #expect(seen().filter { !$0.hasPrefix("cursor") } == ["update k", "conflated s"])
+        #expect(shard.snapshot.updatesConflated == 1)
     }
 
     @Test("Lookups are answered as far as they fit, and the rest when the socket has drained")

@@ -2,6 +2,37 @@ import NIOCore
 import Registers
 import SyncProtocol
 
+/// The connection that holds a register which ends with it.
+struct Owner {
+    let origin: Origin
+    /// Whether the server keeps the register while the connection lives.
+    let isKept: Bool
+
+    init(_ origin: Origin, _ held: CommittedBatch.Held, before: Owner?) {
+        self.origin = origin
+        isKept = held.isKept ?? before?.isKept ?? true
+    }
+}
+
+/// How far sweeps get in a database that is damaged: around rows that cannot be read.
+struct SweepState {
+    private static let portion = 1_000
+
+    /// How many rows to take at once.
+    private(set) var limit = portion
+    /// How many of the first rows to pass over.
+    private(set) var skipped = 0
+
+    mutating func failed(_ error: StoreError) {
+        guard error.isDamage else { return }
+        if limit > 1 { limit /= 2 } else { skipped += 1 }
+    }
+
+    mutating func succeeded() {
+        limit = min(Self.portion, limit * 2)
+    }
+}
+
 /// A batch under way: what it changes, and what it answers.
 struct CommitDraft {
     var head: UInt64
@@ -13,13 +44,18 @@ struct CommitDraft {
     var replaced: [Key: UInt64] = [:]
     /// The clock's new bound, where it has to be raised.
     var clockBound: Stamp?
+    /// The tombstones that were forgotten.
+    var collected: CollectedTombstones?
     /// Whether the next expiry has to be asked for anew.
     var hasSwept = false
     var nextExpiry: UInt64?
     /// Who holds what ends with a connection, where the batch has changed that; nil: nobody any more.
-    var owners: [Key: Origin?] = [:]
-    var updates: [(register: Register, revision: UInt64?, origin: Origin)] = []
+    var owners: [Key: Owner?] = [:]
+    var updates: [Update] = []
     var answers: [(request: WriteRequest, outcome: WriteOutcome, held: CommittedBatch.Held?)] = []
+
+    /// A change to be told, or a transient broadcast, which has no revision.
+    typealias Update = (register: Register, revision: UInt64?, origin: Origin)
 
     init(head: UInt64) {
         self.head = head

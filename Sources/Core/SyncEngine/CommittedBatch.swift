@@ -27,6 +27,8 @@ package final class CommittedBatch: Sendable {
         package let isFromClient: Bool
         /// What the connection holds from now on, until it is gone.
         package let hold: Held?
+        /// What the connection, which is gone, no longer holds.
+        package let ended: Hold?
 
         package init(
             _ request: WriteRequest, outcome: WriteOutcome, hold: Held? = nil
@@ -38,6 +40,7 @@ package final class CommittedBatch: Sendable {
             cost = request.cost
             isFromClient = request.isFromClient
             self.hold = hold
+            if case .end(let hold) = request.action { ended = hold } else { ended = nil }
         }
     }
 
@@ -46,8 +49,8 @@ package final class CommittedBatch: Sendable {
         package let hold: Hold
         /// When it ends unless it is kept, in milliseconds.
         package let expiresAt: UInt64
-        /// Whether the server keeps it while the connection lives; else its time is the client's business.
-        package let isKept: Bool
+        /// Whether the server keeps it while the connection lives; else its time is the client's business. nil: as before.
+        package let isKept: Bool?
     }
 
     /// The revision of the latest change up to and with this batch.

@@ -17,22 +17,30 @@ extension Committer {
     mutating func sweep(now: UInt64, _ draft: inout CommitDraft) throws(StoreError) {
         guard isSweepDue(now: now) else { return }
         draft.hasSwept = true
-        for stored in try store.expired(at: now, limit: Self.portion) {
+        for stored in try store.expired(at: now, limit: sweep.limit, skipping: sweep.skipped) {
+            let key = stored.register.key
+            if owners[key]?.isKept == true, stored.lease?.endsWithConnection == true {
+                // Its connection lives; the server just could not keep it up in time.
+                let hold = Hold(key: key, fence: stored.fence)
+                draft.apply(judge.kept(hold, stored, now: now), replacing: stored, origin: .server)
+                continue
+            }
             var tombstone = stored
             tombstone.register = stored.register.expired
             // The op of a plain write still answers a resend; a claim that is over may be made again.
             if stored.lease != nil { tombstone.op = nil }
             tombstone.lease = nil
             draft.apply(tombstone, replacing: stored, origin: .server)
-            draft.owners[stored.register.key] = .some(nil)
+            draft.owners[key] = .some(nil)
         }
     }
 
     /// Ends what was bound to connections of an earlier run: to be repeated until a batch has no changes, before anyone
-    /// is served.
+    /// is served, or, where that failed, as soon as it can be done.
     package mutating func endHolds(now: UInt64) -> (CommittedBatch, StoreError?) {
         transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
-            for stored in try committer.store.connectionBound(limit: Self.portion) {
+            for stored in try committer.store.connectionBound(limit: Self.portion)
+            where committer.owners[stored.register.key] == nil {
                 var tombstone = stored
                 tombstone.register = stored.register.ended(.disconnected)
                 tombstone.op = nil
@@ -51,16 +59,21 @@ extension Committer {
         retention: UInt64, now: UInt64
     ) -> (batch: CommittedBatch, count: Int, failure: StoreError?) {
         guard now > retention else { return (batch(of: CommitDraft(head: head)), 0, nil) }
-        var collected: CollectedTombstones?
-        let (_, failure) = transact([], now: now, isForced: true) { committer, _ throws(StoreError) in
-            collected = try committer.store.collect(before: now - retention, limit: Self.portion)
+        var count = 0
+        let (batch, failure) = transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
+            let collected = try committer.store.collect(before: now - retention, limit: Self.portion)
+            count = collected.keys.count
+            draft.collected = collected
         }
-        guard failure == nil, let collected else { return (batch(of: CommitDraft(head: head)), 0, failure) }
+        return (batch, failure == nil ? count : 0, failure)
+    }
+
+    /// Takes over what was collected: nothing in memory may remember more than the disk.
+    mutating func accept(_ collected: CollectedTombstones) {
         for key in collected.keys { cache.remove(key) }
         collectedRevision = max(collectedRevision, collected.revision)
         judge.collectedStamp = max(judge.collectedStamp, collected.stamp)
         judge.collectedFence = max(judge.collectedFence, collected.fence)
-        return (batch(of: CommitDraft(head: head)), collected.keys.count, nil)
     }
 
     /// Finds out whether the database takes writes again, after it has refused one.

@@ -23,7 +23,13 @@ package struct Committer<Store: WriteStore> {
     package internal(set) var nextExpiry: UInt64?
     /// The connections that hold what ends with a connection: a claim that was sent again on a new connection is that
     /// one's, and the end of the old one no longer ends it.
-    var owners: [Key: Origin] = [:]
+    var owners: [Key: Owner] = [:]
+    /// Changes that were made by a commit that seemed to fail, and that nobody has been told of yet.
+    private var untold: [CommitDraft.Update] = []
+    /// What a commit was to change of which nobody knows whether it was made.
+    private var unknown: CommitDraft?
+    /// How much a sweep takes at once, and how many rows it passes over, since they cannot be read.
+    var sweep = SweepState()
     package private(set) var head: UInt64
     package internal(set) var collectedRevision: UInt64
 
@@ -71,7 +77,12 @@ package struct Committer<Store: WriteStore> {
     package mutating func commit(
         _ requests: [WriteRequest], now: UInt64, publish: (CommittedBatch, StoreError?) -> Void
     ) {
-        let (batch, failure) = commit(requests, now: now)
+        let wasSweepDue = isSweepDue(now: now)
+        var (batch, failure) = commit(requests, now: now)
+        if failure != nil, wasSweepDue, !mustRecover, !requests.isEmpty {
+            // What cannot be swept is no reason to refuse anything: the sweep has been put off.
+            (batch, failure) = commit(requests, now: now)
+        }
         guard let failure, failure.isDamage, !mustRecover, requests.count > 1 else { return publish(batch, failure) }
         let half = requests.count / 2
         commit(Array(requests[..<half]), now: now, publish: publish)
@@ -98,8 +109,8 @@ package struct Committer<Store: WriteStore> {
             try put(&draft)
         } catch {
             store.rollback()
-            // A row that cannot be swept must not keep everything else from being written.
-            if draft.hasSwept { nextExpiry = now + Self.sweepPause }
+            if draft.hasSwept { sweep.failed(error) }
+            putSweepOff(now: now)
             return (refusal(of: requests, .storageFailed, error), error)
         }
         do throws(StoreError) {
@@ -107,7 +118,10 @@ package struct Committer<Store: WriteStore> {
         } catch {
             store.rollback()
             mustRecover = true
-            return (outcomeUnknown(draft, of: requests, error), error)
+            unknown = draft
+            try? recover()
+            putSweepOff(now: now)
+            return (refusal(of: requests, .outcomeUnknown, error), error)
         }
         accept(draft)
         return (batch(of: draft), nil)
@@ -117,12 +131,16 @@ package struct Committer<Store: WriteStore> {
     private mutating func accept(_ draft: CommitDraft) {
         head = draft.head
         if let bound = draft.clockBound { clockBound = bound }
-        if draft.hasSwept { nextExpiry = draft.nextExpiry }
+        if draft.hasSwept {
+            nextExpiry = draft.nextExpiry
+            sweep.succeeded()
+        }
         for stored in draft.latest.values {
             cache.insert(stored)
             note(expiryOf: stored)
         }
         for (key, owner) in draft.owners { owners[key] = owner }
+        if let collected = draft.collected { accept(collected) }
     }
 
     private mutating func note(expiryOf stored: StoredRegister) {
@@ -130,18 +148,9 @@ package struct Committer<Store: WriteStore> {
         nextExpiry = min(nextExpiry ?? .max, expiry)
     }
 
-    /// Only the disk knows whether the transaction was made. If it was, its changes have revisions, and subscribers must
-    /// not be left with a gap in the place of them.
-    private mutating func outcomeUnknown(
-        _ draft: CommitDraft, of requests: [WriteRequest], _ error: StoreError
-    ) -> CommittedBatch {
-        let before = head
-        try? recover()
-        var refused = refusalDraft(of: requests, .outcomeUnknown, error)
-        if !mustRecover, head == draft.head, head > before {
-            refused.updates = draft.updates.filter { $0.revision != nil }
-        }
-        return batch(of: refused)
+    /// A row that cannot be swept, or a disk that fails, must not be tried again and again.
+    private mutating func putSweepOff(now: UInt64) {
+        if isSweepDue(now: now) { nextExpiry = now + Self.sweepPause }
     }
 
     private mutating func carryOut(
@@ -153,11 +162,14 @@ package struct Committer<Store: WriteStore> {
         if case .write(let write) = request.action, let fence = write.fence {
             fenced = try self.current(of: fence.key, in: draft)
         }
-        if case .end = request.action, owner(of: key, in: draft) != request.origin { return }
+        if request.isOfHold, owner(of: key, in: draft)?.origin != request.origin {
+            // Another connection has it by now, or nobody.
+            return draft.answer(request, .claimRefused(.staleFence, holder: nil, expiresAt: nil))
+        }
         switch judge.judge(request, current: current, fenced: fenced, now: now) {
         case .answer(let outcome):
-            let held = outcome.isSuccess ? held(current, request) : nil
-            if held != nil { draft.owners[key] = request.origin }
+            let held = outcome.isSuccess ? held(current, request, draft) : nil
+            if let held { draft.owners[key] = Owner(request.origin, held, before: owner(of: key, in: draft)) }
             draft.answer(request, outcome, held: held)
         case .fanOut(let register):
             draft.updates.append((register, nil, request.origin))
@@ -166,9 +178,9 @@ package struct Committer<Store: WriteStore> {
             let stored = StoredRegister(
                 change.register, revision: draft.head + 1, op: change.op, fence: change.fence, lease: change.lease)
             draft.apply(stored, replacing: current, origin: request.origin)
-            let held = held(stored, request)
-            if held != nil {
-                draft.owners[key] = request.origin
+            let held = held(stored, request, draft)
+            if let held {
+                draft.owners[key] = Owner(request.origin, held, before: owner(of: key, in: draft))
             } else if change.lease?.endsWithConnection != true, owner(of: key, in: draft) != nil {
                 draft.owners[key] = .some(nil)
             }
@@ -176,21 +188,25 @@ package struct Committer<Store: WriteStore> {
         }
     }
 
-    private func owner(of key: Key, in draft: CommitDraft) -> Origin? {
+    private func owner(of key: Key, in draft: CommitDraft) -> Owner? {
         if let changed = draft.owners[key] { return changed }
         return owners[key]
     }
 
     /// What the connection of `request` holds, once that has made `stored` or was found to have made it before.
-    private func held(_ stored: StoredRegister?, _ request: WriteRequest) -> CommittedBatch.Held? {
+    private func held(
+        _ stored: StoredRegister?, _ request: WriteRequest, _ draft: CommitDraft
+    ) -> CommittedBatch.Held? {
         guard let stored, stored.lease?.endsWithConnection == true, let expiresAt = stored.register.expiresAt else {
             return nil
         }
-        var isKept = true
+        var isKept: Bool?
         switch request.action {
         case .write(let write) where write.endsWithConnection: isKept = write.timeToLive == nil
         case .lease(let lease) where lease.endsWithConnection: isKept = lease.timeToLive == nil
-        case .keep: break
+        case .lease, .keep:
+            // It stays as it was, with another time.
+            guard owner(of: stored.register.key, in: draft)?.origin == request.origin else { return nil }
         default: return nil
         }
         let hold = Hold(key: stored.register.key, fence: stored.fence)
@@ -242,7 +258,7 @@ package struct Committer<Store: WriteStore> {
         for stored in draft.latest.values.sorted(by: { $0.revision < $1.revision }) {
             try store.put(stored, replacing: draft.replaced[stored.register.key])
         }
-        if draft.hasSwept { draft.nextExpiry = try store.nextExpiry() }
+        if draft.hasSwept { draft.nextExpiry = try store.nextExpiry(skipping: sweep.skipped) }
     }
 
     /// Forgets what is in memory and asks the disk. Until that answers, nothing can be written.
@@ -250,6 +266,11 @@ package struct Committer<Store: WriteStore> {
         mustRecover = true
         cache.removeAll()
         let state = try store.state()
+        if let unknown, state.head == unknown.head, state.head > head {
+            // It was made. Its changes have revisions, and subscribers must not be left with a gap in the place of them.
+            untold += unknown.updates.filter { $0.revision != nil }
+        }
+        unknown = nil
         head = max(head, state.head)
         collectedRevision = max(collectedRevision, state.collectedRevision)
         judge.collectedStamp = max(judge.collectedStamp, state.collectedStamp)
@@ -271,12 +292,17 @@ package struct Committer<Store: WriteStore> {
         return draft
     }
 
-    private func refusal(of requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError) -> CommittedBatch {
+    private mutating func refusal(
+        of requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError
+    ) -> CommittedBatch {
         batch(of: refusalDraft(of: requests, code, error))
     }
 
-    func batch(of draft: CommitDraft) -> CommittedBatch {
-        draft.batch(loops: loops, collectedRevision: collectedRevision, framing: framing)
+    mutating func batch(of draft: CommitDraft) -> CommittedBatch {
+        var draft = draft
+        draft.updates = untold + draft.updates
+        untold = []
+        return draft.batch(loops: loops, collectedRevision: collectedRevision, framing: framing)
     }
 }
 

@@ -104,6 +104,14 @@ package struct WriteRequest: Sendable {
         }
     }
 
+    /// Whether it is about what its connection holds.
+    var isOfHold: Bool {
+        switch action {
+        case .keep, .end: true
+        case .write, .lease, .merge: false
+        }
+    }
+
     var isTransient: Bool {
         if case .write(let write) = action { return write.isTransient }
         return false

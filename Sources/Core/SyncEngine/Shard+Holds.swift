@@ -13,6 +13,12 @@ extension Shard {
         var askedAt: UInt64 = 0
     }
 
+    /// The end of a hold that has been asked for, and is not answered.
+    struct PendingEnd {
+        var connection: ConnectionID
+        var askedAt: UInt64
+    }
+
     /// From so many milliseconds before its end on, a hold is kept up.
     private static let margin = WriteJudge.connectionLease * 3 / 5
     /// After so many milliseconds without an answer it is asked for again.
@@ -20,15 +26,21 @@ extension Shard {
 
     /// Notes what a result says of a hold.
     mutating func noteHold(_ result: CommittedBatch.Result) {
+        if let ended = result.ended {
+            // A failure is no end: it is asked for again.
+            if case .refused = result.outcome { return }
+            pendingEnds[ended] = nil
+            return
+        }
         guard let state = connection(result.connection) else {
             // It came too late for its connection.
             if let held = result.hold { end(held.hold, of: result.connection) }
             return
         }
         if let held = result.hold {
-            let isKept = result.isFromClient ? held.isKept : state.holds[result.key]?.isKept ?? held.isKept
             state.holds[result.key] = HeldRegister(
-                fence: held.hold.fence, expiresAt: held.expiresAt, isKept: isKept)
+                fence: held.hold.fence, expiresAt: held.expiresAt,
+                isKept: held.isKept ?? state.holds[result.key]?.isKept ?? true)
             holders.insert(result.connection.slot)
             return
         }
@@ -41,7 +53,7 @@ extension Shard {
         }
     }
 
-    /// Keeps up what would be over soon. To be called every second or so.
+    /// Keeps up what would be over soon, and ends what could not be ended. To be called every second or so.
     package mutating func keepHolds(now: UInt64) {
         for slot in holders.sorted() {
             guard let state = connections[Int(slot)], !state.holds.isEmpty else {
@@ -53,12 +65,16 @@ extension Shard {
                     if held.expiresAt < now { state.holds[key] = nil }
                 } else if held.expiresAt < now + Self.margin, held.askedAt + Self.patience <= now {
                     state.holds[key]?.askedAt = now
-                    let hold = Hold(key: key, fence: held.fence)
-                    writes.append(
-                        WriteRequest(
-                            action: .keep(hold), agent: state.agent,
-                            origin: Origin(loop: configuration.loop, connection: state.id)))
+                    ask(.keep(Hold(key: key, fence: held.fence)), of: state.id)
                 }
+            }
+        }
+        for (hold, pending) in pendingEnds.sorted(by: { $0.key.key < $1.key.key }) {
+            if pending.askedAt == 0 {
+                pendingEnds[hold]?.askedAt = now
+            } else if pending.askedAt + Self.patience <= now {
+                pendingEnds[hold]?.askedAt = now
+                ask(.end(hold), of: pending.connection)
             }
         }
     }
@@ -72,15 +88,30 @@ extension Shard {
     }
 
     private mutating func end(_ hold: Hold, of id: ConnectionID) {
-        writes.append(
-            WriteRequest(
-                action: .end(hold), agent: Agent(random: 0), origin: Origin(loop: configuration.loop, connection: id)))
+        pendingEnds[hold] = PendingEnd(connection: id, askedAt: 0)
+        ask(.end(hold), of: id)
     }
 
-    func tooManyHolds(_ state: ConnectionState, _ request: WriteRequest) -> WireError {
-        WireError(
+    private mutating func ask(_ action: WriteRequest.Action, of id: ConnectionID) {
+        writes.append(
+            WriteRequest(
+                action: action, agent: Agent(random: 0), origin: Origin(loop: configuration.loop, connection: id)))
+    }
+
+    /// Why a message that would make one hold more cannot be carried out.
+    func holdLimit(_ incoming: Incoming, _ state: ConnectionState) -> WireError? {
+        guard state.holds.count >= configuration.maximumHolds, case .message(let message) = incoming else { return nil }
+        let key: Key
+        let id: RequestID?
+        switch message {
+        case .write(let write) where write.endsWithConnection: (key, id) = (write.key, write.id)
+        case .lease(let lease) where lease.endsWithConnection: (key, id) = (lease.key, lease.id)
+        default: return nil
+        }
+        if state.holds[key] != nil { return nil }
+        return WireError(
             .tooManyHolds,
             "this connection holds \(state.holds.count) registers until it disconnects; that is the limit",
-            hint: "claim with a \"ttl\" instead, or use another connection", id: request.id)
+            hint: "claim with a \"ttl\" instead, or use another connection", id: id)
     }
 }

@@ -15,6 +15,8 @@ extension Shard {
         } else {
             counters.messagesReceived += 1
         }
+        // An error waits for the answers to the writes before it, as any other does.
+        let incoming = holdLimit(incoming, state).map(Incoming.invalid) ?? incoming
         if state.waiting.isEmpty, state.mayRun(incoming) {
             run(incoming, of: id, head: head, now: now)
         } else {
@@ -132,9 +134,6 @@ extension Shard {
     private mutating func submit(_ request: WriteRequest, of state: ConnectionState) {
         state.writesInFlight += 1
         state.writeCostInFlight += request.cost
-        if request.endsWithConnection, state.holds.count >= configuration.maximumHolds {
-            return settle(.init(request, outcome: .refused(tooManyHolds(state, request))))
-        }
         writes.append(request)
     }
 

@@ -53,6 +53,7 @@ package struct Shard {
     var heldLookups: [LookupResult] = []
     /// The slots of connections that may have holds.
     var holders: Set<Int32> = []
+    var pendingEnds: [Hold: PendingEnd] = [:]
     package internal(set) var counters = ShardCounters()
 
     // What is to be done at the next flush.

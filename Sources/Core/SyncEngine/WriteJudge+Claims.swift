@@ -83,10 +83,18 @@ extension WriteJudge {
         guard let current, let lease = current.lease, lease.endsWithConnection, current.fence == hold.fence,
             current.register.isVisible(at: now)
         else { return .answer(Self.refusal(.staleFence, current, now: now)) }
-        var register = current.register
-        register.version = Version(stamp: clock.tick(wallMilliseconds: now), agent: register.version.agent)
-        register.expiresAt = max(register.expiresAt ?? 0, now + Self.connectionLease)
-        return .apply(Change(register: register, kind: .claim, op: current.op, fence: current.fence, lease: lease))
+        let kept = kept(hold, current, now: now)
+        return .apply(
+            Change(register: kept.register, kind: .claim, op: current.op, fence: current.fence, lease: lease))
+    }
+
+    /// A register that ends with a connection, with another while before it.
+    mutating func kept(_ hold: Hold, _ current: StoredRegister, now: UInt64) -> StoredRegister {
+        var kept = current
+        kept.register.version = Version(
+            stamp: clock.tick(wallMilliseconds: now), agent: current.register.version.agent)
+        kept.register.expiresAt = max(current.register.expiresAt ?? 0, now + Self.connectionLease)
+        return kept
     }
 
     /// A hold ends, unless something else has taken its place.

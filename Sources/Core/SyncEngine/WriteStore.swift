@@ -22,10 +22,12 @@ package protocol WriteStore {
 
     /// The registers whose time is over at `now` and that are no tombstones yet, the first to expire first. Within a
     /// transaction, before anything is put.
-    mutating func expired(at now: UInt64, limit: Int) throws(StoreError) -> [StoredRegister]
+    ///
+    /// - Parameter skipped: how many of them to pass over.
+    mutating func expired(at now: UInt64, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister]
 
-    /// When the next register expires that is no tombstone yet, in milliseconds; nil: none does.
-    mutating func nextExpiry() throws(StoreError) -> UInt64?
+    /// When the next register expires that is no tombstone yet, in milliseconds; nil: none does. `skipped` as above.
+    mutating func nextExpiry(skipping skipped: Int) throws(StoreError) -> UInt64?
 
     /// The registers that end with a connection. Within a transaction.
     mutating func connectionBound(limit: Int) throws(StoreError) -> [StoredRegister]
@@ -102,6 +104,9 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         self.code = code
     }
 
-    /// Whether a part of the database is damaged, and others may not be: SQLITE_CORRUPT, SQLITE_NOTADB.
-    package var isDamage: Bool { code & 0xFF == 11 || code & 0xFF == 26 }
+    /// Whether a part of the database cannot be read, and others may be: SQLITE_CORRUPT and SQLITE_NOTADB, and of
+    /// SQLITE_IOERR those of reading (READ, SHORT_READ, DATA, CORRUPTFS).
+    package var isDamage: Bool {
+        code & 0xFF == 11 || code & 0xFF == 26 || [266, 522, 8_202, 8_458].contains(code)
+    }
 }

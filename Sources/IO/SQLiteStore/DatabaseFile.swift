@@ -61,7 +61,9 @@ package struct DatabaseFile: Sendable {
         Self.remove(partial)
         do {
             try backup.copyPages(to: partial, progress)
-            let bound = Stamp(milliseconds: now + maximumDrift + 1)
+            // Stamps and fences of the database that is replaced have been seen too.
+            let replaced = try? open().read { try Meta.state($0).clockBound }
+            let bound = max(replaced ?? .zero, Stamp(milliseconds: now + maximumDrift + 1))
             try Self.startAnew(partial, epoch: Epoch(random.next()), clockBound: bound)
             if files.fileExists(atPath: path) { try putAside() }
             try Self.rename(partial, to: path)

@@ -260,7 +260,7 @@ package struct SQLiteReader: Sendable {
 
 extension StoreError {
     /// What GRDB or a row reader says of a failure.
-    fileprivate init(reading error: any Error) {
+    init(reading error: any Error) {
         switch error {
         case let error as StoreError: self = error
         case let error as DatabaseError:

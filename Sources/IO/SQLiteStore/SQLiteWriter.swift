@@ -52,7 +52,7 @@ package final class SQLiteWriter: WriteStore {
         do {
             return try database.pool.read { try Meta.state($0) }
         } catch {
-            throw StoreError("\(error)")
+            throw StoreError(reading: error)
         }
     }
 
@@ -110,12 +110,12 @@ package final class SQLiteWriter: WriteStore {
         try upkeep.write(.clockBound, Meta.hex(bound))
     }
 
-    package func expired(at now: UInt64, limit: Int) throws(StoreError) -> [StoredRegister] {
-        try upkeep.expired(at: now, limit: limit)
+    package func expired(at now: UInt64, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister] {
+        try upkeep.expired(at: now, limit: limit, skipping: skipped)
     }
 
-    package func nextExpiry() throws(StoreError) -> UInt64? {
-        try upkeep.nextExpiry()
+    package func nextExpiry(skipping skipped: Int) throws(StoreError) -> UInt64? {
+        try upkeep.nextExpiry(skipping: skipped)
     }
 
     package func connectionBound(limit: Int) throws(StoreError) -> [StoredRegister] {

@@ -18,10 +18,13 @@ struct UpkeepStatements {
         selectExpired = try Statement(
             """
             SELECT \(columns) FROM register WHERE expires_at <= ?1 AND expires_at IS NOT NULL AND value IS NOT NULL \
-            ORDER BY expires_at LIMIT ?2
+            ORDER BY expires_at LIMIT ?2 OFFSET ?3
             """, on: handle)
         selectNextExpiry = try Statement(
-            "SELECT min(expires_at) FROM register WHERE expires_at IS NOT NULL AND value IS NOT NULL", on: handle)
+            """
+            SELECT expires_at FROM register WHERE expires_at IS NOT NULL AND value IS NOT NULL \
+            ORDER BY expires_at LIMIT 1 OFFSET ?1
+            """, on: handle)
         selectBound = try Statement(
             "SELECT \(columns) FROM register WHERE lease > 1 ORDER BY revision LIMIT ?1", on: handle)
         // Versions compare as texts, so the milliseconds of a stamp do by their 12 hex digits.
@@ -39,13 +42,15 @@ struct UpkeepStatements {
         try meta.run()
     }
 
-    func expired(at now: UInt64, limit: Int) throws(StoreError) -> [StoredRegister] {
+    func expired(at now: UInt64, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister] {
         selectExpired.bind(Int64(clamping: now), at: 1)
         selectExpired.bind(Int64(limit), at: 2)
+        selectExpired.bind(Int64(skipped), at: 3)
         return try selectExpired.registers()
     }
 
-    func nextExpiry() throws(StoreError) -> UInt64? {
+    func nextExpiry(skipping skipped: Int) throws(StoreError) -> UInt64? {
+        selectNextExpiry.bind(Int64(skipped), at: 1)
         defer { selectNextExpiry.reset() }
         guard try selectNextExpiry.step(), !selectNextExpiry.isNull(0) else { return nil }
         return UInt64(max(0, selectNextExpiry.integer(0)))

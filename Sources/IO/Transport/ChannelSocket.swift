@@ -55,37 +55,23 @@ final class ChannelSocket: OutboundSocket {
         }
     }
 
-    /// What the peer has taken so far.
-    struct Progress: Equatable {
-        /// Changes when the peer's kernel takes something.
-        var taken: UInt64
-        /// Whether there is something that it has not taken.
-        var isOutstanding: Bool
-    }
-
-    /// What the kernel knows of the peer's progress; nil where it does not say.
-    func progress() -> Progress? {
+    /// A number that changes when the peer takes something; nil where the kernel does not say.
+    func progress() -> UInt64? {
         guard let descriptor else { return nil }
         #if canImport(Glibc)
             // struct tcp_info of linux/tcp.h, of which the C library knows the first part only.
-            let (unacknowledged, bytesAcknowledged, bytesNotSent) = (24, 120, 144)
+            let bytesAcknowledged = 120
             var info = [UInt8](repeating: 0, count: 256)
             var length = socklen_t(info.count)
             guard getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_INFO, &info, &length) == 0,
-                Int(length) >= bytesNotSent + 4
+                Int(length) >= bytesAcknowledged + 8
             else { return nil }
-            return info.withUnsafeBytes { info in
-                let segments = info.loadUnaligned(fromByteOffset: unacknowledged, as: UInt32.self)
-                let bytes = info.loadUnaligned(fromByteOffset: bytesNotSent, as: UInt32.self)
-                return Progress(
-                    taken: info.loadUnaligned(fromByteOffset: bytesAcknowledged, as: UInt64.self),
-                    isOutstanding: segments > 0 || bytes > 0)
-            }
+            return info.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: bytesAcknowledged, as: UInt64.self) }
         #else
             var waiting: Int32 = 0
             var length = socklen_t(MemoryLayout<Int32>.size)
             guard getsockopt(descriptor, SOL_SOCKET, SO_NWRITE, &waiting, &length) == 0 else { return nil }
-            return Progress(taken: UInt64(waiting), isOutstanding: waiting > 0)
+            return UInt64(waiting)
         #endif
     }
 

@@ -35,7 +35,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// When a ping was sent that nothing has come after.
     private var pingedAt: NIODeadline?
     /// While the peer has something to take or to answer: what its progress was, and when that changed.
-    private var progress: (value: ChannelSocket.Progress?, since: NIODeadline)?
+    private var progress: (value: UInt64?, since: NIODeadline)?
 
     init(driver: LoopDriver) {
         self.driver = driver
@@ -213,7 +213,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Pings a silent client, and finds out whether a slow or silent one is still there. To be called every second or so.
     func check(at now: NIODeadline) -> Condition {
         guard !isClosing else { return .alive }
-        if pingedAt == nil, now - lastHeard >= driver.limits.pingInterval {
+        if isPaused {
+            // It is not read from: whatever it has answered is still to come.
+            pingedAt = nil
+        } else if pingedAt == nil, now - lastHeard >= driver.limits.pingInterval {
             pingedAt = now
             sendControl(.ping, [])
         }
@@ -225,15 +228,16 @@ final class ConnectionHandler: ChannelDuplexHandler {
         if progress == nil || progress?.value != value { progress = (value, now) }
         let takenAt = progress?.since ?? now
         if backlog > 0 { return now - takenAt >= driver.limits.stallTimeout ? .stalled : .alive }
-        // A slow reader comes to the ping late. Where its kernel has taken everything, there is nothing to wait for.
-        let since = value?.isOutstanding == false ? pingedAt ?? now : max(pingedAt ?? now, takenAt)
-        return now - since >= driver.limits.pingTimeout ? .unresponsive : .alive
+        // A slow reader comes to the ping late.
+        let silence = now - max(pingedAt ?? now, takenAt)
+        return silence >= driver.limits.pingTimeout ? .unresponsive : .alive
     }
 
     /// Ends the connection without what it is owed. It is told why, should it read again before the drain timeout.
     func giveUp(_ reason: String) {
         guard !isClosing else { return }
         isClosing = true
+        driver.abandon(id)
         outbound.dropAll()
         sendBye(.stalled, reason)
         sendControl(.close, FrameEncoder.closePayload(.policyViolation, reason: reason))

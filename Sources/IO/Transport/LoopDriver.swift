@@ -115,7 +115,15 @@ package final class LoopDriver: @unchecked Sendable {
         run()
     }
 
+    /// A connection is given up: nothing that it has sent takes effect any more, and what it holds ends, before its channel
+    /// is closed.
+    func abandon(_ id: ConnectionID) {
+        events.append(.disconnected(id))
+    }
+
     private func forget(_ id: ConnectionID) {
+        // It may have been given up before, and its slot be another's by now.
+        guard handlers[Int(id.slot)]?.id == id else { return }
         shard.disconnect(id)
         paused.remove(id.slot)
         handlers[Int(id.slot)] = nil

@@ -72,14 +72,22 @@ final class CommitterThread: Sendable {
         nonisolated(unsafe) var committer = Committer(
             store: writer, state: database.state, loops: loops, maximumDrift: database.configuration.maximumDrift,
             cacheSize: cacheSize, framing: framing)
-        endHolds(&committer, publish: publish)
+        let publish: @Sendable (CommittedBatch) -> Void = { [self] batch in
+            // Never behind what an event loop has been told.
+            latestHead.store(batch.head, ordering: .releasing)
+            publish(batch)
+        }
+        let hasEndedHolds = endHolds(&committer, publish: publish)
         let thread = Thread { [self] in
-            var upkeep = Upkeep(retention: retention, now: SystemClock.now())
+            var upkeep = Upkeep(retention: retention, mustEndHolds: !hasEndedHolds)
             while let requests = take(timeout: upkeep.pause(committer.nextExpiry, now: SystemClock.now())) {
                 let now = SystemClock.now()
                 if !requests.isEmpty || (committer.nextExpiry ?? .max) <= now {
                     commit(requests, with: &committer, now: now, publish: publish)
                     upkeep.hasFailed = measured.lastFailure != nil
+                }
+                if upkeep.mustEndHolds, upkeep.isProbeDue {
+                    upkeep.mustEndHolds = !endHolds(&committer, publish: publish)
                 }
                 let collected = upkeep.run(now: now, with: &committer, publish: publish, note: note)
                 statistics.withLock { $0.collected += UInt64(collected) }
@@ -94,17 +102,16 @@ final class CommitterThread: Sendable {
         thread.start()
     }
 
-    /// Ends what was bound to connections of the last run, before anyone is served. What cannot be ended now is over by
-    /// itself within a minute.
-    private func endHolds(_ committer: inout Committer<SQLiteWriter>, publish: (CommittedBatch) -> Void) {
+    /// Ends what was bound to connections of the last run, before anyone is served. If that fails the server is not ready,
+    /// and it is tried again every second.
+    ///
+    /// - Returns: whether all of it has ended.
+    private func endHolds(_ committer: inout Committer<SQLiteWriter>, publish: (CommittedBatch) -> Void) -> Bool {
         while true {
             let (batch, failure) = committer.endHolds(now: SystemClock.now())
-            if let failure {
-                logger.warning("Claims of the last run could not be ended", metadata: ["error": "\(failure)"])
-            }
-            latestHead.store(committer.head, ordering: .releasing)
-            if batch.changes.isEmpty { return }
             publish(batch)
+            if let failure { note(failure) }
+            if batch.changes.isEmpty { return failure == nil }
         }
     }
 
@@ -116,8 +123,6 @@ final class CommitterThread: Sendable {
         var lastFailure: StoreError?
         var hasWritten = false
         committer.commit(requests, now: now) { batch, failure in
-            // The head may be behind what the batch has for a moment; never the other way round.
-            latestHead.store(batch.head, ordering: .releasing)
             publish(batch)
             statistics.withLock { statistics in
                 let answered = batch.results.reduce(0) { $0 + $1.count }
@@ -163,18 +168,26 @@ final class CommitterThread: Sendable {
     private struct Upkeep {
         let retention: UInt64
         var hasFailed = false
-        private var nextCollection: UInt64
-        private var nextProbe: UInt64 = 0
+        /// Whether what was bound to connections of the last run is still there.
+        var mustEndHolds: Bool
+        private var nextCollection = DispatchTime.now() + .seconds(1)
+        private var nextProbe = DispatchTime.now()
 
-        init(retention: UInt64, now: UInt64) {
+        init(retention: UInt64, mustEndHolds: Bool) {
             self.retention = retention
-            nextCollection = now + 1_000
+            self.mustEndHolds = mustEndHolds
+            hasFailed = mustEndHolds
         }
+
+        var isProbeDue: Bool { hasFailed && nextProbe <= .now() }
 
         /// How long to wait for requests, in milliseconds. At most a second: the wall clock may be set.
         func pause(_ nextExpiry: UInt64?, now: UInt64) -> UInt64 {
-            let due = min(nextExpiry ?? .max, nextCollection, hasFailed ? nextProbe : .max)
-            return due <= now ? 0 : min(due - now, 1_000)
+            let due = min(nextCollection, hasFailed ? nextProbe : .distantFuture)
+            let start = DispatchTime.now()
+            let left = due <= start ? 0 : (due.uptimeNanoseconds - start.uptimeNanoseconds) / 1_000_000 + 1
+            guard let nextExpiry else { return min(left, 1_000) }
+            return nextExpiry <= now ? 0 : min(left, nextExpiry - now, 1_000)
         }
 
         /// - Returns: how many tombstones are forgotten.
@@ -182,19 +195,22 @@ final class CommitterThread: Sendable {
             now: UInt64, with committer: inout Committer<SQLiteWriter>, publish: (CommittedBatch) -> Void,
             note: (StoreError?) -> Void
         ) -> Int {
-            if hasFailed, nextProbe <= now {
+            if isProbeDue {
                 let (batch, failure) = committer.probe(now: now)
                 publish(batch)
                 note(failure)
-                hasFailed = failure != nil
-                nextProbe = now + 1_000
+                hasFailed = failure != nil || mustEndHolds
+                nextProbe = .now() + .seconds(1)
             }
-            guard nextCollection <= now else { return 0 }
+            guard nextCollection <= .now() else { return 0 }
             let (batch, count, failure) = committer.collect(retention: retention, now: now)
             publish(batch)
-            if let failure { note(failure) }
+            if let failure {
+                note(failure)
+                hasFailed = true
+            }
             // The rest of many at once; else a look now and then.
-            nextCollection = count > 0 ? now : now + min(60_000, max(1_000, retention / 4))
+            nextCollection = .now() + .milliseconds(count > 0 ? 0 : Int(min(60_000, max(1_000, retention / 4))))
             return count
         }
     }

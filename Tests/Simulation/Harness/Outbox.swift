@@ -29,17 +29,20 @@ struct Outbox {
     /// Makes up a request.
     mutating func request(_ world: World, now: UInt64) -> ClientMessage {
         switch Int.random(in: 0..<10, using: &world.random) {
-        case 0...1: lease(world)
-        case 2: presence(world)
+        case 0: lease(world)
+        case 1 where Bool.random(using: &world.random): presence(world)
         default: write(world, now: now)
         }
     }
 
     private mutating func write(_ world: World, now: UInt64) -> ClientMessage {
         let id = newID()
-        let text = ["a:1", "a:2", "b:1", "b:1:x", "c", "l:1"].randomElement(using: &world.random) ?? "c"
+        // Some keys are written all the time, and some hardly ever.
+        let seldom = "d:\(Int.random(in: 0..<40, using: &world.random))"
+        let text =
+            ["a:1", "a:2", "b:1", "b:1:x", "c", "l:1", seldom, seldom].randomElement(using: &world.random) ?? "c"
         var write = ClientMessage.Write(id: id, key: Key(unchecked: Array(text.utf8)), value: world.newValue())
-        if Int.random(in: 0..<5, using: &world.random) == 0 { write.value = nil }
+        if Int.random(in: 0..<4, using: &world.random) == 0 { write.value = nil }
         var isSafe = false
         switch Int.random(in: 0..<6, using: &world.random) {
         case 0: write.stamping = .timestamp(now - UInt64.random(in: 0...5, using: &world.random))

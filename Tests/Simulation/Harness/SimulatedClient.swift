@@ -31,6 +31,7 @@ final class SimulatedClient {
     let skew: Int64
     var outbox: Outbox
     private var nextID = 0
+    private var hasNewCursor = false
     /// The start of a message of which the rest is still to come.
     private var inbound: [UInt8] = []
     /// The subscriptions of this connection.
@@ -51,6 +52,7 @@ final class SimulatedClient {
     /// Where own writes do not come back they would have to be put into the replica by the client itself; this one does
     /// not, so what such subscriptions cover is left out.
     var syncedPatterns: [Pattern] { live.values.filter { $0.isSynced && $0.wantsEcho }.map(\.pattern) }
+    var hasSubscriptions: Bool { !live.isEmpty }
     var unsyncedCount: Int { live.values.filter { !$0.isSynced }.count }
 
     func connected(_ connection: SimulatedConnection) {
@@ -110,6 +112,12 @@ final class SimulatedClient {
         return .unsubscribe(id: RequestID(json: Array("\"\(id)\"".utf8)))
     }
 
+    /// Whether it was told a place to go on from since it was asked this last.
+    func takesCursor() -> Bool {
+        defer { hasNewCursor = false }
+        return hasNewCursor
+    }
+
     // MARK: Receiving
 
     /// Bytes have come.
@@ -143,7 +151,10 @@ final class SimulatedClient {
         case "synced": synced(id, message, world)
         case "cursor":
             if live[id] == nil { world.note("\(name) got a cursor for \(id), which it does not have") }
-            if live[id]?.isSynced == true { live[id]?.cursor = message.string("cursor").map { Array($0.utf8) } }
+            if live[id]?.isSynced == true {
+                live[id]?.cursor = message.string("cursor").map { Array($0.utf8) }
+                hasNewCursor = true
+            }
         case "unsubscribed":
             live[id] = nil
             forgetUncovered()

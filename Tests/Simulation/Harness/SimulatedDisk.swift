@@ -131,18 +131,19 @@ package final class SimulatedDisk: WriteStore {
 
     // MARK: Upkeep
 
-    package func expired(at now: UInt64, limit: Int) -> [StoredRegister] {
+    package func expired(at now: UInt64, limit: Int, skipping skipped: Int) -> [StoredRegister] {
         let due = (draft ?? content).registers.values.filter {
             !$0.register.isTombstone && $0.register.isExpired(at: now)
         }
         return Array(
             due.sorted {
                 ($0.register.expiresAt ?? 0, $0.revision) < ($1.register.expiresAt ?? 0, $1.revision)
-            }.prefix(limit))
+            }.dropFirst(skipped).prefix(limit))
     }
 
-    package func nextExpiry() -> UInt64? {
-        (draft ?? content).registers.values.compactMap { $0.register.isTombstone ? nil : $0.register.expiresAt }.min()
+    package func nextExpiry(skipping skipped: Int) -> UInt64? {
+        (draft ?? content).registers.values.compactMap { $0.register.isTombstone ? nil : $0.register.expiresAt }
+            .sorted().dropFirst(skipped).first
     }
 
     package func connectionBound(limit: Int) -> [StoredRegister] {

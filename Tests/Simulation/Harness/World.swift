@@ -7,7 +7,7 @@ import Transport
 /// A server, its disk, the network and its clients in one thread, driven by a random source.
 final class World {
     /// How long tombstones are kept here, in milliseconds: short, so that cursors fall behind it.
-    private static let retention: UInt64 = 120
+    private static let retention: UInt64 = 60
     private static let maximumReplies = 24 << 10
 
     var random: SeededGenerator
@@ -21,6 +21,8 @@ final class World {
     /// The latest time that it has shown.
     private var latest: UInt64 = 10_000_000
     private var values = 0
+    /// Whether this is a world in which nothing fails, so that clients stay for long, and get to be slow.
+    private let isCalm: Bool
     /// Whether the disk and the machine fail just now.
     private var isStormy = false
     /// Connections whose clients are gone, and which the server has not noticed.
@@ -30,6 +32,7 @@ final class World {
     init(seed: UInt64) {
         random = SeededGenerator(seed: seed)
         disk = SimulatedDisk(syncsCommits: Int.random(in: 0..<4, using: &random) > 0)
+        isCalm = Bool.random(using: &random)
         let count = Int.random(in: 2...4, using: &random)
         var skews: [Int64] = []
         for _ in 0..<count {
@@ -68,10 +71,11 @@ final class World {
         case 31...38: transfer()
         case 39: server.loops.randomElement(using: &random).map(server.tick)
         case 40: noticeAbandoned()
+        case 41 where Bool.random(using: &random): server.collect(retention: Self.retention)
         case 41: oracle.gossip(&random, wall: wall)
         case 42:
             rare()
-            if Int.random(in: 0..<12, using: &random) == 0 { isStormy.toggle() }
+            if !isCalm, Int.random(in: 0..<12, using: &random) == 0 { isStormy.toggle() }
         default: disk.syncsCommits ? () : disk.sync()
         }
         if disk.isPowerCut { crash(losesUnsynced: true) }
@@ -83,10 +87,13 @@ final class World {
         switch Int.random(in: isStormy ? 0..<12 : 3..<12, using: &random) {
         case 0: crash(losesUnsynced: Bool.random(using: &random))
         case 1: disk.callsUntilPowerCut = Int.random(in: 1...6, using: &random)
-        case 2: disk.fault = [.commitLost, .commitKept, .begin, .put].randomElement(using: &random) ?? .none
-        case 3...5: disk.fault = .none
+        case 2:
+            disk.fault = [.commitLost, .commitKept, .begin, .put].randomElement(using: &random) ?? .none
+            disk.isBlind = Int.random(in: 0..<3, using: &random) == 0
+        case 3...5:
+            disk.fault = .none
+            disk.isBlind = false
         case 6 where Bool.random(using: &random): setClock()
-        case 6...8: server.collect(retention: Self.retention)
         default: passTime(UInt64.random(in: 0...100, using: &random))
         }
     }
@@ -127,8 +134,12 @@ final class World {
 
     private func act(_ client: SimulatedClient) {
         guard let connection = client.connection else { return connect(client) }
+        if !client.hasSubscriptions, Bool.random(using: &random), let message = client.subscribe(&random) {
+            connection.uplink.append(message)
+            return
+        }
         switch Int.random(in: 0..<24, using: &random) {
-        case 0 where Bool.random(using: &random):
+        case 0 where Int.random(in: 0..<(isCalm ? 20 : 2), using: &random) == 0:
             cut(client, connection)
             abandoned.append((connection, client.loop))
         case 1...4: if let message = client.subscribe(&random) { connection.uplink.append(message) }
@@ -142,7 +153,8 @@ final class World {
 
     private func connect(_ client: SimulatedClient) {
         client.loop = Int.random(in: 0..<loops, using: &random)
-        let capacity = [300, 1_000, 100_000].randomElement(using: &random) ?? 300
+        let isSlow = client === clients.last
+        let capacity = isSlow ? 200 : [300, 1_000, 100_000].randomElement(using: &random) ?? 300
         client.connected(server.connect(client, loop: client.loop, capacity: capacity, random: random.next()))
     }
 
@@ -164,8 +176,13 @@ final class World {
         case 2: server.writable(connection, loop: client.loop)
         default:
             // The last of the clients is a slow reader.
-            let limit = client === clients.last ? 12 : 4_000
+            let limit = client === clients.last ? (isCalm ? 40 : 120) : 4_000
             client.receive(connection.read(Int.random(in: 1...limit, using: &random)), self)
+            // Some leave as soon as they know where to go on from.
+            if client.takesCursor(), Int.random(in: 0..<(isCalm ? 12 : 4), using: &random) == 0 {
+                cut(client, connection)
+                abandoned.append((connection, client.loop))
+            }
         }
     }
 
@@ -194,6 +211,7 @@ final class World {
     /// Lets everything that is under way arrive, and lets no client ask for anything new.
     func settle() {
         disk.fault = .none
+        disk.isBlind = false
         disk.callsUntilPowerCut = nil
         while !abandoned.isEmpty { noticeAbandoned() }
         for client in clients where client.connection == nil { connect(client) }
