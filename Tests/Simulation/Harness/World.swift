@@ -226,7 +226,10 @@ final class World {
 
     private func quiesce() {
         var isBusy = true
+        var rounds = 0
         while isBusy, problems.isEmpty {
+            rounds += 1
+            if rounds > 10_000 { note("the world does not come to rest") }
             isBusy = server.commit(from: server.loops)
             while server.readOne(&random) || server.handOverOne(&random) || server.deliverOne(&random) { isBusy = true }
             for client in clients {
