@@ -90,7 +90,7 @@ let package = Package(
         tests("WebSocketTests", ["WebSocket", "TestSupport", nioCore]),
         tests("SyncProtocolTests", ["SyncProtocol", "Registers", "TestSupport", nioCore]),
         tests("SQLiteStoreTests", ["SQLiteStore", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore]),
-        tests("TransportTests", ["Transport", "TestSupport", nioCore, nioEmbedded]),
+        tests("TransportTests", ["Transport", "SyncEngine", "TestSupport", nioCore, nioEmbedded]),
         tests(
             "ConformanceTests",
             [

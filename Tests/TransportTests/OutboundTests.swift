@@ -1,4 +1,5 @@
 import NIOCore
+import SyncEngine
 import Testing
 import Transport
 
@@ -57,6 +58,33 @@ struct OutboundTests {
         _ = socket.drain(outbound)
         outbound.send(ByteBuffer(bytes: [5]))
         #expect(socket.wire == frames[0] + frames[1] + [1, 2, 3, 4, 5])
+        #expect(outbound.backlog == 0)
+    }
+
+    @Test(
+        "What waits and may be dropped is dropped whole, in order; what is begun, and every reply, is sent",
+        arguments: 0...40)
+    func dropped(room: Int) throws {
+        let socket = FakeSocket(room: room)
+        let outbound = Outbound(socket: socket)
+        var deliveries: [Delivery] = []
+        var expected: [UInt8] = []
+        for index in 0..<6 as Range<UInt8> {
+            let bytes = [UInt8](repeating: index, count: 10)
+            let isReply = index == 3
+            let delivery = Delivery(frames: ByteBuffer(bytes: bytes), slots: [0], before: UInt64(index))
+            deliveries.append(delivery)
+            outbound.send(delivery.frames, of: isReply ? nil : delivery)
+            // Begun: what the kernel took at least a part of, or the channel was given.
+            if isReply || Int(index) * 10 <= room { expected += bytes }
+        }
+        let dropped = outbound.drop()
+        let begun = min(6, room / 10 + 1)
+        let wanted = deliveries.enumerated().filter { $0.offset >= begun && $0.offset != 3 }.map(\.element)
+        #expect(dropped.count == wanted.count && zip(dropped, wanted).allSatisfy { $0 === $1 })
+        socket.room = 1_000
+        _ = socket.drain(outbound)
+        #expect(socket.wire == expected)
         #expect(outbound.backlog == 0)
     }
 

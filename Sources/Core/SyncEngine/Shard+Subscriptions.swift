@@ -41,7 +41,7 @@ extension Shard {
         if since.revision < collectedRevision {
             return WireError(
                 .resyncRequired,
-                "cursor \(since.revision) is older than the deletes that this server remembers (\(collectedRevision))",
+                "cursor \(since.revision) is from before deletes that this server has forgotten (up to \(collectedRevision))",
                 hint: "subscribe without \"since\"; the snapshot replaces what you hold", id: request.id)
         }
         if since.revision > max(head, delivered) {

@@ -27,7 +27,7 @@ package final class Delivery {
     let batch: CommittedBatch?
     let changes: [Int32]
 
-    init(
+    package init(
         frames: ByteBuffer, slots: [Int32], except: Set<Int32> = [], before: UInt64, batch: CommittedBatch? = nil,
         changes: [Int32] = []
     ) {

@@ -197,7 +197,7 @@ package struct WriteJudge: Sendable {
     private func staleVersion(_ stamp: Stamp) -> WireError {
         WireError(
             .staleVersion,
-            "stamp \(stamp.milliseconds) is older than the oldest delete that this server remembers "
+            "stamp \(stamp.milliseconds) is not above the latest delete that this server has forgotten "
                 + "(\(collectedStamp.milliseconds)), so it cannot tell whether the key was deleted later",
             hint: "read the key again, and write without a timestamp")
     }

@@ -43,6 +43,9 @@ package final class Outbound {
         var delivery: Delivery?
     }
 
+    /// Up to how many bytes of what waits are put together for one call of the kernel.
+    private static let chunkSize = 64 * 1024
+
     private unowned let socket: any OutboundSocket
     private var state = State.idle
     private var waiting: [Waiting] = []
@@ -135,10 +138,16 @@ package final class Outbound {
         defer { isPumping = false }
         var next = 0
         while pendingCost == 0, next < waiting.count, state != .closed {
-            let entry = waiting[next]
+            var bytes = waiting[next].bytes
+            waitingCost -= waiting[next].cost
             next += 1
-            waitingCost -= entry.cost
-            sendDirectly(entry.bytes)
+            // Many small ones leave together.
+            while next < waiting.count, bytes.readableBytes + waiting[next].bytes.readableBytes <= Self.chunkSize {
+                bytes.writeImmutableBuffer(waiting[next].bytes)
+                waitingCost -= waiting[next].cost
+                next += 1
+            }
+            sendDirectly(bytes)
         }
         if next > 0, !waiting.isEmpty { waiting.removeFirst(min(next, waiting.count)) }
         if mustFinish, waiting.isEmpty, state == .closing {
