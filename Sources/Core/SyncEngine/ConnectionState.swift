@@ -31,6 +31,8 @@ final class ConnectionState {
     var lookups: [LookupRequest.Lookup] = []
     var isLookupInFlight = false
     var isPageInFlight = false
+    /// Whether it waits for its turn to read a page.
+    var isQueuedForPage = false
     /// Whether the socket has more to send than it should: no pages are read, and no live updates are handed over.
     var isBackedUp = false
     /// What has come and has to wait for its turn.

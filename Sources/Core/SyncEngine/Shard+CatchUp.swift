@@ -10,7 +10,9 @@ extension Shard {
             let subscriptionID = state.catchingUp.first, let subscription = subscription(subscriptionID),
             let position = subscription.nextRead
         else { return }
-        connections[Int(id.slot)]?.isPageInFlight = true
+        guard pagesInFlight < configuration.maximumPages else { return queueForPage(state) }
+        state.isPageInFlight = true
+        pagesInFlight += 1
         recent.pageAsked(at: delivered)
         jobs.append(
             .page(
@@ -28,11 +30,28 @@ extension Shard {
         }
         handOver(page)
         recent.pageDone(askedAt: page.request.askedAt)
+        pagesInFlight -= 1
         let id = page.request.connection
-        if isConnected(id) {
-            connections[Int(id.slot)]?.isPageInFlight = false
+        if let state = connection(id) {
+            state.isPageInFlight = false
+            // Behind all who wait already.
+            if pageQueue.isEmpty { readNextPage(of: id) } else { queueForPage(state) }
+        }
+        readQueuedPages()
+        runWaiting(of: id, head: head, now: now)
+    }
+
+    private mutating func queueForPage(_ state: ConnectionState) {
+        guard !state.isQueuedForPage else { return }
+        state.isQueuedForPage = true
+        pageQueue.append(state.id)
+    }
+
+    private mutating func readQueuedPages() {
+        while pagesInFlight < configuration.maximumPages, let id = pageQueue.popFirst() {
+            guard let state = connection(id) else { continue }
+            state.isQueuedForPage = false
             readNextPage(of: id)
-            runWaiting(of: id, head: head, now: now)
         }
     }
 

@@ -19,6 +19,9 @@ package struct Shard {
         package var maximumInFlightCost = 4 << 20
         /// How many bytes of answers to one batch show the values of the registers that won.
         package var maximumAcknowledgements = 2 << 20
+        /// How many pages may be asked for at a time. Batches are kept for as long as a page is under way: when thousands
+        /// catch up at once, they take turns, so that what is kept stays small.
+        package var maximumPages = 64
         /// How many registers of one connection may end with it.
         package var maximumHolds = 10_000
 
@@ -49,6 +52,9 @@ package struct Shard {
     var recent = RecentBatches()
     /// Pages read at a head that has not been delivered here yet.
     var heldPages: [PageResult] = []
+    /// How many pages are asked for and not dealt with, and the connections that wait for their turn.
+    var pagesInFlight = 0
+    var pageQueue = Queue<ConnectionID>()
     /// Lookups likewise.
     var heldLookups: [LookupResult] = []
     /// The slots of connections that may have holds.

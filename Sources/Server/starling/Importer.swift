@@ -14,6 +14,8 @@ struct Importer {
     }
 
     private static let batch = 1_000
+    /// How far ahead a version may be, in milliseconds: the clock moves there, and the greatest stamp has none above it.
+    private static let maximumLead: UInt64 = 10 * 366 * 86_400_000
 
     private let database: SQLiteDatabase
     private var committer: Committer<SQLiteWriter>
@@ -43,9 +45,14 @@ struct Importer {
         let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 0))
         let metadata = object.raw("metadata")
         let session = object.string("session").map { Array($0.utf8) }
-        if let version = object.string("version") {
+        if let text = object.string("version") {
+            let version = try Version(text)
+            guard version.stamp.milliseconds <= Self.now + Self.maximumLead else {
+                tally.refusals.append("\(key): version \(text) is more than ten years ahead")
+                return
+            }
             let register = Register(
-                key: key, version: try Version(version), value: value,
+                key: key, version: version, value: value,
                 expiresAt: object.integer("expires_at").flatMap(UInt64.init(exactly:)), metadata: metadata,
                 session: session, cause: object.string("cause").flatMap(Register.Cause.init(rawValue:)))
             requests.append(WriteRequest(action: .merge(register), agent: agent, origin: origin))

@@ -3,7 +3,7 @@ import SyncEngine
 import SyncProtocol
 import TestSupport
 
-/// A client of a ``World``: it keeps a replica by the rules that protocol/README.md gives to clients, an outbox that it
+/// A client of a ``World``: it keeps replicas by the rules that protocol/README.md gives to clients, an outbox that it
 /// sends again after a break, and notes whatever a server must never do.
 final class SimulatedClient {
     private struct Live {
@@ -12,8 +12,9 @@ final class SimulatedClient {
         var isSynced = false
         /// Updates since `subscribed`, of which `synced` gives the number when this is the only subscription.
         var updates = 0
-        /// What came since `subscribed`, for a snapshot that replaces what is held.
-        var fresh: [Key: Register] = [:]
+        /// What it holds: the state at the cursor that it went on from, or nothing, and what has come since. Each subscription
+        /// has its own: what another one brought does not say that this one's snapshot left a key out.
+        var held: [Key: Register] = [:]
         var replaces = false
         /// Whether it has been the only subscription all the time, so that every update is its own.
         var isAlone: Bool
@@ -37,10 +38,15 @@ final class SimulatedClient {
     /// The subscriptions of this connection.
     private var live: [String: Live] = [:]
     /// Patterns held from earlier connections, with the cursors to resume them by.
-    private var resumable: [(pattern: Pattern, cursor: [UInt8])] = []
+    private var resumable: [Resumable] = []
     /// What has been seen on this connection.
     private var seen: [Key: Register] = [:]
-    private(set) var replica: [Key: Register] = [:]
+
+    private struct Resumable {
+        var pattern: Pattern
+        var cursor: [UInt8]
+        var held: [Key: Register]
+    }
 
     init(name: String, skew: Int64) {
         self.name = name
@@ -48,10 +54,12 @@ final class SimulatedClient {
         outbox = Outbox(name: name)
     }
 
-    /// The patterns whose state the replica has, once everything has settled.
-    /// Where own writes do not come back they would have to be put into the replica by the client itself; this one does
-    /// not, so what such subscriptions cover is left out.
-    var syncedPatterns: [Pattern] { live.values.filter { $0.isSynced && $0.wantsEcho }.map(\.pattern) }
+    /// The patterns whose state it has, with that, once everything has settled.
+    /// Where own writes do not come back they would have to be put in by the client itself; this one does not, so what
+    /// such subscriptions cover is left out.
+    var replicas: [(pattern: Pattern, held: [Key: Register])] {
+        live.values.filter { $0.isSynced && $0.wantsEcho }.map { ($0.pattern, $0.held) }
+    }
     var hasSubscriptions: Bool { !live.isEmpty }
     var unsyncedCount: Int { live.values.filter { !$0.isSynced }.count }
 
@@ -67,17 +75,10 @@ final class SimulatedClient {
         connection?.isAbandoned = true
         connection = nil
         let cursors = live.sorted { $0.key < $1.key }.map(\.value).filter(\.wantsEcho).compactMap { live in
-            live.cursor.map { (live.pattern, $0) }
+            live.cursor.map { Resumable(pattern: live.pattern, cursor: $0, held: live.held) }
         }
         // What has not been resumed yet can still be.
-        resumable = cursors.map { (pattern: $0.0, cursor: $0.1) } + resumable
-        // What no cursor vouches for is given up.
-        forgetUncovered()
-    }
-
-    private func forgetUncovered() {
-        let kept = resumable.map(\.pattern) + live.values.map(\.pattern)
-        replica = replica.filter { key, _ in kept.contains { $0.matches(key) } }
+        resumable = cursors + resumable
     }
 
     func subscribe(_ random: inout SeededGenerator) -> ClientMessage? {
@@ -86,9 +87,11 @@ final class SimulatedClient {
         let id = RequestID(json: Array("\"\(nextID)\"".utf8))
         var pattern = Pattern.everything
         var since: Cursor?
-        if let (held, cursor) = resumable.popLast() {
-            pattern = held
-            since = Cursor(cursor)
+        var held: [Key: Register] = [:]
+        if let resumed = resumable.popLast() {
+            pattern = resumed.pattern
+            since = Cursor(resumed.cursor)
+            held = resumed.held
         } else if let text = ["*", "a:*", "b:1", "?:1", "**:x", "c", "l:*", "p:*"].randomElement(using: &random),
             let chosen = try? Pattern(text)
         {
@@ -98,7 +101,8 @@ final class SimulatedClient {
         for id in live.keys { live[id]?.isAlone = false }
         // A resumed subscription goes on from a state that has everything only if nothing was held back from it.
         let wantsEcho = since != nil || Int.random(in: 0..<4, using: &random) > 0
-        live["\(nextID)"] = Live(pattern: pattern, replaces: since == nil, isAlone: isAlone, wantsEcho: wantsEcho)
+        live["\(nextID)"] = Live(
+            pattern: pattern, held: held, replaces: since == nil, isAlone: isAlone, wantsEcho: wantsEcho)
         return .subscribe(
             ClientMessage.Subscribe(
                 id: id, pattern: pattern, since: since, wantsSnapshot: true, wantsEcho: wantsEcho,
@@ -142,7 +146,6 @@ final class SimulatedClient {
         case "error":
             if live[id] != nil {
                 live[id] = nil
-                forgetUncovered()
             } else {
                 outbox.failed(id, message, world)
             }
@@ -157,7 +160,6 @@ final class SimulatedClient {
             }
         case "unsubscribed":
             live[id] = nil
-            forgetUncovered()
         default: world.note("\(name) got \(String(decoding: line, as: UTF8.self))")
         }
     }
@@ -165,7 +167,7 @@ final class SimulatedClient {
     private func subscribed(_ id: String, _ message: JSONObject, _ world: World) {
         if message.bool("replace") == true { live[id]?.replaces = true }
         // What other subscriptions brought since this one was asked for is no part of its snapshot.
-        live[id]?.fresh = [:]
+        if live[id]?.replaces == true { live[id]?.held = [:] }
         guard let subscription = live[id], subscription.replaces,
             let cursor = message.string("cursor").flatMap({ Cursor(Array($0.utf8)) }), cursor.epoch == world.disk.epoch
         else { return }
@@ -185,14 +187,10 @@ final class SimulatedClient {
                 "\(name) counted \(subscription.updates) updates: \(message.integer("count") ?? -1) were announced")
         }
         // What was written since with a time to live may be over by now, and is then no part of the snapshot.
-        let missing = subscription.promised.subtracting(subscription.fresh.keys).filter {
+        let missing = subscription.promised.subtracting(subscription.held.keys).filter {
             world.disk.committed[$0]?.revision == subscription.promisedRevisions[$0]
         }
         if !missing.isEmpty { world.note("\(name) is called synced without \(missing)") }
-        if subscription.replaces {
-            replica = replica.filter { key, _ in !subscription.pattern.matches(key) }
-            replica.merge(subscription.fresh.filter { subscription.pattern.matches($0.key) }) { $1 }
-        }
         live[id]?.isSynced = true
         live[id]?.cursor = message.string("cursor").map { Array($0.utf8) }
     }
@@ -207,13 +205,12 @@ final class SimulatedClient {
         if message.bool("transient") == true { return }
         for id in matching.keys {
             live[id]?.updates += 1
-            if Register.merge(register, into: live[id]?.fresh[key]) == .applied { live[id]?.fresh[key] = register }
+            if Register.merge(register, into: live[id]?.held[key]) == .applied { live[id]?.held[key] = register }
         }
         if let last = seen[key], Register.compare(register, last) < 0 {
             world.note("\(name) saw \(key) go back from \(last.version) to \(register.version)")
         }
         seen[key] = register
-        if Register.merge(register, into: replica[key]) == .applied { replica[key] = register }
     }
 
     /// The register that an update tells of.

@@ -67,7 +67,10 @@ final class SimulatedServer {
             server: "s", node: "n", limits: .init(value: 1 << 20, message: 1 << 21, subscriptions: 100, drift: 60_000),
             pingInterval: 1)
         loops = (0..<count).map {
-            Loop(Shard(configuration: .init(loop: $0, welcome: welcome, framing: Simulation.framing), state: state))
+            var configuration = Shard.Configuration(loop: $0, welcome: welcome, framing: Simulation.framing)
+            // Few enough for clients to have to take turns.
+            configuration.maximumPages = 1
+            return Loop(Shard(configuration: configuration, state: state))
         }
     }
 

@@ -248,10 +248,9 @@ final class World {
         let state = disk.committed.values.map(\.register)
         for client in clients {
             if client.unsyncedCount > 0 { note("\(client.name) waits for synced") }
-            for pattern in client.syncedPatterns {
+            for (pattern, held) in client.replicas {
                 let wanted = state.filter { pattern.matches($0.key) && !$0.isTombstone }
-                let held = client.replica.values.filter { pattern.matches($0.key) && !$0.isTombstone }
-                compare(client.name, held, wanted, pattern)
+                compare(client.name, held.values.filter { !$0.isTombstone }, wanted, pattern)
             }
         }
         oracle.settlePeer(now: max(latest, wall))
