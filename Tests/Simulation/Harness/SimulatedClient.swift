@@ -25,6 +25,8 @@ final class SimulatedClient {
         var promisedRevisions: [Key: UInt64] = [:]
     }
 
+    private static let patterns = ["*", "*", "d:*", "d:*", "d:*", "a:*", "b:1", "?:1", "**:x", "c", "l:*", "p:*"]
+
     let name: String
     var connection: SimulatedConnection?
     var loop = 0
@@ -92,7 +94,7 @@ final class SimulatedClient {
             pattern = resumed.pattern
             since = Cursor(resumed.cursor)
             held = resumed.held
-        } else if let text = ["*", "a:*", "b:1", "?:1", "**:x", "c", "l:*", "p:*"].randomElement(using: &random),
+        } else if let text = Self.patterns.randomElement(using: &random),
             let chosen = try? Pattern(text)
         {
             pattern = chosen

@@ -7,7 +7,7 @@ import Transport
 /// A server, its disk, the network and its clients in one thread, driven by a random source.
 final class World {
     /// How long tombstones are kept here, in milliseconds: short, so that cursors fall behind it.
-    private static let retention: UInt64 = 60
+    private static let retention: UInt64 = 30
     private static let maximumReplies = 24 << 10
 
     var random: SeededGenerator
@@ -71,7 +71,7 @@ final class World {
         case 31...38: transfer()
         case 39: server.loops.randomElement(using: &random).map(server.tick)
         case 40: noticeAbandoned()
-        case 41 where Bool.random(using: &random): server.collect(retention: Self.retention)
+        case 40...41 where Bool.random(using: &random): server.collect(retention: Self.retention)
         case 41: oracle.gossip(&random, wall: wall)
         case 42:
             rare()
