@@ -32,6 +32,7 @@ package struct DatabaseFile: Sendable {
         Self.remove(partial)
         do {
             try copyPages(to: partial, progress)
+            try Self.checkWhole(partial)
             try Self.rename(partial, to: copy)
         } catch {
             Self.remove(partial)
@@ -43,13 +44,14 @@ package struct DatabaseFile: Sendable {
     /// not be taken for cursors of what comes now. The clock steps past all stamps that may have been seen.
     ///
     /// - Parameters:
-    ///   - replaces: whether there may be a database already; it is kept beside, as `<path>.before-restore`.
+    ///   - replaces: whether there may be a database already; it is kept beside, under a name of its own.
     ///   - now: the wall clock, in milliseconds.
+    /// - Returns: where the database that was there is kept; nil when there was none.
     /// - Throws: ``StoreError``, among others when a server has the database open.
     package func restore(
         from backup: DatabaseFile, replaces: Bool, now: UInt64, maximumDrift: UInt64 = 60_000,
         random: inout some RandomNumberGenerator, progress: Progress = { _, _ in }
-    ) throws(StoreError) {
+    ) throws(StoreError) -> String? {
         let files = FileManager.default
         if files.fileExists(atPath: path), !replaces {
             throw StoreError("\(path) is there already; say --force to put it aside")
@@ -61,12 +63,14 @@ package struct DatabaseFile: Sendable {
         Self.remove(partial)
         do {
             try backup.copyPages(to: partial, progress)
+            try Self.checkWhole(partial)
             // Stamps and fences of the database that is replaced have been seen too.
             let replaced = try? open().read { try Meta.state($0).clockBound }
             let bound = max(replaced ?? .zero, Stamp(milliseconds: now + maximumDrift + 1))
             try Self.startAnew(partial, epoch: Epoch(random.next()), clockBound: bound)
-            if files.fileExists(atPath: path) { try putAside() }
+            let aside = files.fileExists(atPath: path) ? try putAside() : nil
             try Self.rename(partial, to: path)
+            return aside
         } catch {
             Self.remove(partial)
             throw StoreError("cannot restore \(path) from \(backup.path): \(Self.describe(error))")
@@ -93,24 +97,42 @@ package struct DatabaseFile: Sendable {
         try source.close()
     }
 
+    /// Makes sure that a copy is not one of damage.
+    private static func checkWhole(_ path: String) throws {
+        let queue = try DatabaseQueue(path: path)
+        let complaint: String?
+        do {
+            complaint = try queue.unsafeRead { try String.fetchOne($0, sql: "PRAGMA quick_check(1)") }
+        } catch {
+            complaint = describe(error)
+        }
+        try queue.close()
+        if complaint != "ok" { throw StoreError("it is damaged: \(complaint ?? "it cannot be read")") }
+    }
+
     private static func startAnew(_ path: String, epoch: Epoch, clockBound: Stamp) throws {
         let queue = try DatabaseQueue(path: path)
         try Schema.migrator.migrate(queue)
         try queue.writeWithoutTransaction { database in
-            let complaints = try String.fetchAll(database, sql: "PRAGMA quick_check(1)")
-            if complaints != ["ok"] { throw StoreError("the backup is damaged: \(complaints.joined(separator: "; "))") }
             try database.execute(sql: "PRAGMA synchronous = FULL")
             try Meta.startAnew(database, epoch: epoch, clockBound: clockBound)
         }
         try queue.close()
     }
 
-    private func putAside() throws {
-        let aside = path + ".before-restore"
-        Self.remove(aside)
-        for suffix in ["-wal", "-shm", ""] where FileManager.default.fileExists(atPath: path + suffix) {
-            try FileManager.default.moveItem(atPath: path + suffix, toPath: aside + suffix)
+    /// - Returns: the name under which the database is kept, which nothing had before.
+    private func putAside() throws -> String {
+        let files = FileManager.default
+        var aside = path + ".before-restore"
+        var number = 1
+        while ["", "-wal", "-shm"].contains(where: { files.fileExists(atPath: aside + $0) }) {
+            number += 1
+            aside = "\(path).before-restore-\(number)"
         }
+        for suffix in ["-wal", "-shm", ""] where files.fileExists(atPath: path + suffix) {
+            try files.moveItem(atPath: path + suffix, toPath: aside + suffix)
+        }
+        return aside
     }
 
     /// Renames a finished file, and makes sure that the name is on the disk.

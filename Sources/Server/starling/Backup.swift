@@ -50,7 +50,7 @@ struct Restore: ParsableCommand {
     @Argument(help: "What 'starling backup' wrote.")
     var backup: String
 
-    @Flag(help: "Replace a database that is there; it is kept as <file>.before-restore.")
+    @Flag(help: "Replace a database that is there; it is kept as <file>.before-restore, or -2, -3 and so on.")
     var force = false
 
     @OptionGroup var options: DataOption
@@ -59,11 +59,12 @@ struct Restore: ParsableCommand {
         let file = try options.file()
         var progress = Progress("restore")
         var random = SystemRandomNumberGenerator()
-        try file.restore(
+        let aside = try file.restore(
             from: DatabaseFile(backup), replaces: force, now: UInt64(Date().timeIntervalSince1970 * 1_000),
             random: &random
         ) { progress.show($0, of: $1) }
         progress.clear()
+        if let aside { Output.line("what was there is kept as \(aside)") }
         let check = try file.check()
         Output.line(
             "\(file.path): \(check.values) values up to revision \(check.head), in the new epoch \(check.epoch)")
