@@ -27,7 +27,7 @@ struct Export: ParsableCommand {
     @OptionGroup var options: DataOption
 
     func run() throws {
-        let pattern = try parse(pattern)
+        let pattern = try Pattern(typed: pattern)
         let now = UInt64(Date().timeIntervalSince1970 * 1_000)
         var progress = Progress("export")
         var count = 0
@@ -47,13 +47,17 @@ struct Export: ParsableCommand {
     }
 
     private func flush(_ buffer: inout ByteBuffer) {
-        FileHandle.standardOutput.write(Data(buffer.readableBytesView))
+        Output.bytes(buffer.readableBytesView)
         buffer.clear()
     }
 
-    private func parse(_ text: String) throws -> Pattern {
+}
+
+extension Pattern {
+    /// What a person typed as a pattern.
+    init(typed text: String) throws {
         do {
-            return try Pattern(text)
+            try self.init(text)
         } catch {
             throw ValidationError("\(error)")
         }
@@ -80,6 +84,10 @@ struct Import: ParsableCommand {
         if source != "-" {
             // Lines are read from standard input, whichever file that is.
             let file = open(source, O_RDONLY)
+            var status = stat()
+            if file >= 0, fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+                throw StoreError("\(source) is a folder")
+            }
             guard file >= 0, dup2(file, STDIN_FILENO) >= 0 else {
                 throw StoreError("cannot read \(source): \(String(cString: strerror(errno)))")
             }
@@ -88,9 +96,11 @@ struct Import: ParsableCommand {
         var importer = try Importer(options.file().path)
         var progress = Progress("import")
         var number = 0
+        var lines = 0
         while let line = readLine() {
             number += 1
             if line.isEmpty { continue }
+            lines += 1
             do {
                 try importer.add(line)
             } catch {
@@ -104,7 +114,7 @@ struct Import: ParsableCommand {
         progress.clear()
         let tally = importer.tally
         Output.line(
-            "\(number) lines: \(tally.applied) applied, \(tally.same) there already, \(tally.older) older than what is there"
+            "\(lines) lines: \(tally.applied) applied, \(tally.same) there already, \(tally.older) older than what is there"
         )
         for refusal in tally.refusals.prefix(10) { Output.complaint(refusal) }
         if !tally.refusals.isEmpty {

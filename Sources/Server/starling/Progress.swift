@@ -13,7 +13,7 @@ struct Progress {
     mutating func show(_ text: @autoclosure () -> String) {
         guard Self.isShown, ContinuousClock.now - shownAt >= .milliseconds(100) else { return }
         shownAt = .now
-        write("\r\(what): \(text())\u{1B}[K")
+        Output.note("\r\(what): \(text())\u{1B}[K")
     }
 
     /// So much of so much, in bytes.
@@ -23,7 +23,7 @@ struct Progress {
 
     /// Makes room for what is to be said next.
     func clear() {
-        if Self.isShown { write("\r\u{1B}[K") }
+        if Self.isShown { Output.note("\r\u{1B}[K") }
     }
 
     static func size(_ bytes: Int) -> String {
@@ -32,9 +32,5 @@ struct Progress {
         case (10 << 10)...: "\(bytes >> 10) KiB"
         default: "\(bytes) bytes"
         }
-    }
-
-    private func write(_ text: String) {
-        FileHandle.standardError.write(Data(text.utf8))
     }
 }

@@ -31,6 +31,10 @@ struct Sub: AsyncParsableCommand {
 
     @OptionGroup var options: ClientOptions
 
+    func validate() throws {
+        if let count, count < 1 { throw ValidationError("--count is \(count); it must be at least 1") }
+    }
+
     func run() async throws {
         var request = #"{"type":"subscribe","id":"s1","pattern":\#(JSON.quote(pattern))"#
         if let since { request += #","since":\#(JSON.quote(since))"# }

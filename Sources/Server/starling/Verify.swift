@@ -29,6 +29,7 @@ struct Verify: AsyncParsableCommand {
     var settle: Double = 1
 
     func run() async throws {
+        _ = try Pattern(typed: pattern)
         let pattern = pattern
         let settle = settle
         let rightPlace = right
@@ -49,7 +50,8 @@ struct Verify: AsyncParsableCommand {
         }
         Output.complaint(
             differences.isEmpty
-                ? "\(count) registers are the same" : "\(differences.count) keys differ, among \(count) registers")
+                ? "\(count) registers are the same" : "\(differences.count) keys differ; \(left) has \(count) registers"
+        )
         if !differences.isEmpty { throw ExitCode(1) }
     }
 }
