@@ -66,6 +66,94 @@ extension ConformanceTests {
             #expect(try client.receive(type: "synced").integer("count") == 499)
         }
 
+        @Test("Every database that a restore puts aside is kept, however often that is done")
+        func putAside() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let database = path("starling.db")
+            func make(_ name: String) throws {
+                let line = #"{"key":"\#(name)","value":1}"# + "\n"
+                #expect(try ServerProcess.run(["import", "--data", path(name)], input: line).status == 0)
+            }
+            for name in ["starling.db", "wrong.db", "right.db"] { try make(name) }
+            for name in ["wrong.db", "right.db"] {
+                let restored = try ServerProcess.run(["restore", path(name), "--force", "--data", database])
+                #expect(restored.status == 0 && restored.output.contains("is kept as \(database).before-restore"))
+            }
+            func keys(_ file: String) throws -> String { try ServerProcess.run(["export", "--data", file]).output }
+            #expect(try keys(database + ".before-restore").contains(#""key":"starling.db""#))
+            #expect(try keys(database + ".before-restore-2").contains(#""key":"wrong.db""#))
+            #expect(try keys(database).contains(#""key":"right.db""#))
+        }
+
+        @Test("What is damaged is not backed up as if it were whole, and leaves no file behind")
+        func damagedSource() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let lines = (0..<200).map { #"{"key":"k:\#($0)","value":"\#(String(repeating: "v", count: 1_500))"}"# }
+            let database = path("a.db")
+            for part in stride(from: 0, to: 200, by: 40) {
+                let input = lines[part..<(part + 40)].joined(separator: "\n") + "\n"
+                #expect(try ServerProcess.run(["import", "--data", database], input: input).status == 0)
+            }
+            let file = open(database, O_RDWR)
+            let pages = lseek(file, 0, SEEK_END) / 4_096
+            let garbage = [UInt8](repeating: 0xA5, count: 4_096)
+            _ = garbage.withUnsafeBytes { pwrite(file, $0.baseAddress, $0.count, pages / 2 * 4_096) }
+            close(file)
+            let backup = try ServerProcess.run(["backup", path("copy.db"), "--data", database])
+            #expect(backup.status == 70 && backup.errors.contains("damaged"))
+            let left = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasPrefix("copy") }
+            #expect(left == [])
+        }
+
+        @Test("An import says what it cannot take, and takes nothing for something else")
+        func badImports() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            func importing(_ line: String) throws -> (status: Int32, output: String, errors: String) {
+                try ServerProcess.run(["import", "--data", path("a.db")], input: line + "\n")
+            }
+            let directory = try ServerProcess.run(["import", folder.path, "--data", path("a.db")])
+            #expect(directory.status == 70 && directory.errors.contains("is a folder"))
+            #expect(try importing(#"{"key":"k","value":1,"expires_at":1000}"#).errors.contains("no \"version\""))
+            #expect(try importing(#"{"key":"k","value":1,"timestamp":1000}"#).errors.contains("no \"version\""))
+            #expect(try importing("nonsense").errors.contains("no JSON object"))
+            #expect(try importing(#"{"key":"k","value":1,"version":"ffffffffffff-fffe-zzz"}"#).status == 1)
+            #expect(try ServerProcess.run(["export", "--data", path("a.db")]).output == "")
+            let blank = try importing("\n" + #"{"key":"short","value":1,"ttl":1000}"# + "\n")
+            #expect(blank.output.hasPrefix("1 lines: 1 applied"))
+            #expect(try ServerProcess.run(["export", "--data", path("a.db")]).output.contains("\"expires_at\":"))
+            let foreign = path("app.db")
+            for table in ["users", "register"] {
+                let made = try ServerProcess.run(
+                    ["sqlite3", foreign, "CREATE TABLE IF NOT EXISTS \(table) (id INTEGER)"],
+                    program: URL(filePath: "/usr/bin/env"))
+                #expect(made.status == 0)
+                let line = #"{"key":"k","value":1}"# + "\n"
+                let refused = try ServerProcess.run(["import", "--data", foreign], input: line)
+                #expect(refused.status == 70 && refused.errors.contains("no database of starling's"))
+                #expect(try ServerProcess.run(["serve", "--port", "0", "--data", foreign]).status == 70)
+            }
+        }
+
+        @Test("Output that cannot be written is a sentence and an exit code", arguments: ["export", "keys", "get"])
+        func fullOutput(command: String) throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            try fill(server, 0..<5)
+            var arguments = [command]
+            if command == "export" {
+                arguments += ["--data", server.database.path]
+            } else {
+                arguments += ["--url", server.url]
+            }
+            if command == "get" { arguments.append("k:1") }
+            let shell = arguments.map { "'\($0)'" }.joined(separator: " ")
+            let result = try ServerProcess.run(
+                ["sh", "-c", "'\(ServerProcess.binary.path)' \(shell) > /dev/full"],
+                program: URL(filePath: "/usr/bin/env"))
+            #expect(result.status == 70)
+            #expect(result.errors == "starling: cannot write the output: No space left on device\n")
+        }
+
         @Test("A damaged backup is not restored, and what is no database is said to be none")
         func damaged() throws {
             defer { try? FileManager.default.removeItem(at: folder) }
@@ -129,6 +217,7 @@ extension ConformanceTests {
             #expect(try verify(left.url, path("copy.db")) == (1, ["k:1234", "k:88888"]))
             #expect(try ServerProcess.run(["verify", left.url, "ws://127.0.0.1:1/sync"]).status == 69)
             #expect(try ServerProcess.run(["verify", left.url, path("none.db")]).status == 70)
+            #expect(try ServerProcess.run(["verify", left.url, right.url, "--pattern", "***"]).status == 64)
         }
     }
 }

@@ -87,6 +87,11 @@ package final class SQLiteDatabase: Sendable {
         settings.maximumReaderCount = configuration.readers
         settings.busyMode = .timeout(5)
         let pool = try DatabasePool(path: configuration.path, configuration: settings)
+        let isForeign = try pool.read { database in
+            let tables = try String.fetchAll(database, sql: "SELECT name FROM sqlite_master WHERE type = 'table'")
+            return !tables.isEmpty && !tables.contains("grdb_migrations")
+        }
+        if isForeign { throw StoreError("it is no database of starling's, but of something else") }
         let migrator = Schema.migrator
         if try pool.read(migrator.hasBeenSuperseded) {
             throw StoreError("it was written by a newer version of starling; use that one")

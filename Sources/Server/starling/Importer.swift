@@ -36,7 +36,7 @@ struct Importer {
 
     /// - Throws: what is wrong with the line.
     mutating func add(_ line: String) throws {
-        let object = try JSONObject(Array(line.utf8))
+        guard let object = try? JSONObject(Array(line.utf8)) else { throw StoreError("it is no JSON object") }
         guard let keyText = object.string("key") else { throw StoreError("it has no \"key\"") }
         let key = try Key(keyText)
         let isDeleted = object.bool("deleted") == true
@@ -57,10 +57,23 @@ struct Importer {
                 session: session, cause: object.string("cause").flatMap(Register.Cause.init(rawValue:)))
             requests.append(WriteRequest(action: .merge(register), agent: agent, origin: origin))
         } else {
-            let write = ClientMessage.Write(key: key, value: value, metadata: metadata, session: session)
+            for field in ["expires_at", "timestamp"] where object.raw(field) != nil {
+                throw StoreError("it has \"\(field)\" and no \"version\" that it could be of; \"ttl\" starts now")
+            }
+            var write = ClientMessage.Write(key: key, value: value, metadata: metadata, session: session)
+            write.timeToLive = try timeToLive(object)
             requests.append(WriteRequest(write: write, agent: agent, origin: origin))
         }
         if requests.count >= Self.batch { commit() }
+    }
+
+    private func timeToLive(_ object: JSONObject) throws -> UInt64? {
+        guard let text = object.raw("ttl") else { return nil }
+        let limit = Double(ClientMessageDecoder.maximumTimeToLive)
+        guard let seconds = Double(String(decoding: text, as: UTF8.self)), seconds > 0, seconds * 1_000 <= limit else {
+            throw StoreError("\"ttl\" is in seconds, more than 0")
+        }
+        return UInt64((seconds * 1_000).rounded(.up))
     }
 
     /// Commits what is left, and closes the database.
