@@ -54,6 +54,26 @@ extension ConformanceTests {
             _ = try witness.receive(type: "registers")
         }
 
+        @Test("A frozen client is cut off although its kernel goes on taking what it is sent")
+        func frozen() throws {
+            let server = try ServerProcess(["--ping-interval", "1", "--ping-timeout", "1"])
+            let frozen = try RawClient.connected(server)
+            try frozen.send(
+                #"{"type":"broadcast","key":"here","value":1,"until":"disconnect"}"#,
+                #"{"type":"subscribe","id":"s","pattern":"tick"}"#)
+            _ = try frozen.receive(type: "synced")
+            let writer = try RawClient.connected(server)
+            try ServerProcess.until {
+                // A little now and then, as a quiet system has it: its kernel takes each at once.
+                usleep(200_000)
+                try writer.send(#"{"type":"broadcast","id":"w","key":"tick","value":1}"#)
+                _ = try writer.receive(type: "ack")
+                return try metric("starling_ping_timeouts_total", server) == 1 ? true : nil
+            }
+            try writer.send(#"{"type":"get","id":"g","key":"here"}"#)
+            #expect(try writer.receive(type: "register").bool("found") == false)
+        }
+
         @Test("A client that does not answer pings, and takes nothing, is cut off, and what it holds ends")
         func unanswered() throws {
             let server = try ServerProcess(["--ping-interval", "1", "--ping-timeout", "1"])

@@ -55,23 +55,32 @@ final class ChannelSocket: OutboundSocket {
         }
     }
 
-    /// A number that changes when the peer takes something; nil where the kernel does not say.
-    func progress() -> UInt64? {
+    /// How far the peer's kernel has got with what it is sent, in bytes.
+    struct Progress: Equatable {
+        var taken: UInt64
+        /// What is on its way or waits in this machine's kernel.
+        var outstanding: UInt64
+    }
+
+    /// nil where the kernel does not say.
+    func progress() -> Progress? {
         guard let descriptor else { return nil }
+        var outstanding: Int32 = 0
         #if canImport(Glibc)
-            // struct tcp_info of linux/tcp.h, of which the C library knows the first part only.
+            // struct tcp_info of linux/tcp.h; the C library's own ends before tcpi_bytes_acked.
             let bytesAcknowledged = 120
             var info = [UInt8](repeating: 0, count: 256)
             var length = socklen_t(info.count)
             guard getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_INFO, &info, &length) == 0,
-                Int(length) >= bytesAcknowledged + 8
+                Int(length) >= bytesAcknowledged + 8, ioctl(descriptor, UInt(TIOCOUTQ), &outstanding) == 0
             else { return nil }
-            return info.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: bytesAcknowledged, as: UInt64.self) }
+            let taken = info.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: bytesAcknowledged, as: UInt64.self) }
+            return Progress(taken: taken, outstanding: UInt64(max(0, outstanding)))
         #else
-            var waiting: Int32 = 0
+            // What is outstanding is all that is known: it shrinks when something is taken.
             var length = socklen_t(MemoryLayout<Int32>.size)
-            guard getsockopt(descriptor, SOL_SOCKET, SO_NWRITE, &waiting, &length) == 0 else { return nil }
-            return UInt64(waiting)
+            guard getsockopt(descriptor, SOL_SOCKET, SO_NWRITE, &outstanding, &length) == 0 else { return nil }
+            return Progress(taken: UInt64(Int32.max - outstanding), outstanding: UInt64(max(0, outstanding)))
         #endif
     }
 

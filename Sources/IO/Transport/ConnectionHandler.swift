@@ -36,6 +36,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var pingedAt: NIODeadline?
     /// While the peer has something to take or to answer: what its progress was, and when that changed.
     private var progress: (value: UInt64?, since: NIODeadline)?
+    /// How much the peer's kernel has taken once it has the ping; nil while that is not known.
+    private var pingEnd: UInt64?
 
     init(driver: LoopDriver) {
         self.driver = driver
@@ -218,6 +220,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             pingedAt = nil
         } else if pingedAt == nil, now - lastHeard >= driver.limits.pingInterval {
             pingedAt = now
+            pingEnd = nil
             sendControl(.ping, [])
         }
         guard backlog > 0 || pingedAt != nil else {
@@ -225,10 +228,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
             return .alive
         }
         let value = socket.progress()
-        if progress == nil || progress?.value != value { progress = (value, now) }
+        if backlog == 0, pingEnd == nil { pingEnd = value.map { $0.taken + $0.outstanding } }
+        // A slow reader comes to the ping late. From when its kernel has the ping, only an answer counts: a frozen
+        // client's kernel goes on taking.
+        let isBeforePing = pingEnd == nil || (value?.taken ?? .max) < (pingEnd ?? 0)
+        let isNew = progress.map { $0.value != value?.taken && (backlog > 0 || isBeforePing) } ?? true
+        if isNew { progress = (value?.taken, now) }
         let takenAt = progress?.since ?? now
         if backlog > 0 { return now - takenAt >= driver.limits.stallTimeout ? .stalled : .alive }
-        // A slow reader comes to the ping late.
         let silence = now - max(pingedAt ?? now, takenAt)
         return silence >= driver.limits.pingTimeout ? .unresponsive : .alive
     }

@@ -78,7 +78,8 @@ struct Serve: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Close a connection that has not answered a ping for so long. (default: 120)", valueName: "seconds"))
+            "Close a connection that has not answered a ping for so long after its kernel took it. (default: 120)",
+            valueName: "seconds"))
     var pingTimeout: Int?
 
     @Option(
