@@ -198,10 +198,26 @@ struct CommitterTests {
         #expect(held.isKept == false)
         let lease = ClientMessage.Lease(.renew, key: try Key("k"), fence: held.hold.fence, timeToLive: 900)
         let renewed = committer.commit([request(.lease(lease), from: 1)], now: 1_050).0.results[0][0].hold
-        #expect(renewed?.hold == held.hold && renewed?.expiresAt == 1_950 && renewed?.isKept == nil)
+        #expect(renewed?.hold == held.hold && renewed?.expiresAt == 1_950 && renewed?.isKept == false)
         // By somebody else who has the fence, it goes on being the first one's.
         #expect(committer.commit([request(.lease(lease), from: 2)], now: 1_050).0.results[0][0].hold == nil)
         #expect(committer.commit([request(.end(held.hold), from: 1)], now: 1_060).0.changes.count == 1)
+    }
+
+    @Test("A renewal with a time gives a claim that was kept up that time, and one without leaves its time alone")
+    func renewedTime() throws {
+        var committer = try committer(SimulatedDisk())
+        let hold = try #require(committer.commit([try claim("k", op: "op", from: 1)], now: 1_000).0.results[0][0].hold)
+            .hold
+        var lease = ClientMessage.Lease(.renew, key: hold.key, fence: hold.fence, timeToLive: 3_000)
+        #expect(committer.commit([request(.lease(lease), from: 1)], now: 1_000).0.results[0][0].hold?.isKept == false)
+        // A keep that was on its way does not take the promise back.
+        #expect(committer.commit([request(.keep(hold), from: 1)], now: 1_001).0.changes.isEmpty)
+        lease.timeToLive = nil
+        lease.value = [0x31]
+        #expect(
+            committer.commit([request(.lease(lease), from: 1)], now: 1_002).0.results[0][0].hold?.expiresAt == 4_000)
+        #expect(committer.commit([], now: 4_000).0.changes.count == 1)
     }
 
     @Test("While the disk fails, sweeps wait, and what is written is not refused on account of them")

@@ -25,6 +25,8 @@ package final class CommittedBatch: Sendable {
         package let cost: Int
         /// Whether a client's message is answered by it.
         package let isFromClient: Bool
+        /// Whether it asked for something that ends with its connection.
+        package let endsWithConnection: Bool
         /// What the connection holds from now on, until it is gone.
         package let hold: Held?
         /// What the connection, which is gone, no longer holds.
@@ -39,6 +41,7 @@ package final class CommittedBatch: Sendable {
             self.outcome = outcome
             cost = request.cost
             isFromClient = request.isFromClient
+            endsWithConnection = request.endsWithConnection
             self.hold = hold
             if case .end(let hold) = request.action { ended = hold } else { ended = nil }
         }

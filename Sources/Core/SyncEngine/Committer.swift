@@ -162,8 +162,7 @@ package struct Committer<Store: WriteStore> {
         if case .write(let write) = request.action, let fence = write.fence {
             fenced = try self.current(of: fence.key, in: draft)
         }
-        if request.isOfHold, owner(of: key, in: draft)?.origin != request.origin {
-            // Another connection has it by now, or nobody.
+        if request.isOfHold, !isOwner(request, in: draft) {
             return draft.answer(request, .claimRefused(.staleFence, holder: nil, expiresAt: nil))
         }
         switch judge.judge(request, current: current, fenced: fenced, now: now) {
@@ -188,6 +187,13 @@ package struct Committer<Store: WriteStore> {
         }
     }
 
+    /// Whether the connection still has the hold that it asks about, and, to keep it up, has not taken that upon itself.
+    private func isOwner(_ request: WriteRequest, in draft: CommitDraft) -> Bool {
+        guard let owner = owner(of: request.key, in: draft), owner.origin == request.origin else { return false }
+        if case .keep = request.action { return owner.isKept }
+        return true
+    }
+
     private func owner(of key: Key, in draft: CommitDraft) -> Owner? {
         if let changed = draft.owners[key] { return changed }
         return owners[key]
@@ -204,9 +210,11 @@ package struct Committer<Store: WriteStore> {
         switch request.action {
         case .write(let write) where write.endsWithConnection: isKept = write.timeToLive == nil
         case .lease(let lease) where lease.endsWithConnection: isKept = lease.timeToLive == nil
-        case .lease, .keep:
-            // It stays as it was, with another time.
+        case .lease(let lease):
+            // A renewal: a time that it brings is the client's business from then on.
             guard owner(of: stored.register.key, in: draft)?.origin == request.origin else { return nil }
+            if lease.timeToLive != nil { isKept = false }
+        case .keep: break
         default: return nil
         }
         let hold = Hold(key: stored.register.key, fence: stored.fence)

@@ -27,6 +27,8 @@ final class ConnectionState {
     var writeCostInFlight = 0
     /// What ends with this connection, by key.
     var holds: [Key: Shard.HeldRegister] = [:]
+    /// Requests for more of that which are under way.
+    var holdsAskedFor = 0
     /// Lookups that are being read, or wait to be, and that later messages wait for.
     var lookups: [LookupRequest.Lookup] = []
     var isLookupInFlight = false

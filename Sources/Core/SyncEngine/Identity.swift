@@ -131,19 +131,22 @@ package struct WriteRequest: Sendable {
         switch action {
         case .write(let write): write.cost
         case .lease(let lease): lease.cost
-        case .keep(let hold), .end(let hold): 256 + hold.key.bytes.count
-        case .merge(let register):
-            256 + register.key.bytes.count + (register.value?.count ?? 0) + (register.metadata?.count ?? 0)
+        case .keep(let hold), .end(let hold): Self.cost(hold.key, nil, nil)
+        case .merge(let register): Self.cost(register.key, register.value, register.metadata)
         }
+    }
+
+    fileprivate static func cost(_ key: Key, _ value: [UInt8]?, _ metadata: [UInt8]?) -> Int {
+        256 + key.bytes.count + (value?.count ?? 0) + (metadata?.count ?? 0)
     }
 }
 
 extension ClientMessage.Write {
     /// About how much memory the write takes, in bytes.
-    var cost: Int { 256 + key.bytes.count + (value?.count ?? 0) + (metadata?.count ?? 0) }
+    var cost: Int { WriteRequest.cost(key, value, metadata) }
 }
 
 extension ClientMessage.Lease {
     /// Likewise.
-    var cost: Int { 256 + key.bytes.count + (value?.count ?? 0) + (metadata?.count ?? 0) }
+    var cost: Int { WriteRequest.cost(key, value, metadata) }
 }

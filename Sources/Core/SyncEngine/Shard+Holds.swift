@@ -100,7 +100,9 @@ extension Shard {
 
     /// Why a message that would make one hold more cannot be carried out.
     func holdLimit(_ incoming: Incoming, _ state: ConnectionState) -> WireError? {
-        guard state.holds.count >= configuration.maximumHolds, case .message(let message) = incoming else { return nil }
+        guard state.holds.count + state.holdsAskedFor >= configuration.maximumHolds,
+            case .message(let message) = incoming
+        else { return nil }
         let key: Key
         let id: RequestID?
         switch message {
@@ -111,7 +113,8 @@ extension Shard {
         if state.holds[key] != nil { return nil }
         return WireError(
             .tooManyHolds,
-            "this connection holds \(state.holds.count) registers until it disconnects; that is the limit",
+            "this connection holds, or has asked for, \(configuration.maximumHolds) registers until it disconnects; "
+                + "that is the limit",
             hint: "claim with a \"ttl\" instead, or use another connection", id: id)
     }
 }

@@ -134,6 +134,7 @@ extension Shard {
     private mutating func submit(_ request: WriteRequest, of state: ConnectionState) {
         state.writesInFlight += 1
         state.writeCostInFlight += request.cost
+        if request.endsWithConnection { state.holdsAskedFor += 1 }
         writes.append(request)
     }
 
@@ -157,6 +158,7 @@ extension Shard {
         guard let state = connection(result.connection) else { return }
         state.writesInFlight -= 1
         state.writeCostInFlight -= result.cost
+        if result.endsWithConnection { state.holdsAskedFor -= 1 }
         if result.id == nil, !result.outcome.isAlwaysTold { return }
         markDirty(result.connection.slot)
         // Thousands of refusals of small writes can each have a great value to show: at some point, without the value.

@@ -52,7 +52,7 @@ extension WriteJudge {
         if let session = lease.session { register.session = session }
         if let timeToLive = lease.timeToLive {
             register.expiresAt = now + timeToLive
-        } else if current.lease?.endsWithConnection == true {
+        } else if lease.endsWithConnection {
             register.expiresAt = max(register.expiresAt ?? 0, now + Self.connectionLease)
         }
         // The op stays that of the claim: a renewal can be resent as it is.
