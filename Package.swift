@@ -14,6 +14,8 @@ let settings: [SwiftSetting] = [
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 
 /// A target of one layer: `Sources/<layer>/<name>`. Dependencies point downward only (docs/architecture.md).
@@ -41,40 +43,47 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
     ],
     targets: [
         // Core: values and state machines. No I/O, no clock, no Foundation, no async.
         module("Core", "Registers"),
+        module("Core", "Access", ["Registers"]),
         module("Core", "WebSocket", [nioCore]),
         module("Core", "SyncProtocol", ["Registers", nioCore]),
-        module("Core", "SyncEngine", ["Registers", "SyncProtocol", nioCore]),
+        module("Core", "SyncEngine", ["Registers", "Access", "SyncProtocol", nioCore]),
 
         // IO: one kind of I/O each.
         module(
             "IO", "SQLiteStore",
             [
-                "Registers", "SyncProtocol", "SyncEngine", nioCore,
+                "Registers", "Access", "SyncProtocol", "SyncEngine", nioCore,
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
         module(
-            "IO", "Transport", ["Registers", "WebSocket", "SyncProtocol", "SyncEngine", nioCore, nioPosix, logging]),
-        module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix]),
+            "IO", "Transport",
+            ["Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", nioCore, nioPosix, nioSSL, logging]),
+        module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix, nioSSL]),
 
         // Server: where the rooms meet.
         module(
             "Server", "StarlingServer",
             [
-                "Registers", "WebSocket", "SyncProtocol", "SyncEngine", "SQLiteStore", "Transport",
+                "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "SQLiteStore", "Transport",
                 nioCore, nioPosix, logging,
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "JWTKit", package: "jwt-kit"), nioSSL, crypto,
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]),
         .executableTarget(
             name: "starling",
             dependencies: [
-                "StarlingServer", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Registers", "Transport",
+                "StarlingServer", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Registers", "Access",
+                "Transport",
                 nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
@@ -87,24 +96,28 @@ let package = Package(
         // One folder of tests a module, and then those of the whole.
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         tests("RegistersTests", ["Registers", "TestSupport"]),
+        tests("AccessTests", ["Access", "Registers", "TestSupport"]),
         tests("WebSocketTests", ["WebSocket", "TestSupport", nioCore]),
         tests("SyncProtocolTests", ["SyncProtocol", "Registers", "TestSupport", nioCore]),
-        tests("SQLiteStoreTests", ["SQLiteStore", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore]),
-        tests("TransportTests", ["Transport", "SyncEngine", "TestSupport", nioCore, nioEmbedded]),
+        tests(
+            "SQLiteStoreTests",
+            ["SQLiteStore", "Access", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore]),
+        tests("TransportTests", ["Transport", "Access", "SyncEngine", "TestSupport", nioCore, nioEmbedded]),
         tests(
             "ConformanceTests",
             [
-                "starling", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Registers", "WebSocket",
-                "TestSupport", nioCore,
-            ], exclude: ["Help"]),
+                "starling", "StarlingServer", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Access",
+                "Registers", "WebSocket", "TestSupport", nioCore, crypto, .product(name: "JWTKit", package: "jwt-kit"),
+            ], exclude: ["Help", "Certificates"]),
         tests("TidyTests", ["SyncProtocol", "TestSupport"]),
         tests(
-            "SyncEngineTests", ["SyncEngine", "SyncProtocol", "Registers", "Simulation", "TestSupport", nioCore]),
+            "SyncEngineTests",
+            ["SyncEngine", "Access", "SyncProtocol", "Registers", "Simulation", "TestSupport", nioCore]),
 
         // A whole system in one thread, under a seed: Tests/Simulation/README.md
         .target(
             name: "Simulation",
-            dependencies: ["Transport", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore],
+            dependencies: ["Transport", "SyncEngine", "SyncProtocol", "Access", "Registers", "TestSupport", nioCore],
             path: "Tests/Simulation/Harness", swiftSettings: settings),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),

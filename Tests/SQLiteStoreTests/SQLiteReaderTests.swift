@@ -25,6 +25,7 @@ struct SQLiteReaderTests {
         var jobs: [ReadJob] = []
         func send(_ frames: ByteBuffer, to slot: Int32) {}
         func deliver(_ delivery: Delivery) {}
+        func expel(_ slot: Int32, _ code: ErrorCode, _ reason: String) {}
         func close(_ slot: Int32) {}
         func submit(_ writes: [WriteRequest]) {}
         func submit(_ job: ReadJob) { jobs.append(job) }

@@ -1,3 +1,4 @@
+import Access
 import Registers
 import SyncEngine
 import TestSupport
@@ -12,7 +13,7 @@ struct PatternIndexTests {
         for _ in 0..<400 {
             if held.isEmpty || Int.random(in: 0..<3, using: &random) > 0 {
                 guard let pattern = try? Pattern(random.text("ab:*?", upTo: 6)) else { continue }
-                held.append((pattern, index.retain(pattern)))
+                held.append((pattern, index.retain(Filter(pattern))))
             } else {
                 let gone = held.remove(at: Int.random(in: 0..<held.count, using: &random))
                 index.release(gone.id)
@@ -31,8 +32,8 @@ struct PatternIndexTests {
     func uses() throws {
         var index = PatternIndex()
         let pattern = try Pattern("a:*")
-        let first = index.retain(pattern)
-        let second = index.retain(pattern)
+        let first = index.retain(Filter(pattern))
+        let second = index.retain(Filter(pattern))
         #expect(first == second && index.count == 1)
         index.release(first)
         #expect(try index.matches(Key("a:b")) == [second])

@@ -24,6 +24,7 @@ struct ShardTests {
             deliveries.append(delivery)
             for slot in delivery.slots where !delivery.except.contains(slot) { send(delivery.frames, to: slot) }
         }
+        func expel(_ slot: Int32, _ code: ErrorCode, _ reason: String) {}
         func close(_ slot: Int32) { closed.append(slot) }
         func submit(_ requests: [WriteRequest]) { writes += requests }
         func submit(_ job: ReadJob) { jobs.append(job) }

@@ -26,10 +26,4 @@ struct CursorTests {
             #expect(Cursor(Array(text.utf8)) == nil, "\(text)")
         }
     }
-
-    @Test("Digests tell patterns apart")
-    func digests() throws {
-        #expect(Cursor.digest(of: try Pattern("a*")) != Cursor.digest(of: try Pattern("b*")))
-        #expect(Cursor.digest(of: try Pattern("a*")) == Cursor.digest(of: try Pattern("a*")))
-    }
 }

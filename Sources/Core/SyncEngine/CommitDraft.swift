@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import Registers
 import SyncProtocol
@@ -51,6 +52,10 @@ struct CommitDraft {
     var nextExpiry: UInt64?
     /// Who holds what ends with a connection, where the batch has changed that; nil: nobody any more.
     var owners: [Key: Owner?] = [:]
+    /// Whether each key that the batch has changed was there before.
+    private(set) var wasThere: [Key: Bool] = [:]
+    /// By how much the batch has changed the number of keys in each scope that a limit was asked for in it.
+    private var growth: [Scope: Int] = [:]
     var updates: [Update] = []
     var answers: [(request: WriteRequest, outcome: WriteOutcome, held: CommittedBatch.Held?)] = []
 
@@ -67,9 +72,35 @@ struct CommitDraft {
         var stored = stored
         stored.revision = head
         let key = stored.register.key
-        if latest[key] == nil { replaced[key] = current?.revision }
+        if latest[key] == nil {
+            replaced[key] = current?.revision
+            wasThere[key] = current?.register.isTombstone == false
+        }
+        if !growth.isEmpty {
+            let isThere = !stored.register.isTombstone
+            let before = current?.register.isTombstone == false
+            if isThere != before {
+                for scope in growth.keys where scope.admits(key) { growth[scope]? += isThere ? 1 : -1 }
+            }
+        }
         latest[key] = stored
         updates.append((stored.register, head, origin))
+    }
+
+    /// By how much the batch has changed the number of keys in a scope so far.
+    mutating func growth(in scope: Scope) -> Int {
+        if let known = growth[scope] { return known }
+        let difference = latest.reduce(0) { sum, change in
+            guard scope.admits(change.key) else { return sum }
+            return sum + self.difference(of: change.key, change.value)
+        }
+        growth[scope] = difference
+        return difference
+    }
+
+    /// 1 where a key has come, -1 where it has gone.
+    func difference(of key: Key, _ stored: StoredRegister) -> Int {
+        (stored.register.isTombstone ? 0 : 1) - (wasThere[key] == true ? 1 : 0)
     }
 
     mutating func answer(_ request: WriteRequest, _ outcome: WriteOutcome, held: CommittedBatch.Held? = nil) {

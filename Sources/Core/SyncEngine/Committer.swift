@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 package import Registers
 import SyncProtocol
@@ -28,6 +29,7 @@ package struct Committer<Store: WriteStore> {
     private var untold: [CommitDraft.Update] = []
     /// What a commit was to change of which nobody knows whether it was made.
     private var unknown: CommitDraft?
+    private var quotas = KeyQuotas()
     /// How much a sweep takes at once, and how many rows it passes over, since they cannot be read.
     var sweep = SweepState()
     package private(set) var head: UInt64
@@ -135,9 +137,10 @@ package struct Committer<Store: WriteStore> {
             nextExpiry = draft.nextExpiry
             sweep.succeeded()
         }
-        for stored in draft.latest.values {
+        for (key, stored) in draft.latest {
             cache.insert(stored)
             note(expiryOf: stored)
+            quotas.note(key, by: draft.difference(of: key, stored))
         }
         for (key, owner) in draft.owners { owners[key] = owner }
         if let collected = draft.collected { accept(collected) }
@@ -174,6 +177,9 @@ package struct Committer<Store: WriteStore> {
             draft.updates.append((register, nil, request.origin))
             draft.answer(request, .transient(version: register.version))
         case .apply(let change):
+            if let refusal = try quotaRefusal(request, change, current, &draft) {
+                return draft.answer(request, .refused(refusal))
+            }
             let stored = StoredRegister(
                 change.register, revision: draft.head + 1, op: change.op, fence: change.fence, lease: change.lease)
             draft.apply(stored, replacing: current, origin: request.origin)
@@ -185,6 +191,20 @@ package struct Committer<Store: WriteStore> {
             }
             draft.answer(request, change.outcome(stored), held: held)
         }
+    }
+
+    /// Why a write that makes a key may not: its bearer has as many as it may have.
+    private mutating func quotaRefusal(
+        _ request: WriteRequest, _ change: WriteJudge.Change, _ current: StoredRegister?, _ draft: inout CommitDraft
+    ) throws(StoreError) -> WireError? {
+        guard let grant = request.grant, let limit = grant.maximumKeys, !change.register.isTombstone,
+            current?.register.isTombstone != false
+        else { return nil }
+        let before = try quotas.count(in: grant.write) { filter throws(StoreError) in try store.count(filter) }
+        guard before + draft.growth(in: grant.write) >= limit else { return nil }
+        return WireError(
+            .tooManyKeys, "there are \(limit) keys where these credentials may write; that is the limit",
+            hint: "delete some, or let them expire by \"ttl\"")
     }
 
     /// Whether the connection still has the hold that it asks about, and, to keep it up, has not taken that upon itself.
@@ -273,6 +293,7 @@ package struct Committer<Store: WriteStore> {
     private mutating func recover() throws(StoreError) {
         mustRecover = true
         cache.removeAll()
+        quotas.removeAll()
         let state = try store.state()
         if let unknown, state.head == unknown.head, state.head > head {
             // It was made. Its changes have revisions, and subscribers must not be left with a gap in the place of them.

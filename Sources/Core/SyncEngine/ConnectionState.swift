@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import Registers
 import SyncProtocol
@@ -7,6 +8,16 @@ import SyncProtocol
 final class ConnectionState {
     let id: ConnectionID
     var agent: Agent
+    /// What its credentials allow.
+    var grant: Grant
+    /// How fast it may send; nil: as it likes.
+    var rate: RateLimit?
+    /// How many messages in a row came too fast, and how many credentials were not valid.
+    var strikes = 0
+    var attempts = 0
+    /// In milliseconds.
+    let connectedAt: UInt64
+    var lastMessageAt: UInt64
     /// The session that writes belong to unless they name one.
     var session: [UInt8]?
     var counters = TimestampCounters()
@@ -49,9 +60,13 @@ final class ConnectionState {
     var replies = ByteBuffer()
     var isDirty = false
 
-    init(id: ConnectionID, agent: Agent) {
+    init(id: ConnectionID, agent: Agent, grant: Grant, rate: RateLimit.Limits?, now: UInt64) {
         self.id = id
-        self.agent = agent
+        self.agent = grant.agent ?? agent
+        self.grant = grant
+        self.rate = rate.map(RateLimit.init)
+        connectedAt = now
+        lastMessageAt = now
     }
 
     /// Whether the next message may take effect: nothing that it would have to wait for is under way, and the socket has

@@ -1,3 +1,4 @@
+package import Access
 package import Registers
 package import SyncProtocol
 
@@ -66,16 +67,21 @@ package struct WriteRequest: Sendable {
     /// The stamp for a write that brings milliseconds only; nil where the server stamps, or the write brings a version.
     package let stamp: Stamp?
     package let origin: Origin
+    /// What limits how many keys there may be; nil where nothing does.
+    package let grant: Grant?
 
-    package init(action: Action, agent: Agent, stamp: Stamp? = nil, origin: Origin) {
+    package init(action: Action, agent: Agent, stamp: Stamp? = nil, origin: Origin, grant: Grant? = nil) {
+        self.grant = grant?.maximumKeys == nil ? nil : grant
         self.action = action
         self.agent = agent
         self.stamp = stamp
         self.origin = origin
     }
 
-    package init(write: ClientMessage.Write, agent: Agent, stamp: Stamp? = nil, origin: Origin) {
-        self.init(action: .write(write), agent: agent, stamp: stamp, origin: origin)
+    package init(
+        write: ClientMessage.Write, agent: Agent, stamp: Stamp? = nil, origin: Origin, grant: Grant? = nil
+    ) {
+        self.init(action: .write(write), agent: agent, stamp: stamp, origin: origin, grant: grant)
     }
 
     package var key: Key {

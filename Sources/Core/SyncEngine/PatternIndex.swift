@@ -1,3 +1,4 @@
+package import Access
 package import Registers
 
 /// A pattern of a ``PatternIndex``.
@@ -5,9 +6,11 @@ package typealias PatternID = Int32
 
 /// Finds the distinct patterns that a key matches: exact ones by hash, prefixes by trie, the others one by one, but only
 /// those whose literal beginning the key shares. What a key matched is remembered until a pattern comes or goes.
+///
+/// The same pattern under different read grants counts as different ones: what is matched here may be sent.
 package struct PatternIndex: Sendable {
     private struct Entry: Sendable {
-        var pattern: Pattern
+        var filter: Filter
         var uses: Int
     }
 
@@ -16,7 +19,7 @@ package struct PatternIndex: Sendable {
 
     private var entries: [Entry?] = []
     private var free: [PatternID] = []
-    private var ids: [Pattern: PatternID] = [:]
+    private var ids: [Filter: PatternID] = [:]
     private var exact: [Key: [PatternID]] = [:]
     private var tries = PrefixTries()
     private var cache: [Key: [PatternID]] = [:]
@@ -32,28 +35,30 @@ package struct PatternIndex: Sendable {
     /// The number of distinct patterns.
     package var count: Int { ids.count }
 
-    package func pattern(_ id: PatternID) -> Pattern? { entries[Int(id)]?.pattern }
-
-    /// Adds a use of `pattern`. Each call wants one of ``release(_:)``.
-    package mutating func retain(_ pattern: Pattern) -> PatternID {
-        if let id = ids[pattern] {
+    /// Adds a use of `filter`. Each call wants one of ``release(_:)``.
+    package mutating func retain(_ filter: Filter) -> PatternID {
+        if let id = ids[filter] {
             entries[Int(id)]?.uses += 1
             return id
         }
         let id: PatternID
         if let reused = free.popLast() {
             id = reused
-            entries[Int(id)] = Entry(pattern: pattern, uses: 1)
+            entries[Int(id)] = Entry(filter: filter, uses: 1)
         } else {
             id = PatternID(entries.count)
-            entries.append(Entry(pattern: pattern, uses: 1))
+            entries.append(Entry(filter: filter, uses: 1))
         }
-        ids[pattern] = id
+        ids[filter] = id
         cache.removeAll(keepingCapacity: true)
-        switch pattern.shape {
-        case .exact(let bytes): exact[Key(unchecked: bytes), default: []].append(id)
-        case .prefix(let bytes): tries.prefixes.insert(id, at: bytes)
-        case .general(let bytes): tries.candidates.insert(id, at: bytes)
+        for range in filter.ranges {
+            if range.isExact {
+                exact[Key(unchecked: range.start), default: []].append(id)
+            } else if filter.isPrefix {
+                tries.prefixes.insert(id, at: range.start)
+            } else {
+                tries.candidates.insert(id, at: range.start)
+            }
         }
         return id
     }
@@ -67,28 +72,39 @@ package struct PatternIndex: Sendable {
         }
         entries[Int(id)] = nil
         free.append(id)
-        ids[entry.pattern] = nil
+        ids[entry.filter] = nil
         cache.removeAll(keepingCapacity: true)
-        switch entry.pattern.shape {
-        case .exact(let bytes):
-            let key = Key(unchecked: bytes)
-            exact[key]?.removeAll { $0 == id }
-            if exact[key]?.isEmpty == true { exact[key] = nil }
-        case .prefix(let bytes): tries.prefixes.remove(id, at: bytes)
-        case .general(let bytes): tries.candidates.remove(id, at: bytes)
+        for range in entry.filter.ranges {
+            if range.isExact {
+                let key = Key(unchecked: range.start)
+                exact[key]?.removeAll { $0 == id }
+                if exact[key]?.isEmpty == true { exact[key] = nil }
+            } else if entry.filter.isPrefix {
+                tries.prefixes.remove(id, at: range.start)
+            } else {
+                tries.candidates.remove(id, at: range.start)
+            }
         }
     }
 
     /// The patterns that `key` matches, in no particular order.
     package mutating func matches(_ key: Key) -> [PatternID] {
         if let found = cache[key] { return found }
-        var found = exact[key] ?? []
+        var found = (exact[key] ?? []).filter { entries[Int($0)]?.filter.matches(key) == true }
         tries.prefixes.forEachPrefix(of: key.bytes) { found.append($0) }
         tries.candidates.forEachPrefix(of: key.bytes) { id in
-            if entries[Int(id)]?.pattern.matches(key) == true { found.append(id) }
+            if entries[Int(id)]?.filter.matches(key) == true { found.append(id) }
         }
         if cache.count >= Self.cacheCapacity { cache.removeAll(keepingCapacity: true) }
         cache[key] = found
         return found
+    }
+}
+
+extension Filter {
+    /// Whether everything that starts as it wants matches.
+    fileprivate var isPrefix: Bool {
+        if case .prefix = pattern.shape { return !isRestricted }
+        return false
     }
 }

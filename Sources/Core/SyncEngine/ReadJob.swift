@@ -1,3 +1,4 @@
+package import Access
 package import NIOCore
 package import Registers
 package import SyncProtocol
@@ -22,7 +23,7 @@ package struct PageRequest: Sendable {
 
     package let connection: ConnectionID
     package let subscription: SubscriptionID
-    package let pattern: Pattern
+    package let filter: Filter
     package let position: Position
     /// The revision that the event loop had delivered when it asked.
     let askedAt: UInt64
@@ -96,10 +97,13 @@ package struct LookupRequest: Sendable {
 
     package let connection: ConnectionID
     package let lookups: [Lookup]
+    /// The keys that may be read.
+    package let scope: Scope
 
-    package init(connection: ConnectionID, lookups: [Lookup]) {
+    package init(connection: ConnectionID, lookups: [Lookup], scope: Scope = .everything) {
         self.connection = connection
         self.lookups = lookups
+        self.scope = scope
     }
 }
 

@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import Registers
 import SyncProtocol
@@ -23,7 +24,7 @@ extension Shard {
         subscriptions[Int(id.slot)]?.state = .catchingUp
         subscriptions[Int(id.slot)]?.position = min(delivered, dropped.map(\.before).min() ?? delivered)
         subscriptions[Int(id.slot)]?.demotion = .init(
-            matched: matched[Int(subscription.patternID)] &- Self.count(dropped, matching: subscription.pattern))
+            matched: matched[Int(subscription.patternID)] &- Self.count(dropped, matching: subscription.filter))
         connections[Int(subscription.connection.slot)]?.catchingUp.append(id)
         demotedCount += 1
         counters.subscriptionsLive -= 1
@@ -31,13 +32,13 @@ extension Shard {
         counters.demotions += 1
     }
 
-    private static func count(_ dropped: [Delivery], matching pattern: Pattern) -> UInt64 {
+    private static func count(_ dropped: [Delivery], matching filter: Filter) -> UInt64 {
         var count: UInt64 = 0
         for delivery in dropped {
             guard let batch = delivery.batch else { continue }
             for place in delivery.changes {
                 let change = batch.changes[Int(place)]
-                if change.revision != nil, pattern.matches(change.key) { count += 1 }
+                if change.revision != nil, filter.matches(change.key) { count += 1 }
             }
         }
         return count

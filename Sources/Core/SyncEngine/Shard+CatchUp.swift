@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import Registers
 import SyncProtocol
@@ -17,7 +18,7 @@ extension Shard {
         jobs.append(
             .page(
                 PageRequest(
-                    connection: id, subscription: subscriptionID, pattern: subscription.pattern, position: position,
+                    connection: id, subscription: subscriptionID, filter: subscription.filter, position: position,
                     askedAt: delivered)))
     }
 
@@ -152,7 +153,7 @@ extension Shard {
         else { return }
         var frames = ByteBuffer()
         let sent = changed.isEmpty ? [] : Set(page.rows.map(\.key))
-        let due = changed.filter { subscription.pattern.matches($0.key) && !sent.contains($0.key) }.values
+        let due = changed.filter { subscription.filter.matches($0.key) && !sent.contains($0.key) }.values
         for place in due.sorted(by: { $0.revision < $1.revision }) {
             frames.writeImmutableBuffer(place.frame)
             noteSent(1, to: id)

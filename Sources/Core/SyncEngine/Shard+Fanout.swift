@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import Registers
 import SyncProtocol
@@ -71,7 +72,7 @@ extension Shard {
             let change = batch.changes[Int(place)]
             let isOwn = change.origin.loop == configuration.loop && change.origin.connection == state.id
             // An own write comes back if any subscription that matches it wants it to.
-            return !isOwn || live.contains { $0.wantsEcho && $0.pattern.matches(change.key) }
+            return !isOwn || live.contains { $0.wantsEcho && $0.filter.matches(change.key) }
         }
         guard !wanted.isEmpty else { return }
         deliveries.append(

@@ -99,10 +99,8 @@ extension Shard {
     }
 
     /// Why a message that would make one hold more cannot be carried out.
-    func holdLimit(_ incoming: Incoming, _ state: ConnectionState) -> WireError? {
-        guard state.holds.count + state.holdsAskedFor >= configuration.maximumHolds,
-            case .message(let message) = incoming
-        else { return nil }
+    func holdLimit(_ message: ClientMessage, _ state: ConnectionState) -> WireError? {
+        guard state.holds.count + state.holdsAskedFor >= configuration.maximumHolds else { return nil }
         let key: Key
         let id: RequestID?
         switch message {

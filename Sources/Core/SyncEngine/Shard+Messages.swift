@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import Registers
 import SyncProtocol
@@ -6,9 +7,12 @@ extension Shard {
     /// A connection sent something. It takes effect now, or in its turn.
     ///
     /// - Parameters:
+    ///   - size: how many bytes the message has.
     ///   - head: the revision of the latest commit, which this event loop may not have been told of yet.
     ///   - now: the wall clock, in milliseconds.
-    package mutating func receive(_ incoming: Incoming, from id: ConnectionID, head: UInt64, now: UInt64) {
+    package mutating func receive(
+        _ incoming: Incoming, size: Int = 0, from id: ConnectionID, head: UInt64, now: UInt64
+    ) {
         guard let state = connection(id), !state.hasClosed else { return }
         if case .close = incoming {
             connections[Int(id.slot)]?.hasClosed = true
@@ -16,7 +20,7 @@ extension Shard {
             counters.messagesReceived += 1
         }
         // An error waits for the answers to the writes before it, as any other does.
-        let incoming = holdLimit(incoming, state).map(Incoming.invalid) ?? incoming
+        guard let incoming = check(incoming, size: size, of: state, now: now) else { return }
         if state.waiting.isEmpty, state.mayRun(incoming) {
             run(incoming, of: id, head: head, now: now)
         } else {
@@ -55,7 +59,8 @@ extension Shard {
     private mutating func look(up lookups: [LookupRequest.Lookup], of id: ConnectionID) {
         connections[Int(id.slot)]?.lookups = lookups
         connections[Int(id.slot)]?.isLookupInFlight = true
-        jobs.append(.lookups(LookupRequest(connection: id, lookups: lookups)))
+        let scope = connection(id)?.grant.read ?? .nothing
+        jobs.append(.lookups(LookupRequest(connection: id, lookups: lookups, scope: scope)))
     }
 
     private func lookup(of incoming: Incoming) -> LookupRequest.Lookup? {
@@ -63,13 +68,15 @@ extension Shard {
         case .message(.get(let id, let key)): .get(id: id, key: key)
         case .message(.list(let list)): .list(list)
         case .message(.digest(let digest)): .digest(digest)
-        case .message, .invalid, .close: nil
+        case .message, .credentials, .invalid, .close: nil
         }
     }
 
     private mutating func run(_ incoming: Incoming, of id: ConnectionID, head: UInt64, now: UInt64) {
         switch incoming {
         case .invalid(let error): refuse(error, of: id)
+        // These are an error or a message by now.
+        case .credentials: break
         case .close: closing.append(id)
         case .message(let message): run(message, of: id, head: head, now: now)
         }
@@ -118,7 +125,7 @@ extension Shard {
         submit(
             WriteRequest(
                 write: write, agent: state.agent, stamp: stamp,
-                origin: Origin(loop: configuration.loop, connection: id)), of: state)
+                origin: Origin(loop: configuration.loop, connection: id), grant: state.grant), of: state)
     }
 
     private mutating func submit(_ lease: ClientMessage.Lease, of id: ConnectionID) {
@@ -127,7 +134,8 @@ extension Shard {
         if lease.session == nil { lease.session = state.session }
         submit(
             WriteRequest(
-                action: .lease(lease), agent: state.agent, origin: Origin(loop: configuration.loop, connection: id)),
+                action: .lease(lease), agent: state.agent, origin: Origin(loop: configuration.loop, connection: id),
+                grant: state.grant),
             of: state)
     }
 
@@ -162,10 +170,11 @@ extension Shard {
         if result.id == nil, !result.outcome.isAlwaysTold { return }
         markDirty(result.connection.slot)
         // Thousands of refusals of small writes can each have a great value to show: at some point, without the value.
-        let showsValue = state.acknowledgements.readableBytes < configuration.maximumAcknowledgements
+        let isFull = state.acknowledgements.readableBytes >= configuration.maximumAcknowledgements
+        let shows: ServerMessage.Disclosure =
+            state.grant.read.admits(result.key) ? isFull ? .withoutValue : .everything : .nothing
         configuration.framing(&state.acknowledgements) {
-            ServerMessage.writeOutcome(
-                result.outcome, id: result.id, key: result.key, showsValue: showsValue, to: &$0)
+            ServerMessage.writeOutcome(result.outcome, id: result.id, key: result.key, shows: shows, to: &$0)
         }
     }
 

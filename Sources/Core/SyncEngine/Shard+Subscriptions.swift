@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import Registers
 import SyncProtocol
@@ -6,9 +7,10 @@ extension Shard {
     mutating func subscribe(_ request: ClientMessage.Subscribe, of id: ConnectionID, head: UInt64) {
         guard let state = connection(id) else { return }
         if let error = check(request, of: state, head: head) { return refuse(error, of: id) }
-        let start = start(of: request, isBackedUp: state.isBackedUp)
-        let subscriptionID = makeSubscription(request, of: id, start: start)
-        let cursor = Cursor(epoch: epoch, revision: delivered, digest: Cursor.digest(of: request.pattern))
+        let filter = Filter(request.pattern, within: state.grant.read)
+        let start = start(of: request, filter, isBackedUp: state.isBackedUp)
+        let subscriptionID = makeSubscription(request, filter, of: id, start: start)
+        let cursor = Cursor(epoch: epoch, revision: delivered, digest: filter.digest)
         reply(to: id) {
             ServerMessage.writeSubscribed(
                 id: request.id, pattern: request.pattern, cursor: cursor, replace: start.replaces, to: &$0)
@@ -59,9 +61,9 @@ extension Shard {
         var replaces = false
     }
 
-    private func start(of request: ClientMessage.Subscribe, isBackedUp: Bool) -> Start {
+    private func start(of request: ClientMessage.Subscribe, _ filter: Filter, isBackedUp: Bool) -> Start {
         if let since = request.since {
-            let isBound = since.digest == nil || since.digest == Cursor.digest(of: request.pattern)
+            let isBound = since.digest == nil || since.digest == filter.digest
             if since.epoch != epoch || !isBound {
                 var fresh = freshStart
                 fresh.replaces = true
@@ -81,7 +83,7 @@ extension Shard {
     private var freshStart: Start { Start(state: .snapshot(after: nil, base: delivered), position: 0) }
 
     private mutating func makeSubscription(
-        _ request: ClientMessage.Subscribe, of id: ConnectionID, start: Start
+        _ request: ClientMessage.Subscribe, _ filter: Filter, of id: ConnectionID, start: Start
     ) -> SubscriptionID {
         nextGeneration &+= 1
         let slot: Int32
@@ -92,11 +94,11 @@ extension Shard {
             subscriptions.append(nil)
         }
         let subscriptionID = SubscriptionID(slot: slot, generation: nextGeneration)
-        let patternID = index.retain(request.pattern)
+        let patternID = index.retain(filter)
         while matched.count <= Int(patternID) { matched.append(0) }
         subscriptions[Int(slot)] = Subscription(
-            id: request.id, connection: id, generation: nextGeneration, pattern: request.pattern,
-            patternID: patternID, wantsEcho: request.wantsEcho, wantsCursors: request.wantsCursors,
+            id: request.id, connection: id, generation: nextGeneration, filter: filter, patternID: patternID,
+            wantsEcho: request.wantsEcho, wantsCursors: request.wantsCursors,
             wantsConflated: request.wantsConflated, state: start.state, position: start.position,
             syncTarget: delivered)
         connections[Int(id.slot)]?.subscriptions[request.id] = subscriptionID

@@ -1,3 +1,4 @@
+package import Access
 import NIOCore
 package import Registers
 package import SyncProtocol
@@ -24,6 +25,12 @@ package struct Shard {
         package var maximumPages = 64
         /// How many registers of one connection may end with it.
         package var maximumHolds = 10_000
+        /// How fast a connection may send; nil: as it likes.
+        package var rate: RateLimit.Limits?
+        /// How long a connection may be without the credentials that the server wants, in milliseconds.
+        package var authenticationTimeout: UInt64 = 10_000
+        /// How long a connection without subscriptions may send nothing, in milliseconds; nil: for ever.
+        package var idleTimeout: UInt64?
 
         package init(loop: Int, welcome: Welcome, framing: @escaping Framing) {
             self.loop = loop
@@ -68,6 +75,7 @@ package struct Shard {
     var writes: [WriteRequest] = []
     var jobs: [ReadJob] = []
     var closing: [ConnectionID] = []
+    var expulsions: [Expulsion] = []
 
     package init(configuration: Configuration, state: StoreState) {
         self.configuration = configuration
@@ -81,9 +89,10 @@ package struct Shard {
     /// A connection was opened: it is welcomed.
     ///
     /// - Parameters:
-    ///   - agent: its name until it gives another.
+    ///   - agent: its name until it gives another, where `grant` does not say.
+    ///   - grant: what it may do.
     ///   - now: the wall clock, in milliseconds.
-    package mutating func connect(agent: Agent, now: UInt64) -> ConnectionID {
+    package mutating func connect(agent: Agent, grant: Grant = .unrestricted, now: UInt64) -> ConnectionID {
         let slot: Int32
         if let reused = freeConnections.popLast() {
             slot = reused
@@ -93,7 +102,8 @@ package struct Shard {
         }
         nextGeneration &+= 1
         let id = ConnectionID(slot: slot, generation: nextGeneration)
-        connections[Int(slot)] = ConnectionState(id: id, agent: agent)
+        connections[Int(slot)] = ConnectionState(
+            id: id, agent: agent, grant: grant, rate: configuration.rate, now: now)
         counters.connections += 1
         welcome(id, requestID: nil, now: now)
         return id
@@ -191,6 +201,13 @@ package struct Shard {
             let due = closing
             closing = []
             for id in due where isConnected(id) { output.close(id.slot) }
+        }
+        if !expulsions.isEmpty {
+            let due = expulsions
+            expulsions = []
+            for one in due where isConnected(one.connection) {
+                output.expel(one.connection.slot, one.code, one.reason)
+            }
         }
     }
 }

@@ -10,6 +10,8 @@ package protocol ShardOutput: AnyObject {
     func deliver(_ delivery: Delivery)
     /// Answers the connection's Close, after everything sent before.
     func close(_ slot: Int32)
+    /// Tells the connection why it ends, and ends it without what it is owed.
+    func expel(_ slot: Int32, _ code: ErrorCode, _ reason: String)
     /// Hands writes to the committer.
     func submit(_ writes: [WriteRequest])
     /// Hands a job to the readers.

@@ -1,3 +1,4 @@
+import Access
 import Registers
 import SyncProtocol
 
@@ -21,7 +22,8 @@ struct Subscription {
     let id: RequestID
     let connection: ConnectionID
     let generation: UInt32
-    let pattern: Pattern
+    /// What it gets: what matches its pattern and may be read.
+    let filter: Filter
     let patternID: PatternID
     let wantsEcho: Bool
     let wantsCursors: Bool
@@ -40,7 +42,7 @@ struct Subscription {
 
     /// The place to resume from, when everything before `delivered` has been handed over to live subscriptions.
     func cursor(epoch: Epoch, delivered: UInt64) -> Cursor {
-        let digest = Cursor.digest(of: pattern)
+        let digest = filter.digest
         switch state {
         case .snapshot(let after, let base):
             return Cursor(epoch: epoch, revision: base, digest: digest, lastKey: after)

@@ -132,9 +132,7 @@ package struct WriteJudge: Sendable {
     private func checkFence(_ write: ClientMessage.Write, _ fenced: StoredRegister?, now: UInt64) -> WireError? {
         guard let fence = write.fence else { return nil }
         if let fenced, fenced.isHeld(at: now), fenced.fence == fence.token { return nil }
-        let state =
-            fenced?.isHeld(at: now) == true
-            ? "the claim in force has fence \(fenced?.fence ?? 0)" : "no claim on it is in force"
+        let state = fenced?.isHeld(at: now) == true ? "another claim is in force" : "no claim is in force"
         return WireError(
             .staleFence, "fence \(fence.token) of \(fence.key) has passed on: \(state)",
             hint: "claim the key again before going on; somebody else may have done the work")
@@ -143,11 +141,13 @@ package struct WriteJudge: Sendable {
     /// A register under a claim is changed by its claim, renewals and release only.
     private func checkHolder(_ current: StoredRegister?, now: UInt64) -> WireError? {
         guard let current, current.isHeld(at: now) else { return nil }
-        return WireError(
+        var error = WireError(
             .held,
             "\(current.register.key) is claimed by \(current.register.version.agent) until "
                 + "\(current.register.expiresAt ?? 0); only that claim's renew and release change it",
             hint: "the holder changes the value with {\"type\":\"renew\",…,\"value\":…}")
+        error.redacted = "\(current.register.key) is claimed; only the holder's renew and release change it"
+        return error
     }
 
     private func checkCondition(

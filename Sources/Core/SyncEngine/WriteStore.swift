@@ -1,3 +1,4 @@
+package import Access
 package import Registers
 package import SyncProtocol
 
@@ -16,6 +17,9 @@ package protocol WriteStore {
 
     /// The register of `key`, tombstones too. Within a transaction, after ``begin()``.
     mutating func current(of key: Key) throws(StoreError) -> StoredRegister?
+
+    /// How many keys match that are no tombstones. Within a transaction, before anything is put.
+    mutating func count(_ filter: Filter) throws(StoreError) -> Int
 
     /// Puts a register in the place of the one with revision `replacing`; nil where the key has none.
     mutating func put(_ register: StoredRegister, replacing: UInt64?) throws(StoreError)

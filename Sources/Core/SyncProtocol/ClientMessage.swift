@@ -12,11 +12,28 @@ package enum ClientMessage: Sendable {
     case digest(Digest)
     case ping(id: RequestID?)
 
-    /// `{"type":"hello","agent":…,"session":…}`
+    /// The id that the answer carries.
+    package var id: RequestID? {
+        switch self {
+        case .hello(let hello): hello.id
+        case .subscribe(let subscribe): subscribe.id
+        case .unsubscribe(let id): id
+        case .write(let write): write.id
+        case .lease(let lease): lease.id
+        case .get(let id, _): id
+        case .list(let list): list.id
+        case .digest(let digest): digest.id
+        case .ping(let id): id
+        }
+    }
+
+    /// `{"type":"hello","agent":…,"session":…,"token":…}`
     package struct Hello: Sendable {
         package var id: RequestID?
         package var agent: Agent?
         package var session: [UInt8]?
+        /// The credentials that it brings.
+        package var token: String?
     }
 
     /// `{"type":"subscribe","id":…,"pattern":…}`

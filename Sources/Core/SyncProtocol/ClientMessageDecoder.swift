@@ -9,6 +9,8 @@ package struct ClientMessageDecoder: Sendable {
     package static let maximumMetadataSize = 16 * 1024
     /// The greatest length of a `session`, and of an `op`, in bytes.
     package static let maximumNameLength = 128
+    /// The greatest length of a `token`, in bytes.
+    package static let maximumTokenLength = 8_192
     /// The greatest time to live: a hundred years, in milliseconds.
     package static let maximumTimeToLive: UInt64 = 100 * 366 * 86_400_000
 
@@ -80,7 +82,14 @@ package struct ClientMessageDecoder: Sendable {
                 throw WireError(.badMessage, error.description)
             }
         }
-        return ClientMessage.Hello(id: id, agent: agent, session: try fields.name(.session, text, what: .session))
+        let token = try fields.string(.token, text)
+        if let token, token.count > Self.maximumTokenLength {
+            throw WireError(
+                .badMessage, "\"token\" is \(token.count) bytes; the limit is \(Self.maximumTokenLength)")
+        }
+        return ClientMessage.Hello(
+            id: id, agent: agent, session: try fields.name(.session, text, what: .session),
+            token: token.map { String(decoding: $0, as: UTF8.self) })
     }
 
     private func subscribe(

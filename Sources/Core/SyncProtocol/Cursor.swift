@@ -62,11 +62,6 @@ package struct Cursor: Equatable, Sendable {
         }
         return text
     }
-
-    /// The digest that binds a cursor to a pattern (FNV-1a, 32 bits: it guards against mistakes, not against malice).
-    package static func digest(of pattern: Pattern) -> UInt32 {
-        pattern.text.reduce(0x811C_9DC5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
-    }
 }
 
 /// The identity of a database's history: 64 random bits, made with the database and anew by a restore. Revisions of

@@ -35,6 +35,20 @@ package enum ErrorCode: String, CaseIterable, Sendable {
     case storageFailed = "storage_failed"
     /// The commit failed half-way: the write may be there after a restart, or not.
     case outcomeUnknown = "outcome_unknown"
+    /// The server wants credentials, or those that it was shown are not valid.
+    case unauthorized
+    /// The credentials do not allow it.
+    case forbidden
+    /// The time of the credentials is over.
+    case accessExpired = "access_expired"
+    /// What the credentials allow has changed.
+    case accessChanged = "access_changed"
+    /// Messages come faster than allowed.
+    case rateLimited = "rate_limited"
+    /// There are as many keys as the credentials allow.
+    case tooManyKeys = "too_many_keys"
+    /// The client has sent nothing for too long, and waits for nothing.
+    case idle
     /// The client has read nothing for too long.
     case stalled
     /// The server is stopping.
@@ -43,10 +57,13 @@ package enum ErrorCode: String, CaseIterable, Sendable {
     /// Whether the same message may succeed when it is sent again later.
     package var mayRetry: Bool {
         switch self {
-        case .overloaded, .storageFailed, .outcomeUnknown, .shuttingDown, .held, .stalled: true
+        case .overloaded, .storageFailed, .outcomeUnknown, .shuttingDown, .held, .stalled, .rateLimited,
+            .accessChanged, .idle:
+            true
         case .badJSON, .badMessage, .unknownType, .missingField, .badKey, .badPattern, .badVersion, .badCursor,
             .tooLarge, .drift, .staleVersion, .resyncRequired, .duplicateSubscription, .unknownSubscription,
-            .tooManySubscriptions, .exists, .staleFence, .tooManyHolds:
+            .tooManySubscriptions, .exists, .staleFence, .tooManyHolds, .unauthorized, .forbidden, .accessExpired,
+            .tooManyKeys:
             false
         }
     }
@@ -63,6 +80,10 @@ package struct WireError: Error, Equatable, Sendable {
     package var id: RequestID?
     /// For ``ErrorCode/drift``: the client's clock and the server's, in milliseconds.
     package var clocks: Clocks?
+    /// For ``ErrorCode/rateLimited``: how long to wait, in milliseconds.
+    package var retryAfter: UInt64?
+    /// The message for those who may not read the key that it is about.
+    package var redacted: String?
 
     package struct Clocks: Equatable, Sendable {
         package var timestamp: UInt64

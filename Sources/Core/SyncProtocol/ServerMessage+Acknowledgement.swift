@@ -82,16 +82,16 @@ package struct StoredRegister: Equatable, Sendable {
 extension ServerMessage {
     /// `{"type":"ack",…}`: what became of a write that carried an id; or an `error`, which needs none.
     ///
-    /// - Parameter showsValue: whether the register that is in place is shown with its value, or with
-    ///   `"value_omitted":true` in the place of it.
+    /// - Parameter shows: how much is told of the register that is in place, and of who holds it.
     package static func writeOutcome(
-        _ outcome: WriteOutcome, id: RequestID?, key: Key, showsValue: Bool = true, to buffer: inout ByteBuffer
+        _ outcome: WriteOutcome, id: RequestID?, key: Key, shows: Disclosure = .everything, to buffer: inout ByteBuffer
     ) {
         if case .refused(var error) = outcome {
             error.id = id
+            if shows == .nothing, let redacted = error.redacted { error.message = redacted }
             return writeError(error, to: &buffer)
         }
-        if writeClaimOutcome(outcome, id: id, key: key, to: &buffer) { return }
+        if writeClaimOutcome(outcome, id: id, key: key, shows: shows, to: &buffer) { return }
         buffer.writeStaticString("{\"type\":\"ack\"")
         if let id {
             buffer.writeStaticString(",\"id\":")
@@ -107,15 +107,11 @@ extension ServerMessage {
             buffer.writeStaticString(",\"applied\":true,\"durable\":true")
         case .superseded(let version, let winner):
             writeVersion(version, to: &buffer)
-            buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"superseded\",\"winner\":")
-            writeRegister(winner.register, revision: winner.revision, showsValue: showsValue, to: &buffer)
+            buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"superseded\"")
+            writeInPlace(",\"winner\":", winner, shows, to: &buffer)
         case .conditionFailed(let current):
-            buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"condition\",\"current\":")
-            if let current {
-                writeRegister(current.register, revision: current.revision, showsValue: showsValue, to: &buffer)
-            } else {
-                buffer.writeStaticString("null")
-            }
+            buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"condition\"")
+            writeInPlace(",\"current\":", current, shows, to: &buffer)
         case .transient(let version):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":true,\"durable\":false")
@@ -125,11 +121,33 @@ extension ServerMessage {
         buffer.writeInteger(UInt8(ascii: "}"))
     }
 
+    /// How much the sender of a write is told of what is in place.
+    package enum Disclosure: Sendable {
+        case everything
+        /// The register with `"value_omitted":true` in the place of its value.
+        case withoutValue
+        /// Nothing: it may not read the key.
+        case nothing
+    }
+
+    private static func writeInPlace(
+        _ name: StaticString, _ stored: StoredRegister?, _ shows: Disclosure, to buffer: inout ByteBuffer
+    ) {
+        guard shows != .nothing else { return }
+        buffer.writeStaticString(name)
+        if let stored {
+            writeRegister(
+                stored.register, revision: stored.revision, showsValue: shows == .everything, to: &buffer)
+        } else {
+            buffer.writeStaticString("null")
+        }
+    }
+
     /// `{"type":"claimed",…}`, `{"type":"released",…}` or `{"type":"refused",…}`.
     ///
     /// - Returns: false when the outcome is not that of a claim.
     private static func writeClaimOutcome(
-        _ outcome: WriteOutcome, id: RequestID?, key: Key, to buffer: inout ByteBuffer
+        _ outcome: WriteOutcome, id: RequestID?, key: Key, shows: Disclosure, to buffer: inout ByteBuffer
     ) -> Bool {
         func begin(_ type: StaticString) {
             buffer.writeStaticString("{\"type\":")
@@ -156,12 +174,13 @@ extension ServerMessage {
             buffer.writeStaticString(",\"code\":")
             buffer.writeJSONString(code.rawValue)
             buffer.writeStaticString(",\"holder\":")
-            if let holder {
+            if let holder, shows != .nothing {
                 buffer.writeJSONString(holder.bytes)
             } else {
                 buffer.writeStaticString("null")
             }
-            buffer.writeString(",\"expires_at\":\(expiresAt.map(String.init) ?? "null")}")
+            let end = shows == .nothing ? nil : expiresAt
+            buffer.writeString(",\"expires_at\":\(end.map(String.init) ?? "null")}")
         default: return false
         }
         return true

@@ -198,6 +198,7 @@ package enum ServerMessage {
             buffer.writeStaticString(",\"hint\":")
             buffer.writeJSONString(hint)
         }
+        if let retryAfter = error.retryAfter { buffer.writeString(",\"retry_after_ms\":\(retryAfter)") }
         if let clocks = error.clocks {
             buffer.writeString(",\"timestamp\":\(clocks.timestamp),\"server_time\":\(clocks.serverTime)")
         }
@@ -205,13 +206,12 @@ package enum ServerMessage {
     }
 
     /// `{"type":"bye",…}`: the connection is about to be closed by the server.
-    package static func writeBye(code: String, reason: String, retryAfter: UInt64, to buffer: inout ByteBuffer) {
+    package static func writeBye(code: String, reason: String, retryAfter: UInt64?, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("{\"type\":\"bye\",\"code\":")
         buffer.writeJSONString(code)
         buffer.writeStaticString(",\"reason\":")
         buffer.writeJSONString(reason)
-        buffer.writeStaticString(",\"retry_after_ms\":")
-        buffer.writeDecimal(retryAfter)
+        if let retryAfter { buffer.writeString(",\"retry_after_ms\":\(retryAfter)") }
         buffer.writeInteger(UInt8(ascii: "}"))
     }
 }

@@ -7,17 +7,18 @@ package struct ClientHandshake: Sendable {
         key = AcceptKey.base64(random)
     }
 
-    /// The request for `path` on `host`, which has its port where that is not the usual one.
-    package func request(host: String, path: String) -> String {
-        """
-        GET \(path) HTTP/1.1\r
-        Host: \(host)\r
-        Upgrade: websocket\r
-        Connection: Upgrade\r
-        Sec-WebSocket-Key: \(key)\r
-        Sec-WebSocket-Version: 13\r
-        \r\n
-        """
+    /// The request for `path` on `host`, which has its port where that is not the usual one, with credentials if any.
+    package func request(host: String, path: String, token: String? = nil) -> String {
+        let credentials = token.map { "Authorization: Bearer \($0)\r\n" } ?? ""
+        return """
+            GET \(path) HTTP/1.1\r
+            Host: \(host)\r
+            Upgrade: websocket\r
+            Connection: Upgrade\r
+            Sec-WebSocket-Key: \(key)\r
+            Sec-WebSocket-Version: 13\r
+            \(credentials)\r\n
+            """
     }
 
     /// Checks a response.

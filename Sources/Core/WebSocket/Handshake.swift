@@ -14,7 +14,7 @@ package struct Handshake: Sendable {
         }
 
         /// Whether a page from `origin` may connect to the server that it calls `host`.
-        func admits(_ origin: String, host: String) -> Bool {
+        package func admits(_ origin: String, host: String) -> Bool {
             if allowed.contains("*") || allowed.contains(origin) { return true }
             let parts = origin.split(separator: "://", maxSplits: 1)
             guard parts.count == 2, parts[1].lowercased() == host.lowercased() else { return false }
@@ -32,6 +32,15 @@ package struct Handshake: Sendable {
 
     /// The name of the protocol, for clients that must name one.
     package static let subprotocol = "starling.v1"
+
+    /// What a subprotocol that carries credentials begins with, for browsers, whose pages cannot set headers.
+    private static let credentialPrefix = "starling.bearer."
+
+    /// The credentials among the subprotocols that a client offers. They are never answered.
+    package static func credential(of request: RequestHead) -> String? {
+        request.elements("sec-websocket-protocol").first { $0.hasPrefix(credentialPrefix) }
+            .map { String($0.dropFirst(credentialPrefix.count)) }
+    }
 
     package let origins: OriginPolicy
 

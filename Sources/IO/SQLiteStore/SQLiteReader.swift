@@ -1,3 +1,4 @@
+import Access
 import GRDB
 import NIOCore
 import Registers
@@ -53,15 +54,17 @@ package struct SQLiteReader: Sendable {
     private func readKeys(
         into page: inout PageDraft, after: Key?, base: UInt64, _ connection: Database, now: UInt64
     ) throws {
-        try forEachRow(of: page.request.pattern, after: after, connection) { row in
-            if page.isFull {
+        let filter = page.request.filter
+        try forEachRow(of: filter, after: after, connection) { row in
+            // The last key is in a cursor that the client gets: it ends behind one that may be named.
+            if page.isFull, page.lastKey.map(filter.mayName) == true {
                 page.next = page.lastKey.map { .keys(after: $0, base: base) }
                 return false
             }
             page.looked += 1
             page.lastKey = row.register.key
             let isPart = row.register.isTombstone ? row.revision > base : !row.register.isExpired(at: now)
-            if isPart, page.request.pattern.matches(row.register.key) { page.append(row) }
+            if isPart, filter.matches(row.register.key) { page.append(row) }
             return true
         }
     }
@@ -80,7 +83,7 @@ package struct SQLiteReader: Sendable {
             }
             page.looked += 1
             position = row.revision
-            guard page.request.pattern.matches(row.register.key) else { continue }
+            guard page.request.filter.matches(row.register.key) else { continue }
             if !row.register.isTombstone, row.register.isExpired(at: now) {
                 // Whoever catches up may hold an older value: it is told that the key has expired since.
                 page.append(StoredRegister(row.register.expired, revision: row.revision))
@@ -101,7 +104,7 @@ package struct SQLiteReader: Sendable {
                 var answered = 0
                 for lookup in request.lookups where frames.readableBytes < Self.maximumBytes {
                     do {
-                        try answer(lookup, connection, now: now, to: &frames)
+                        try answer(lookup, within: request.scope, connection, now: now, to: &frames)
                     } catch {
                         // One damaged page is no reason not to answer the others.
                         fail(lookup, error, to: &frames)
@@ -126,17 +129,20 @@ package struct SQLiteReader: Sendable {
     }
 
     private func answer(
-        _ lookup: LookupRequest.Lookup, _ connection: Database, now: UInt64, to frames: inout ByteBuffer
+        _ lookup: LookupRequest.Lookup, within scope: Scope, _ connection: Database, now: UInt64,
+        to frames: inout ByteBuffer
     ) throws {
         switch lookup {
         case .get(let id, let key):
-            let found = try visible(key, connection, now: now)
+            let found = scope.admits(key) ? try visible(key, connection, now: now) : nil
             framing(&frames) { ServerMessage.writeGot(id: id, key: key, found, to: &$0) }
         case .list(let list):
-            let (rows, next) = try self.list(list, connection, now: now)
+            let filter = Filter(list.pattern, within: scope)
+            let (rows, next) = try self.list(list, filter, connection, now: now)
             framing(&frames) { ServerMessage.writeListed(id: list.id, rows, next: next, to: &$0) }
         case .digest(let digest):
-            try self.digest(digest, connection, now: now, to: &frames)
+            try self.digest(
+                digest, Filter(digest.pattern, within: scope), connection, now: now, to: &frames)
         }
     }
 
@@ -153,21 +159,22 @@ package struct SQLiteReader: Sendable {
     }
 
     private func list(
-        _ list: ClientMessage.List, _ connection: Database, now: UInt64
+        _ list: ClientMessage.List, _ filter: Filter, _ connection: Database, now: UInt64
     ) throws -> (rows: [(register: Register, revision: UInt64)], next: Key?) {
         var rows: [(register: Register, revision: UInt64)] = []
         var bytes = 0
         var looked = 0
         var last = list.after
         var next: Key?
-        try forEachRow(of: list.pattern, after: list.after, connection) { row in
-            if rows.count == list.limit || bytes >= Self.maximumBytes || looked == Self.maximumRows {
+        try forEachRow(of: filter, after: list.after, connection) { row in
+            let isFull = rows.count == list.limit || bytes >= Self.maximumBytes || looked >= Self.maximumRows
+            if isFull, last.map(filter.mayName) == true {
                 next = last
                 return false
             }
             looked += 1
             last = row.register.key
-            if row.register.isVisible(at: now), list.pattern.matches(row.register.key) {
+            if row.register.isVisible(at: now), filter.matches(row.register.key) {
                 rows.append((row.register, row.revision))
                 bytes += row.register.key.bytes.count + (row.register.value?.count ?? 0)
             }
@@ -178,25 +185,27 @@ package struct SQLiteReader: Sendable {
 
     /// The digest of what reads see in a range of keys.
     private func digest(
-        _ request: ClientMessage.Digest, _ connection: Database, now: UInt64, to frames: inout ByteBuffer
+        _ request: ClientMessage.Digest, _ filter: Filter, _ connection: Database, now: UInt64,
+        to frames: inout ByteBuffer
     ) throws {
         var digest = RegisterDigest()
         var last: Key?
         var looked = 0
         var isComplete = true
-        try forEachRow(of: request.pattern, after: request.after, connection) { row in
+        try forEachRow(of: filter, after: request.after, connection) { row in
             if let through = request.through, row.register.key > through { return false }
-            if looked == request.limit {
+            if looked >= request.limit, last.map(filter.mayName) == true {
                 isComplete = false
                 return false
             }
             looked += 1
             last = row.register.key
-            if row.register.isVisible(at: now), request.pattern.matches(row.register.key) { digest.add(row.register) }
+            if row.register.isVisible(at: now), filter.matches(row.register.key) { digest.add(row.register) }
             return true
         }
         let result = digest
-        let lastKey = last
+        // At the end of the range it may be one that is not the reader's business.
+        let lastKey = last.flatMap { filter.mayName($0) ? $0 : nil }
         let isEnd = isComplete
         framing(&frames) {
             ServerMessage.writeDigest(id: request.id, result, last: lastKey, isComplete: isEnd, to: &$0)
@@ -205,13 +214,20 @@ package struct SQLiteReader: Sendable {
 
     // MARK: Rows
 
-    /// Goes through the registers whose keys start as the pattern's matches do, in the order of keys, behind `after`,
-    /// until `body` returns false.
+    /// Goes through the registers in the filter's ranges, in the order of keys, behind `after`, until `body` returns false.
     private func forEachRow(
-        of pattern: Pattern, after: Key?, _ connection: Database, _ body: (StoredRegister) throws -> Bool
+        of filter: Filter, after: Key?, _ connection: Database, _ body: (StoredRegister) throws -> Bool
     ) throws {
-        let prefix = pattern.literalPrefix
-        let isExact = if case .exact = pattern.shape { true } else { false }
+        for range in filter.ranges {
+            guard try forEachRow(in: range, after: after, connection, body) else { return }
+        }
+    }
+
+    /// - Returns: false when `body` did.
+    private func forEachRow(
+        in range: KeyRange, after: Key?, _ connection: Database, _ body: (StoredRegister) throws -> Bool
+    ) throws -> Bool {
+        let (prefix, isExact) = (range.start, range.isExact)
         let condition = isExact ? "key = ?1 AND key > ?2" : "key >= ?1 AND key > ?2 AND key < ?3"
         let statement = try connection.cachedStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register WHERE \(condition) ORDER BY key")
@@ -221,13 +237,14 @@ package struct SQLiteReader: Sendable {
         rows.bind(after?.bytes ?? [], at: 2)
         if !isExact { rows.bind(Self.end(of: prefix), at: 3) }
         while let row = try rows.next() {
-            guard try body(row) else { return }
+            guard try body(row) else { return false }
         }
+        return true
     }
 
     /// The least byte string that is greater than every string with `prefix`. No byte of a key is FF, so that one is
     /// greater than all keys, and the last byte of a prefix can always be raised.
-    private static func end(of prefix: [UInt8]) -> [UInt8] {
+    static func end(of prefix: [UInt8]) -> [UInt8] {
         guard let last = prefix.last else { return [0xFF] }
         return prefix.dropLast() + [last + 1]
     }

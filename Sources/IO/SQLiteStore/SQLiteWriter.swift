@@ -1,3 +1,4 @@
+package import Access
 import GRDB
 import GRDBSQLite
 package import Registers
@@ -21,6 +22,7 @@ package final class SQLiteWriter: WriteStore {
     private let select: Statement
     private let insert: Statement
     private let update: Statement
+    private let selectKeys: Statement
     private let upkeep: UpkeepStatements
     private var now: UInt64 = 0
     /// The pages in the write-ahead log after the last commit.
@@ -45,6 +47,8 @@ package final class SQLiteWriter: WriteStore {
             UPDATE register SET revision = ?1, key = ?2, version = ?3, value = ?4, expires_at = ?5, metadata = ?6, \
             session = ?7, op = ?8, cause = ?9, fence = ?10, lease = ?11, committed_at = ?12 WHERE revision = ?13
             """, on: handle)
+        selectKeys = try Statement(
+            "SELECT key FROM register WHERE key >= ?1 AND key < ?2 AND value IS NOT NULL", on: handle)
         upkeep = try UpkeepStatements(on: handle)
     }
 
@@ -81,6 +85,19 @@ package final class SQLiteWriter: WriteStore {
         defer { select.reset() }
         select.bind(key.bytes, at: 1)
         return try select.step() ? try select.register() : nil
+    }
+
+    package func count(_ filter: Filter) throws(StoreError) -> Int {
+        var count = 0
+        for range in filter.ranges {
+            defer { selectKeys.reset() }
+            selectKeys.bind(range.start, at: 1)
+            selectKeys.bind(SQLiteReader.end(of: range.start), at: 2)
+            while try selectKeys.step() {
+                if let key = selectKeys.bytes(0), filter.matches(Key(unchecked: key)) { count += 1 }
+            }
+        }
+        return count
     }
 
     package func put(_ stored: StoredRegister, replacing: UInt64?) throws(StoreError) {

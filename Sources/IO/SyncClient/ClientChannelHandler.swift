@@ -16,6 +16,7 @@ final class ClientChannelHandler: ChannelDuplexHandler {
     }
 
     private let endpoint: Endpoint
+    private let token: String?
     private let opened: EventLoopPromise<Void>
     private var state: State
     private var reader: MessageReader
@@ -23,8 +24,9 @@ final class ClientChannelHandler: ChannelDuplexHandler {
     private var random = SystemRandomNumberGenerator()
 
     /// - Parameter opened: is completed when the handshake is.
-    init(endpoint: Endpoint, maximumMessageSize: Int, opened: EventLoopPromise<Void>) {
+    init(endpoint: Endpoint, token: String? = nil, maximumMessageSize: Int, opened: EventLoopPromise<Void>) {
         self.endpoint = endpoint
+        self.token = token
         self.opened = opened
         reader = MessageReader(role: .client, maximumMessageSize: maximumMessageSize)
         state = .handshaking(ClientHandshake(random: (0..<16).map { _ in UInt8.random(in: .min ... .max) }))
@@ -32,7 +34,7 @@ final class ClientChannelHandler: ChannelDuplexHandler {
 
     func channelActive(context: ChannelHandlerContext) {
         guard case .handshaking(let handshake) = state else { return }
-        let request = handshake.request(host: endpoint.authority, path: endpoint.path)
+        let request = handshake.request(host: endpoint.authority, path: endpoint.path, token: token)
         context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: request)), promise: nil)
         context.fireChannelActive()
     }

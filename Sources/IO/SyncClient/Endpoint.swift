@@ -1,34 +1,37 @@
-/// Where a server is: what a `ws://` URL says.
+/// Where a server is: what a `ws://` or `wss://` URL says.
 package struct Endpoint: Equatable, Sendable {
     package let host: String
     package let port: Int
     package let path: String
+    /// Whether the connection is encrypted.
+    package let isSecure: Bool
 
-    /// Reads a URL such as `ws://127.0.0.1:7827/sync`. Without a port it is 80, without a path `/sync`.
+    /// Reads a URL such as `ws://127.0.0.1:7827/sync`. Without a port it is 80, or 443 for `wss`, without a path `/sync`.
     ///
     /// - Throws: ``ClientError`` that says what is wrong with it.
     package init(_ url: String) throws(ClientError) {
         let parts = url.split(separator: "://", maxSplits: 1)
-        guard parts.count == 2, parts[0] == "ws" else {
-            let hint = url.hasPrefix("wss://") ? "; wss:// is not supported yet" : ""
-            throw ClientError(.badURL, "\(url) is no URL like ws://127.0.0.1:7827/sync\(hint)")
+        guard parts.count == 2, parts[0] == "ws" || parts[0] == "wss" else {
+            throw ClientError(.badURL, "\(url) is no URL like ws://127.0.0.1:7827/sync or wss://example.com/sync")
         }
+        isSecure = parts[0] == "wss"
+        let standardPort = isSecure ? 443 : 80
         let authority = parts[1].prefix { $0 != "/" }
         let path = parts[1].dropFirst(authority.count)
         self.path = path.isEmpty || path == "/" ? "/sync" : String(path)
         if authority.hasPrefix("["), let end = authority.firstIndex(of: "]") {
             host = String(authority[authority.index(after: authority.startIndex)..<end])
-            port = try Self.port(authority[authority.index(after: end)...], url)
+            port = try Self.port(authority[authority.index(after: end)...], url) ?? standardPort
         } else {
             let host = authority.prefix { $0 != ":" }
             self.host = String(host)
-            port = try Self.port(authority.dropFirst(host.count), url)
+            port = try Self.port(authority.dropFirst(host.count), url) ?? standardPort
         }
         if host.isEmpty { throw ClientError(.badURL, "\(url) names no host") }
     }
 
-    private static func port(_ text: Substring, _ url: String) throws(ClientError) -> Int {
-        if text.isEmpty { return 80 }
+    private static func port(_ text: Substring, _ url: String) throws(ClientError) -> Int? {
+        if text.isEmpty { return nil }
         guard text.hasPrefix(":"), let port = Int(text.dropFirst()), 1...65_535 ~= port else {
             throw ClientError(.badURL, "\(url) has no valid port")
         }

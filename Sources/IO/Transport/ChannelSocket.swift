@@ -10,14 +10,16 @@ import NIOPosix
 /// The socket of a channel, as an ``Outbound`` wants it. Belongs to the channel's event loop.
 final class ChannelSocket: OutboundSocket {
     private var context: ChannelHandlerContext?
-    /// nil where bytes must not go past the channel.
     private var descriptor: NIOBSDSocket.Handle?
+    /// Whether bytes must not go past the channel's other handlers.
+    private let isEncrypted: Bool
     /// Told when the channel has got rid of something that was queued.
     private let wrote: () -> Void
     /// Told when the sending side is closed.
     private let finished: () -> Void
 
-    init(wrote: @escaping () -> Void, finished: @escaping () -> Void = {}) {
+    init(isEncrypted: Bool = false, wrote: @escaping () -> Void, finished: @escaping () -> Void = {}) {
+        self.isEncrypted = isEncrypted
         self.wrote = wrote
         self.finished = finished
     }
@@ -38,6 +40,7 @@ final class ChannelSocket: OutboundSocket {
 
     func sendNow(_ bytes: UnsafeRawBufferPointer) -> SendResult {
         guard let descriptor else { return context == nil ? .failed : .unavailable }
+        if isEncrypted { return .unavailable }
         guard bytes.count > 0 else { return .sent(0) }
         #if canImport(Glibc)
             let flags = Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)

@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import SyncEngine
 import SyncProtocol
@@ -20,6 +21,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Bytes that wait for the shard to catch up, or for the rest of a frame's header.
     private var inbound = ByteBuffer()
     private var isPaused = false
+    /// Whether credentials are being checked, and what comes behind them has to wait.
+    private var isChecking = false
     /// Whether the channel asked for more bytes while there was no wish for them.
     private var hasHeldRead = false
     /// The payload of the Close frame to be sent; nil where the peer is not there to read one.
@@ -39,12 +42,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// How much the peer's kernel has taken once it has the ping; nil while that is not known.
     private var pingEnd: UInt64?
 
-    init(driver: LoopDriver) {
+    /// - Parameter isEncrypted: whether bytes must not go past the channel's other handlers.
+    init(driver: LoopDriver, isEncrypted: Bool = false) {
         self.driver = driver
         decoder = ClientMessageDecoder(maximumValueSize: driver.limits.maximumValueSize)
         reader = MessageReader(role: .server, maximumMessageSize: driver.limits.maximumMessageSize)
         socket = ChannelSocket(
-            wrote: { [weak self] in self?.wrote() }, finished: { [weak self] in self?.linger() })
+            isEncrypted: isEncrypted, wrote: { [weak self] in self?.wrote() },
+            finished: { [weak self] in self?.linger() })
         outbound = Outbound(socket: socket)
     }
 
@@ -54,9 +59,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
     // MARK: Life
 
     /// Takes over a channel: sends the handshake's response, and reads what came behind the request.
-    func open(response: ByteBuffer, rest: ByteBuffer, context: ChannelHandlerContext) {
+    func open(response: ByteBuffer, rest: ByteBuffer, grant: Grant) {
         // The welcome is only queued by this, and leaves behind the response.
-        id = driver.connect(self)
+        id = driver.connect(self, grant: grant)
         outbound.send(response)
         inbound = rest
         readMessages()
@@ -135,7 +140,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Takes what has come apart, for as long as there is room for it.
     func readMessages() {
         while !isPaused {
-            guard driver.mayRead(id, backlog: backlog) else {
+            guard !isChecking, driver.mayRead(id, backlog: backlog) else {
                 isPaused = true
                 return
             }
@@ -149,7 +154,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Reads on, after a pause.
     func resume() {
-        guard isPaused else { return }
+        guard isPaused, !isChecking else { return }
         isPaused = false
         readMessages()
         if !isPaused, hasHeldRead {
@@ -167,9 +172,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
             } catch {
                 result = .failure(error)
             }
+            let size = reader.payload.readableBytes
             switch result {
-            case .success(let message): driver.receive(.message(message), from: id)
-            case .failure(let error): driver.receive(.invalid(error), from: id)
+            case .success(.hello(let hello)) where hello.token != nil: check(hello, size: size)
+            case .success(let message): driver.receive(.message(message), size: size, from: id)
+            case .failure(let error): driver.receive(.invalid(error), size: size, from: id)
             }
         case .binary:
             beginClosing(
@@ -180,6 +187,29 @@ final class ConnectionHandler: ChannelDuplexHandler {
         case .violation(let violation):
             beginClosing(payload: FrameEncoder.closePayload(violation.closeCode, reason: violation.reason))
         }
+    }
+
+    /// Has the credentials of a hello checked. Until that is done, nothing behind it is read.
+    private func check(_ hello: ClientMessage.Hello, size: Int) {
+        guard let secret = hello.token else { return }
+        isChecking = true
+        let eventLoop = driver.eventLoop
+        let answer = NIOLoopBound(
+            { [self] (result: Result<Grant, AccessRefusal>) in
+                checked(hello, size: size, result)
+            }, eventLoop: eventLoop)
+        driver.services.authority.check(Credential(secret)) { result in
+            // Also where the answer is there at once: this may be in the middle of reading.
+            eventLoop.execute { answer.value(result) }
+        }
+    }
+
+    private func checked(_ hello: ClientMessage.Hello, size: Int, _ result: Result<Grant, AccessRefusal>) {
+        isChecking = false
+        guard context != nil, !isClosing else { return }
+        driver.receive(.credentials(hello, result), size: size, from: id)
+        resume()
+        driver.run()
     }
 
     // MARK: Out
@@ -241,12 +271,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     /// Ends the connection without what it is owed. It is told why, should it read again before the drain timeout.
-    func giveUp(_ reason: String) {
+    func giveUp(_ code: ErrorCode, _ reason: String) {
         guard !isClosing else { return }
         isClosing = true
         driver.abandon(id)
         outbound.dropAll()
-        sendBye(.stalled, reason)
+        sendBye(code, reason)
         sendControl(.close, FrameEncoder.closePayload(.policyViolation, reason: reason))
         outbound.finish()
         schedule(driver.limits.drainTimeout)
@@ -255,7 +285,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private func sendBye(_ code: ErrorCode, _ reason: String) {
         var frame = ByteBuffer()
         FrameEncoder.writeText(to: &frame) {
-            ServerMessage.writeBye(code: code.rawValue, reason: reason, retryAfter: 1_000, to: &$0)
+            ServerMessage.writeBye(
+                code: code.rawValue, reason: reason, retryAfter: code.mayRetry ? 1_000 : nil, to: &$0)
         }
         outbound.send(frame)
     }

@@ -1,3 +1,4 @@
+package import Access
 package import NIOCore
 package import WebSocket
 
@@ -7,23 +8,40 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// What to do with a request that is for a WebSocket's path: make the handler that takes over.
-    typealias Upgrade = (ChannelHandlerContext, _ response: ByteBuffer, _ rest: ByteBuffer) -> Void
+    /// A request that is for a WebSocket's path, and was answered.
+    struct Upgrade {
+        var response: ByteBuffer
+        /// What came behind the request.
+        var rest: ByteBuffer
+        var grant: Grant
+    }
 
     private let routes: DoorRoutes
     private let limits: TransportLimits
-    private let upgrade: Upgrade
+    private let isFull: Bool
+    private let upgrade: (ChannelHandlerContext, Upgrade) -> Void
     private var buffer = ByteBuffer()
     private var timer: Scheduled<Void>?
+    /// Whether nothing more is read here.
     private var isDone = false
+    private var isInputClosed = false
+    private var context: ChannelHandlerContext?
 
-    init(routes: DoorRoutes, limits: TransportLimits, upgrade: @escaping Upgrade) {
+    /// - Parameters:
+    ///   - isFull: whether there are so many connections that this one is only told so.
+    ///   - upgrade: makes the handler that takes over.
+    init(
+        routes: DoorRoutes, limits: TransportLimits, isFull: Bool = false,
+        upgrade: @escaping (ChannelHandlerContext, Upgrade) -> Void
+    ) {
         self.routes = routes
         self.limits = limits
+        self.isFull = isFull
         self.upgrade = upgrade
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
         timer = context.eventLoop.assumeIsolated().scheduleTask(in: limits.handshakeTimeout) {
             context.close(promise: nil)
         }
@@ -31,32 +49,80 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     func handlerRemoved(context: ChannelHandlerContext) {
         timer?.cancel()
+        self.context = nil
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
-        guard !isDone else { return }
+        // Behind a whole request, what comes is for whoever takes over; while that is being decided, only so much.
+        if isDone, buffer.readableBytes > 4 * limits.maximumHeadSize { return context.close(promise: nil) }
         buffer.writeBuffer(&bytes)
+        guard !isDone else { return }
+        // A method is of letters. What else comes here first is TLS, most often, and would wait for an answer to it.
+        if let first = buffer.readableBytesView.first, !(UInt8(ascii: "A")...UInt8(ascii: "Z") ~= first) {
+            return refuse(context, .notHTTP)
+        }
         guard let length = headLength() else {
-            if buffer.readableBytes > limits.maximumHeadSize { refuse(context, Self.headTooLarge) }
+            if buffer.readableBytes > limits.maximumHeadSize { refuse(context, .headTooLarge) }
             return
         }
+        guard length <= limits.maximumHeadSize else { return refuse(context, .headTooLarge) }
         isDone = true
         let head = RequestHead(buffer.readableBytesView.prefix(length))
+        if isFull { return refuse(context, .tooManyConnections) }
+        guard count(head, context) else { return refuse(context, .tooManyFromAddress) }
         guard let head, head.path == routes.webSocketPath else { return leaveToHTTP(context) }
+        shakeHands(head, length: length, context)
+    }
+
+    private func shakeHands(_ head: RequestHead, length: Int, _ context: ChannelHandlerContext) {
+        let response: String
         do throws(Handshake.Refusal) {
-            let response = ByteBuffer(string: try routes.handshake.accept(head))
-            buffer.moveReaderIndex(forwardBy: length)
-            upgrade(context, response, buffer)
+            response = try routes.handshake.accept(head)
         } catch {
-            refuse(context, error.response)
+            return refuse(context, error.response)
+        }
+        buffer.moveReaderIndex(forwardBy: length)
+        guard let credential = Self.credential(of: head) else {
+            return finish(.success(routes.authority.anonymous), response)
+        }
+        let answer = NIOLoopBound(
+            { [self] (result: Result<Grant, AccessRefusal>) in finish(result, response) }, eventLoop: context.eventLoop)
+        let eventLoop = context.eventLoop
+        routes.authority.check(credential) { result in
+            if eventLoop.inEventLoop { answer.value(result) } else { eventLoop.execute { answer.value(result) } }
         }
     }
 
+    /// It is known what the client may do.
+    private func finish(_ result: Result<Grant, AccessRefusal>, _ response: String) {
+        guard let context else { return }
+        switch result {
+        case .success(let grant):
+            let rest = buffer
+            buffer = ByteBuffer()
+            upgrade(context, Upgrade(response: ByteBuffer(string: response), rest: rest, grant: grant))
+            // Said while nobody was there to hear it.
+            if isInputClosed { context.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+        case .failure(let refusal):
+            if case .invalid(let reason) = refusal {
+                refuse(context, .unauthorized(reason))
+            } else {
+                refuse(context, .unauthorized("these credentials are no longer valid"))
+            }
+        }
+    }
+
+    private static func credential(of head: RequestHead) -> Credential? {
+        if let header = head.values("authorization").first { return Credential(authorization: header) }
+        return Handshake.credential(of: head).map(Credential.init)
+    }
+
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case ChannelEvent.inputClosed = event, !isDone || buffer.readableBytes > 0 {
+        if case ChannelEvent.inputClosed = event {
+            isInputClosed = true
             // Half a request will not become a whole one.
-            context.close(promise: nil)
+            if !isDone { context.close(promise: nil) }
         }
         context.fireUserInboundEventTriggered(event)
     }
@@ -65,8 +131,18 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 
-    private static let headTooLarge =
-        "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    /// Counts the connection by where it comes from.
+    ///
+    /// - Returns: false when there are too many from there.
+    private func count(_ head: RequestHead?, _ context: ChannelHandlerContext) -> Bool {
+        let gate = routes.gate
+        let peer = IPAddress(context.remoteAddress)
+        let forwarded = gate.trusts(peer) ? head?.elements("x-forwarded-for") ?? [] : []
+        guard let client = gate.client(of: peer, forwarded: forwarded) else { return true }
+        guard gate.enter(client) else { return false }
+        context.channel.closeFuture.whenComplete { _ in gate.leave(client) }
+        return true
+    }
 
     /// The length of the head with its empty line, once that is there.
     private func headLength() -> Int? {
@@ -78,6 +154,10 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
             }
             return nil
         }
+    }
+
+    private func refuse(_ context: ChannelHandlerContext, _ refusal: DoorRefusal) {
+        refuse(context, refusal.response)
     }
 
     private func refuse(_ context: ChannelHandlerContext, _ response: String) {
@@ -102,7 +182,32 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
         context.fireChannelReadComplete()
         context.pipeline.syncOperations.removeHandler(self, promise: nil)
     }
+}
 
+/// Why a connection gets no further than its first request.
+private enum DoorRefusal {
+    case notHTTP
+    case headTooLarge
+    case tooManyConnections
+    case tooManyFromAddress
+    case unauthorized(String)
+
+    /// The whole response, after which the connection is closed.
+    var response: String {
+        let (status, header, text) =
+            switch self {
+            case .notHTTP: ("400 Bad Request", "", "this is no request by HTTP; if it is TLS, that is not spoken here")
+            case .headTooLarge: ("431 Request Header Fields Too Large", "", "the request's head is too large")
+            case .tooManyConnections:
+                ("503 Service Unavailable", "Retry-After: 1\r\n", "this server has as many connections as it takes")
+            case .tooManyFromAddress:
+                ("429 Too Many Requests", "Retry-After: 1\r\n", "there are too many connections from this address")
+            case .unauthorized(let reason):
+                ("401 Unauthorized", "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n", reason)
+            }
+        return "HTTP/1.1 \(status)\r\n\(header)Content-Type: text/plain; charset=utf-8\r\n"
+            + "Content-Length: \(text.utf8.count + 1)\r\nConnection: close\r\n\r\n\(text)\n"
+    }
 }
 
 /// Where requests go.
@@ -112,12 +217,19 @@ package struct DoorRoutes: Sendable {
     package var handshake: Handshake
     /// Adds the handlers of HTTP to a channel's pipeline; on the channel's event loop.
     package var takeHTTP: @Sendable (any Channel) throws -> Void
+    /// Says what credentials are worth.
+    package var authority: any Authority
+    package var gate: ConnectionGate
 
     package init(
-        webSocketPath: String, handshake: Handshake, takeHTTP: @escaping @Sendable (any Channel) throws -> Void
+        webSocketPath: String, handshake: Handshake, authority: any Authority = OpenAuthority(),
+        gate: ConnectionGate = ConnectionGate(.init()),
+        takeHTTP: @escaping @Sendable (any Channel) throws -> Void
     ) {
         self.webSocketPath = webSocketPath
         self.handshake = handshake
+        self.authority = authority
+        self.gate = gate
         self.takeHTTP = takeHTTP
     }
 }

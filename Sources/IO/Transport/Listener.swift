@@ -1,5 +1,6 @@
 package import NIOCore
 package import NIOPosix
+import NIOSSL
 import WebSocket
 
 /// Accepts connections, on the event loops of a group.
@@ -8,17 +9,23 @@ package enum Listener {
     ///
     /// - Parameter drivers: one for each event loop of `group`.
     package static func bind(
-        host: String, port: Int, group: MultiThreadedEventLoopGroup, drivers: [LoopDriver], routes: DoorRoutes
+        host: String, port: Int, group: MultiThreadedEventLoopGroup, drivers: [LoopDriver], routes: DoorRoutes,
+        certificates: ServerCertificates? = nil
     ) async throws -> any Channel {
         let byLoop = Dictionary(uniqueKeysWithValues: drivers.map { (ObjectIdentifier($0.eventLoop), $0) })
         return try await bootstrap(group) { channel in
             guard let driver = byLoop[ObjectIdentifier(channel.eventLoop)] else {
                 throw ChannelError.inputClosed
             }
-            let door = DoorHandler(routes: routes, limits: driver.limits) { context, response, rest in
-                let handler = ConnectionHandler(driver: driver)
+            let gate = routes.gate
+            let answer = gate.enter()
+            channel.closeFuture.whenComplete { _ in gate.leave() }
+            if answer == .overrun { return channel.close(promise: nil) }
+            if let certificates { try channel.pipeline.syncOperations.addHandler(certificates.makeHandler()) }
+            let door = DoorHandler(routes: routes, limits: driver.limits, isFull: answer == .full) { context, upgrade in
+                let handler = ConnectionHandler(driver: driver, isEncrypted: certificates != nil)
                 replaceDoor(with: handler, context) {
-                    handler.open(response: response, rest: rest, context: context)
+                    handler.open(response: upgrade.response, rest: upgrade.rest, grant: upgrade.grant)
                 }
             }
             try channel.pipeline.syncOperations.addHandler(door)
@@ -31,9 +38,9 @@ package enum Listener {
     ) async throws -> any Channel {
         let routes = DoorRoutes(webSocketPath: path, handshake: Handshake()) { _ = $0.close() }
         return try await bootstrap(group) { channel in
-            let door = DoorHandler(routes: routes, limits: limits) { context, response, rest in
+            let door = DoorHandler(routes: routes, limits: limits) { context, upgrade in
                 let handler = EchoHandler(limits: limits)
-                replaceDoor(with: handler, context) { handler.open(response: response, rest: rest) }
+                replaceDoor(with: handler, context) { handler.open(response: upgrade.response, rest: upgrade.rest) }
             }
             try channel.pipeline.syncOperations.addHandler(door)
         }.bind(host: host, port: port).get()

@@ -1,7 +1,8 @@
+import Access
 package import NIOCore
 import Registers
 package import SyncEngine
-import SyncProtocol
+package import SyncProtocol
 import Synchronization
 
 /// Drives the ``Shard`` of one event loop: feeds it what sockets, committer and readers bring, and carries its effects
@@ -25,6 +26,8 @@ package final class LoopDriver: @unchecked Sendable {
     private var pingTimeouts: UInt64 = 0
     private var whenEmpty: EventLoopPromise<Void>?
     private var isStopping = false
+    /// Which rules the connections' grants were last checked by.
+    private var rulesGeneration: UInt64 = 0
 
     /// Filled by other threads.
     private let inbox = Mutex<[LoopDelivery]>([])
@@ -89,8 +92,8 @@ package final class LoopDriver: @unchecked Sendable {
     // MARK: From connections
 
     /// A handshake is done.
-    func connect(_ handler: ConnectionHandler) -> ConnectionID {
-        let id = shard.connect(agent: Agent(random: services.random()), now: services.now())
+    func connect(_ handler: ConnectionHandler, grant: Grant) -> ConnectionID {
+        let id = shard.connect(agent: Agent(random: services.random()), grant: grant, now: services.now())
         while handlers.count <= Int(id.slot) { handlers.append(nil) }
         handlers[Int(id.slot)] = handler
         // Its handshake was under way when the others were told.
@@ -98,8 +101,8 @@ package final class LoopDriver: @unchecked Sendable {
         return id
     }
 
-    func receive(_ incoming: Incoming, from id: ConnectionID) {
-        shard.receive(incoming, from: id, head: services.head(), now: services.now())
+    func receive(_ incoming: Incoming, size: Int = 0, from id: ConnectionID) {
+        shard.receive(incoming, size: size, from: id, head: services.head(), now: services.now())
     }
 
     /// Whether a connection should be read from.
@@ -219,8 +222,25 @@ package final class LoopDriver: @unchecked Sendable {
         let now = NIODeadline.now()
         for handler in handlers { handler.map { check($0, at: now) } }
         shard.keepHolds(now: services.now())
+        endAccess()
         if ticks % 5 == 0 { shard.noticeCursors() }
         run()
+    }
+
+    /// The rules have changed: whoever has a grant that is no longer good is told at once, not at the next tick.
+    package func rulesChanged() {
+        eventLoop.execute { [self] in
+            endAccess()
+            run()
+        }
+    }
+
+    private func endAccess() {
+        let authority = services.authority
+        let generation = authority.generation
+        let isNew = generation != rulesGeneration
+        rulesGeneration = generation
+        shard.endAccess(now: services.now(), problem: isNew ? { authority.problem(with: $0) } : nil)
     }
 
     private func check(_ handler: ConnectionHandler, at now: NIODeadline) {
@@ -228,7 +248,7 @@ package final class LoopDriver: @unchecked Sendable {
         case .alive: break
         case .stalled:
             stalls += 1
-            handler.giveUp("nothing was read for \(limits.stallTimeout.nanoseconds / 1_000_000_000) s")
+            handler.giveUp(.stalled, "nothing was read for \(limits.stallTimeout.nanoseconds / 1_000_000_000) s")
         case .unresponsive:
             pingTimeouts += 1
             handler.abort()
@@ -298,6 +318,10 @@ extension LoopDriver: ShardOutput {
 
     package func close(_ slot: Int32) {
         handlers[Int(slot)]?.finish()
+    }
+
+    package func expel(_ slot: Int32, _ code: ErrorCode, _ reason: String) {
+        handlers[Int(slot)]?.giveUp(code, reason)
     }
 
     package func submit(_ writes: [WriteRequest]) {

@@ -1,3 +1,4 @@
+package import Access
 import NIOCore
 package import SyncEngine
 
@@ -13,17 +14,21 @@ package struct LoopServices: Sendable {
     package var now: @Sendable () -> UInt64
     /// 64 random bits.
     package var random: @Sendable () -> UInt64
+    /// Says what credentials are worth.
+    package var authority: any Authority
 
     package init(
         submitWrites: @escaping @Sendable ([WriteRequest]) -> Bool,
         submitRead: @escaping @Sendable (ReadJob, _ loop: Int) -> Void, head: @escaping @Sendable () -> UInt64,
-        now: @escaping @Sendable () -> UInt64, random: @escaping @Sendable () -> UInt64
+        now: @escaping @Sendable () -> UInt64, random: @escaping @Sendable () -> UInt64,
+        authority: any Authority = OpenAuthority()
     ) {
         self.submitWrites = submitWrites
         self.submitRead = submitRead
         self.head = head
         self.now = now
         self.random = random
+        self.authority = authority
     }
 }
 

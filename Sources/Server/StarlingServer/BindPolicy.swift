@@ -14,7 +14,8 @@ enum BindPolicy {
         throw ServerError(
             """
             --host \(host) can be reached from other machines, and this server has no access rules: whoever reaches it \
-            can read and write everything. Listen on 127.0.0.1, or say --insecure-open if that is what you want.
+            can read and write everything. Listen on 127.0.0.1, give access rules (--access; 'starling token create' makes \
+            them), or say --insecure-open if that is what you want.
             """)
     }
 

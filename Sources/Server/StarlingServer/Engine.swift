@@ -1,3 +1,4 @@
+import Access
 import Logging
 import NIOCore
 import NIOPosix
@@ -21,10 +22,19 @@ struct Engine: Sendable {
     private let checkpoints = CheckpointThread()
     private let group: MultiThreadedEventLoopGroup
     private let drivers: [LoopDriver]
+    private let gate: ConnectionGate
+    private let access: AccessControl?
+    private let certificates: ServerCertificates?
+    private let watch = FileWatch()
 
     init(configuration: ServerConfiguration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
+        gate = ConnectionGate(configuration.connections)
+        access = try configuration.access.map { path throws(ServerError) in try AccessControl(path: path) }
+        certificates = try configuration.certificates.map { files throws(CertificateError) in
+            try ServerCertificates(files)
+        }
         var random = SystemRandomNumberGenerator()
         database = try SQLiteDatabase(
             .init(
@@ -37,7 +47,8 @@ struct Engine: Sendable {
         committer = CommitterThread(head: database.state.head, logger: logger)
         readers = ReaderThreads(count: 2)
         group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.threads)
-        drivers = Self.makeDrivers(configuration, database, committer, readers, group)
+        drivers = Self.makeDrivers(
+            configuration, database, committer, readers, group, authority: access ?? OpenAuthority())
         let drivers = drivers
         let checkpoints = checkpoints
         try checkpoints.start(database, logger: logger)
@@ -55,14 +66,16 @@ struct Engine: Sendable {
 
     private static func makeDrivers(
         _ configuration: ServerConfiguration, _ database: SQLiteDatabase, _ committer: CommitterThread,
-        _ readers: ReaderThreads, _ group: MultiThreadedEventLoopGroup
+        _ readers: ReaderThreads, _ group: MultiThreadedEventLoopGroup, authority: any Authority
     ) -> [LoopDriver] {
-        let limits = TransportLimits(
+        var limits = TransportLimits(
             maximumMessageSize: configuration.maximumMessageSize, maximumValueSize: configuration.maximumValueSize,
             maximumBacklog: configuration.maximumBacklog, drainTimeout: .milliseconds(configuration.drainTimeout),
             pingInterval: .milliseconds(configuration.pingInterval),
             pingTimeout: .milliseconds(configuration.pingTimeout),
             stallTimeout: .milliseconds(configuration.stallTimeout))
+        limits.handshakeTimeout = .milliseconds(configuration.handshakeTimeout)
+        limits.maximumHeadSize = configuration.maximumHeadSize
         let welcome = Welcome(
             server: "starling/\(ServerConfiguration.version)", node: database.node,
             limits: .init(
@@ -76,11 +89,15 @@ struct Engine: Sendable {
             random: {
                 var random = SystemRandomNumberGenerator()
                 return random.next()
-            })
+            }, authority: authority)
         let drivers = group.makeIterator().enumerated().map { index, eventLoop in
-            let shard = Shard(
-                configuration: .init(loop: index, welcome: welcome, framing: framing), state: database.state)
-            return LoopDriver(eventLoop: eventLoop, loop: index, shard: shard, limits: limits, services: services)
+            var shard = Shard.Configuration(loop: index, welcome: welcome, framing: framing)
+            shard.rate = configuration.rate
+            shard.authenticationTimeout = UInt64(configuration.handshakeTimeout)
+            shard.idleTimeout = configuration.idleTimeout
+            return LoopDriver(
+                eventLoop: eventLoop, loop: index, shard: Shard(configuration: shard, state: database.state),
+                limits: limits, services: services)
         }
         inboxes.drivers.withLock { $0 = drivers }
         return drivers
@@ -100,22 +117,53 @@ struct Engine: Sendable {
 
     /// Starts to accept connections.
     func listen() async throws -> any Channel {
+        let origins = Handshake.OriginPolicy(
+            allowed: configuration.allowedOrigins, isLoopbackOnly: BindPolicy.isLoopback(configuration.host))
         let probes = Routes.Probes(problem: { committer.measured.problem }, metrics: { try await metrics() })
-        let door = HTTPDoor(responder: Routes.responder(probes), logger: logger)
+        let callers = Callers(authority: authority, gate: gate, hasRules: access != nil)
+        let door = HTTPDoor(responder: Routes.responder(probes, callers, origins), logger: logger)
         let routes = DoorRoutes(
-            webSocketPath: "/sync",
-            handshake: Handshake(
-                origins: .init(
-                    allowed: configuration.allowedOrigins, isLoopbackOnly: BindPolicy.isLoopback(configuration.host))),
+            webSocketPath: "/sync", handshake: Handshake(origins: origins), authority: authority, gate: gate,
             takeHTTP: { try door.take($0) })
-        return try await Listener.bind(
-            host: configuration.host, port: configuration.port, group: group, drivers: drivers, routes: routes)
+        let listener = try await Listener.bind(
+            host: configuration.host, port: configuration.port, group: group, drivers: drivers, routes: routes,
+            certificates: certificates)
+        watch.start({ watchedFiles }, { reload() })
+        return listener
+    }
+
+    private var authority: any Authority { access ?? OpenAuthority() }
+
+    private var watchedFiles: [String] {
+        let files = configuration.certificates
+        return (access?.files ?? []) + [files?.certificates, files?.key, files?.clientRoots].compactMap { $0 }
+    }
+
+    /// Looks at the access rules and certificates anew. What cannot be used changes nothing, and is said in the log.
+    func requestReload() {
+        watch.poke()
+    }
+
+    private func reload() {
+        do throws(ServerError) {
+            try access?.reload()
+            for driver in drivers { driver.rulesChanged() }
+            if access != nil { logger.notice("Access rules were read again") }
+        } catch {
+            logger.error("Access rules stay as they were", metadata: ["error": "\(error)"])
+        }
+        do throws(CertificateError) {
+            try certificates?.reload()
+            if certificates != nil { logger.notice("Certificates were read again") }
+        } catch {
+            logger.error("Certificates stay as they were", metadata: ["error": "\(error)"])
+        }
     }
 
     private func metrics() async throws -> String {
         var page = MetricsPage(
             counters: ShardCounters(), backlog: 0, commits: committer.measured, head: committer.head,
-            threads: drivers.count)
+            threads: drivers.count, gate: gate.counts)
         for driver in drivers {
             let measured = try await driver.measure().get()
             page.counters = page.counters + measured.counters
@@ -129,6 +177,7 @@ struct Engine: Sendable {
     /// Stops in the order in which things depend on each other: connections are told and drained, then writes, then
     /// reads end, then the database is closed. A failure of one is no reason not to stop the next.
     func stop() async {
+        watch.stop()
         for future in drivers.map({ $0.shutDown() }) { try? await future.get() }
         let stamp = committer.stop()
         readers.stop()

@@ -53,6 +53,4 @@ struct HTTPContext: RequestContext {
         coreContext = .init(source: source)
         remoteAddress = source.channel.remoteAddress
     }
-
-    var isFromLoopback: Bool { remoteAddress.map(BindPolicy.isLoopback) ?? false }
 }

@@ -1,5 +1,6 @@
 import SyncEngine
 import SyncProtocol
+import Transport
 
 /// Everything that `/metrics` shows.
 struct MetricsPage {
@@ -10,10 +11,16 @@ struct MetricsPage {
     var commits: CommitStatistics
     var head: UInt64
     var threads: Int
+    var gate: ConnectionGate.Counts
 
     var text: String {
         var page = PrometheusText()
         page.gauge("starling_connections", "Open WebSocket connections.", counters.connections)
+        page.gauge("starling_sockets", "Open connections of every kind, handshakes too.", gate.open)
+        page.labelled(
+            "starling_connections_refused_total", "Connections refused, by the limit they met.", type: "counter",
+            label: "limit",
+            [("total", "\(gate.refusedTotal)"), ("address", "\(gate.refusedByAddress)")])
         page.labelled(
             "starling_subscriptions", "Subscriptions by state.", type: "gauge", label: "state",
             [

@@ -1,6 +1,7 @@
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import WebSocket
 
 /// The HTTP routes.
 enum Routes {
@@ -11,8 +12,11 @@ enum Routes {
         var metrics: @Sendable () async throws -> String
     }
 
-    static func responder(_ probes: Probes) -> some HTTPResponder<HTTPContext> {
+    static func responder(
+        _ probes: Probes, _ callers: Callers, _ origins: Handshake.OriginPolicy
+    ) -> some HTTPResponder<HTTPContext> {
         let router = Router(context: HTTPContext.self)
+        router.add(middleware: CrossOrigin(origins: origins))
         router.get("/healthz") { _, _ in text("ok\n") }
         router.get("/readyz") { _, _ in
             if let problem = probes.problem() {
@@ -21,9 +25,10 @@ enum Routes {
                 text("ready\n")
             }
         }
-        router.get("/metrics") { _, context in
-            guard context.isFromLoopback else {
-                return text("metrics are for this machine only\n", status: .forbidden)
+        router.get("/metrics") { request, context in
+            guard await callers.mayMonitor(request, from: context.remoteAddress) else {
+                return text(
+                    "metrics are for this machine, and for tokens with \"monitor\": true\n", status: .forbidden)
             }
             return text(try await probes.metrics(), type: "text/plain; version=0.0.4; charset=utf-8")
         }

@@ -13,23 +13,32 @@ import WebSocket
 package struct Server: Service {
     private let configuration: ServerConfiguration
     private let logger: Logger
+    private let reloads: AsyncStream<Void>
     private let whenReady: @Sendable (_ port: Int) -> Void
 
-    /// - Parameter whenReady: is called with the port once connections are accepted.
+    /// - Parameters:
+    ///   - reloads: an element for each time that access rules and certificates are to be read again.
+    ///   - whenReady: is called with the port once connections are accepted.
     package init(
-        configuration: ServerConfiguration, logger: Logger, whenReady: @escaping @Sendable (_ port: Int) -> Void
+        configuration: ServerConfiguration, logger: Logger, reloads: AsyncStream<Void> = AsyncStream { _ in },
+        whenReady: @escaping @Sendable (_ port: Int) -> Void
     ) {
         self.configuration = configuration
+        self.reloads = reloads
         self.logger = logger
         self.whenReady = whenReady
     }
 
     package func run() async throws {
-        try BindPolicy.check(configuration.host, port: configuration.port, isOpenAllowed: configuration.isOpenAllowed)
+        try BindPolicy.check(
+            configuration.host, port: configuration.port,
+            isOpenAllowed: configuration.isOpenAllowed || configuration.access != nil)
         let engine: Engine
         do {
             engine = try Engine(configuration: configuration, logger: logger)
         } catch let error as StoreError {
+            throw ServerError(error.description)
+        } catch let error as CertificateError {
             throw ServerError(error.description)
         }
         let listener: any Channel
@@ -43,7 +52,11 @@ package struct Server: Service {
         logger.info("Listening", metadata: ["host": "\(configuration.host)", "port": "\(port)"])
         whenReady(port)
 
+        let reloading = Task {
+            for await _ in reloads { engine.requestReload() }
+        }
         try? await gracefulShutdown()
+        reloading.cancel()
 
         logger.info("Stopping")
         try? await listener.close()

@@ -1,4 +1,6 @@
+package import Access
 package import SQLiteStore
+package import Transport
 
 /// How a server is to run.
 package struct ServerConfiguration: Sendable {
@@ -38,6 +40,20 @@ package struct ServerConfiguration: Sendable {
     package var isOpenAllowed: Bool
     /// How much memory the cache of registers may take, in bytes.
     package var cacheSize: Int
+    /// The file of access rules; nil: everybody may do everything.
+    package var access: String?
+    /// The files of the server's certificates; nil: connections are not encrypted.
+    package var certificates: ServerCertificates.Files?
+    /// How many connections there may be.
+    package var connections = ConnectionGate.Limits()
+    /// How long a client may take to be ready to send messages, in milliseconds.
+    package var handshakeTimeout: Int64 = 10_000
+    /// The greatest size of a request's head, in bytes.
+    package var maximumHeadSize = 16 * 1024
+    /// How fast a connection may send; nil: as it likes.
+    package var rate: RateLimit.Limits?
+    /// How long a connection that waits for nothing may send nothing, in milliseconds; nil: for ever.
+    package var idleTimeout: UInt64?
 
     package init(
         host: String = "127.0.0.1", port: Int = 7827, data: String = "starling.db", durability: Durability = .commit,

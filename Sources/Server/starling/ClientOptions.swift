@@ -14,12 +14,14 @@ struct ClientOptions: ParsableArguments {
     @Option(help: "The name to write under.")
     var agent: String?
 
+    @OptionGroup var way: ConnectionOptions
+
     /// Connects, says hello if there is a name, and runs `body`.
     func connect<Result: Sendable>(
         _ body: @Sendable (SyncConnection, inout Replies) async throws -> Result
     ) async throws -> Result {
         let agent = agent
-        return try await SyncConnection.open(url) { connection, messages in
+        return try await way.open(url) { connection, messages in
             var replies = Replies(messages.makeAsyncIterator())
             if let agent {
                 try await connection.send(#"{"type":"hello","id":"hello","agent":\#(JSON.quote(agent))}"#)
@@ -27,6 +29,32 @@ struct ClientOptions: ParsableArguments {
             }
             return try await body(connection, &replies)
         }
+    }
+}
+
+/// How to get into a server.
+struct ConnectionOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The credentials to show; better in the environment, as STARLING_TOKEN, where no list of processes has it.",
+            valueName: "token"))
+    var token: String?
+
+    @Option(
+        name: .customLong("ca"),
+        help: ArgumentHelp(
+            "The roots (PEM) that the certificate of a wss:// server may come from. (default: this machine's)",
+            valueName: "file"))
+    var roots: String?
+
+    func open<Result: Sendable>(
+        _ url: String, _ body: @Sendable (SyncConnection, SyncConnection.Messages) async throws -> Result
+    ) async throws -> Result {
+        let token = try token ?? Environment().string("token")
+        if let token, token.utf8.contains(where: { !(0x21...0x7E ~= $0) }) {
+            throw ValidationError("the token has characters that no token has")
+        }
+        return try await SyncConnection.open(url, token: token, roots: roots, body)
     }
 }
 

@@ -83,11 +83,11 @@ struct Import: ParsableCommand {
     func run() throws {
         if source != "-" {
             // Lines are read from standard input, whichever file that is.
-            let file = open(source, O_RDONLY)
-            var status = stat()
-            if file >= 0, fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+            var isFolder: ObjCBool = false
+            if FileManager.default.fileExists(atPath: source, isDirectory: &isFolder), isFolder.boolValue {
                 throw StoreError("\(source) is a folder")
             }
+            let file = open(source, O_RDONLY)
             guard file >= 0, dup2(file, STDIN_FILENO) >= 0 else {
                 throw StoreError("cannot read \(source): \(String(cString: strerror(errno)))")
             }

@@ -30,7 +30,7 @@ final class Replica {
 
     /// Opens the replica at a URL or a path.
     static func with<Result: Sendable>(
-        _ place: String, _ pattern: String, _ body: @Sendable (Replica) async throws -> Result
+        _ place: String, _ way: ConnectionOptions, _ pattern: String, _ body: @Sendable (Replica) async throws -> Result
     ) async throws -> Result {
         guard place.contains("://") else {
             let wanted = try Pattern(pattern)
@@ -43,7 +43,7 @@ final class Replica {
             }
             return try await body(Replica(.file(registers), pattern: pattern))
         }
-        return try await SyncConnection.open(place) { connection, messages in
+        return try await way.open(place) { connection, messages in
             let replies = Replies(messages.makeAsyncIterator())
             return try await body(Replica(.server(connection, replies), pattern: pattern))
         }

@@ -15,7 +15,7 @@ struct Serve: AsyncParsableCommand {
             STARLING_MAX_DRIFT, and so on. What is said on the command line wins.
 
             SIGTERM or SIGINT (ctrl-c) stops the server: connections get what they are owed, are told goodbye, and the \
-            database is closed.
+            database is closed. SIGHUP makes it read access rules and certificates again, as it does when they change.
             """)
 
     @Option(help: "The address to listen on. (default: 127.0.0.1)")
@@ -83,16 +83,6 @@ struct Serve: AsyncParsableCommand {
     var pingTimeout: Int?
 
     @Option(
-        name: .customLong("allow-origin"),
-        help: ArgumentHelp(
-            "A web origin whose pages may connect, besides the server's own; may be repeated; '*' for any.",
-            valueName: "origin"))
-    var allowOrigin: [String] = []
-
-    @Flag(help: "Listen on an address that other machines reach, although everybody can read and write everything.")
-    var insecureOpen = false
-
-    @Option(
         help: ArgumentHelp(
             "trace, debug, info, notice, warning, error or critical. (default: notice)", valueName: "level"),
         transform: { text in
@@ -103,6 +93,12 @@ struct Serve: AsyncParsableCommand {
         })
     var logLevel: Logger.Level?
 
+    @OptionGroup(title: "Security")
+    var security: ServeSecurity
+
+    @OptionGroup(title: "Limits")
+    var limits: ServeLimits
+
     func run() async throws {
         let configuration = try configuration(Environment())
         let level = try logLevel ?? Environment().value("log-level", as: Logger.Level.init(rawValue:)) ?? .notice
@@ -111,7 +107,14 @@ struct Serve: AsyncParsableCommand {
             handler.logLevel = level
             return handler
         }
-        let server = Server(configuration: configuration, logger: Logger(label: "starling")) { port in
+        let (reloads, continuation) = AsyncStream.makeStream(of: Void.self)
+        let hangups = Task {
+            for await _ in await UnixSignalsSequence(trapping: .sighup) { continuation.yield() }
+        }
+        defer { hangups.cancel() }
+        let server = Server(
+            configuration: configuration, logger: Logger(label: "starling"), reloads: reloads
+        ) { port in
             Self.announce(configuration, port: port)
         }
         let group = ServiceGroup(
@@ -124,23 +127,22 @@ struct Serve: AsyncParsableCommand {
     /// Puts together what the command line, the environment and the defaults say.
     private func configuration(_ environment: Environment) throws -> ServerConfiguration {
         let cores = ProcessInfo.processInfo.activeProcessorCount
-        let origins = try allowOrigin.isEmpty ? environment.list("allow-origin") : allowOrigin
-        return ServerConfiguration(
+        var configuration = ServerConfiguration(
             host: try host ?? environment.string("host") ?? "127.0.0.1",
-            port: try checked("port", port ?? environment.integer("port") ?? 7827, 0...65_535),
+            port: try Self.checked("port", port ?? environment.integer("port") ?? 7827, 0...65_535),
             data: try data ?? environment.string("data") ?? "starling.db",
             durability: try durability ?? environment.value("durability", as: Durability.init(rawValue:)) ?? .commit,
-            threads: try checked("threads", threads ?? environment.integer("threads") ?? cores, 1...1_024),
+            threads: try Self.checked("threads", threads ?? environment.integer("threads") ?? cores, 1...1_024),
             maximumDrift: UInt64(
                 try milliseconds("max-drift", maxDrift, environment, default: 60, 0...86_400 * 366)),
-            maximumValueSize: try checked(
+            maximumValueSize: try Self.checked(
                 "max-value", maxValue ?? environment.integer("max-value") ?? 1 << 20, 1...256 << 20),
             maximumMessageSize: try (maxMessage ?? environment.integer("max-message")).map {
-                try checked("max-message", $0, 1_024...512 << 20)
+                try Self.checked("max-message", $0, 1_024...512 << 20)
             },
-            maximumBacklog: try checked(
+            maximumBacklog: try Self.checked(
                 "max-backlog", maxBacklog ?? environment.integer("max-backlog") ?? 1 << 20, 1_024...1 << 30),
-            maximumSubscriptions: try checked(
+            maximumSubscriptions: try Self.checked(
                 "max-subscriptions", maxSubscriptions ?? environment.integer("max-subscriptions") ?? 10_000,
                 1...1_000_000),
             drainTimeout: try milliseconds("drain-timeout", drainTimeout, environment, default: 10, 0...3_600),
@@ -149,18 +151,19 @@ struct Serve: AsyncParsableCommand {
                     "tombstone-retention", tombstoneRetention, environment, default: 604_800, 1...86_400 * 36_600)),
             stallTimeout: try milliseconds("stall-timeout", stallTimeout, environment, default: 120, 1...86_400),
             pingInterval: try milliseconds("ping-interval", pingInterval, environment, default: 25, 1...86_400),
-            pingTimeout: try milliseconds("ping-timeout", pingTimeout, environment, default: 120, 1...86_400),
-            allowedOrigins: Set(origins),
-            isOpenAllowed: try insecureOpen || environment.bool("insecure-open") ?? false)
+            pingTimeout: try milliseconds("ping-timeout", pingTimeout, environment, default: 120, 1...86_400))
+        try security.apply(to: &configuration, environment)
+        try limits.apply(to: &configuration, environment)
+        return configuration
     }
 
     private func milliseconds(
         _ name: String, _ seconds: Int?, _ environment: Environment, default standard: Int, _ range: ClosedRange<Int>
     ) throws -> Int64 {
-        Int64(try checked(name, seconds ?? environment.integer(name) ?? standard, range)) * 1_000
+        Int64(try Self.checked(name, seconds ?? environment.integer(name) ?? standard, range)) * 1_000
     }
 
-    private func checked(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws -> Int {
+    static func checked(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws -> Int {
         guard range ~= value else {
             throw ValidationError("--\(name) is \(value); it must be from \(range.lowerBound) to \(range.upperBound)")
         }
@@ -169,13 +172,14 @@ struct Serve: AsyncParsableCommand {
 
     private static func announce(_ configuration: ServerConfiguration, port: Int) {
         let host = configuration.host.contains(":") ? "[\(configuration.host)]" : configuration.host
-        let url = "ws://\(host):\(port)/sync"
+        let url = "\(configuration.certificates == nil ? "ws" : "wss")://\(host):\(port)/sync"
+        let credentials = configuration.access == nil ? "" : " -H='Authorization: Bearer <token>'"
         Output.line(
             """
             starling \(ServerConfiguration.version) is ready: \(url) (database: \(configuration.data))
             To see every change, paste this into another terminal:
 
-              echo '{"type":"subscribe","id":"s1","pattern":"*"}' | websocat -n \(url)
+              echo '{"type":"subscribe","id":"s1","pattern":"*"}' | websocat -n\(credentials) \(url)
 
             Ctrl-C stops the server.
             """)

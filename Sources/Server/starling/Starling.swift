@@ -27,9 +27,10 @@ struct Starling: AsyncParsableCommand {
         version: ServerConfiguration.version,
         subcommands: [Serve.self, Sub.self, Pub.self, Get.self, Del.self, Keys.self, Echo.self],
         groupedSubcommands: [
+            CommandGroup(name: "Access", subcommands: [Token.self]),
             CommandGroup(
                 name: "Databases",
-                subcommands: [Backup.self, Restore.self, Check.self, Export.self, Import.self, Verify.self])
+                subcommands: [Backup.self, Restore.self, Check.self, Export.self, Import.self, Verify.self]),
         ])
 
     static func main() async {

@@ -28,14 +28,17 @@ struct Verify: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How long to wait before what differs is looked at again.", valueName: "seconds"))
     var settle: Double = 1
 
+    @OptionGroup var way: ConnectionOptions
+
     func run() async throws {
+        let way = way
         _ = try Pattern(typed: pattern)
         let pattern = pattern
         let settle = settle
         let rightPlace = right
-        let (differences, count) = try await Replica.with(left, pattern) { left in
+        let (differences, count) = try await Replica.with(left, way, pattern) { left in
             nonisolated(unsafe) let left = left
-            return try await Replica.with(rightPlace, pattern) { right in
+            return try await Replica.with(rightPlace, way, pattern) { right in
                 var comparison = Comparison(left: left, right: right)
                 try await comparison.run()
                 if !comparison.differences.isEmpty {

@@ -37,9 +37,11 @@ final class RawClient {
     deinit { close(descriptor) }
 
     /// Connects, shakes hands and takes the welcome.
-    static func connected(_ server: ServerProcess, receiveBuffer: Int32? = nil) throws -> RawClient {
+    static func connected(
+        _ server: ServerProcess, token: String? = nil, receiveBuffer: Int32? = nil
+    ) throws -> RawClient {
         let client = try RawClient(port: server.port, receiveBuffer: receiveBuffer)
-        try client.shakeHands()
+        try client.shakeHands(extra: token.map { "Authorization: Bearer \($0)\r\n" } ?? "")
         let welcome = try client.receive()
         guard welcome.string("type") == "welcome" else { throw TestFailure("no welcome: \(welcome)") }
         return client

@@ -19,8 +19,13 @@ final class ServerProcess: Sendable {
 
     /// Starts a server and waits until it is ready.
     ///
-    /// - Parameter folder: where the database is, from an earlier server; nil makes a new one.
-    init(in folder: URL? = nil, _ arguments: [String] = [], environment: [String: String] = [:]) throws {
+    /// - Parameters:
+    ///   - folder: where the database is, from an earlier server; nil makes a new one.
+    ///   - descriptors: how many it may have open; nil: as many as this test may.
+    init(
+        in folder: URL? = nil, _ arguments: [String] = [], environment: [String: String] = [:],
+        limitedTo descriptors: Int? = nil
+    ) throws {
         isFolderOwned = folder == nil
         self.folder = try folder ?? ServerProcess.makeFolder()
         let output = try ChildPipe()
@@ -28,8 +33,10 @@ final class ServerProcess: Sendable {
         let database = self.folder.appending(path: "starling.db").path
         let log = open(self.folder.appending(path: "server.log").path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         let nothing = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        let command = ["serve", "--port", "0", "--threads", "2", "--data", database] + arguments
+        let limited = descriptors.map { ["-c", "ulimit -n \($0) && exec \"$@\"", "sh", Self.binary.path] }
         process = try ChildProcess(
-            Self.binary, ["serve", "--port", "0", "--threads", "2", "--data", database] + arguments,
+            limited == nil ? Self.binary : URL(filePath: "/bin/sh"), (limited ?? []) + command,
             environment: environment, input: nothing, output: output.writer, errors: log)
         for descriptor in [log, nothing, output.writer] { close(descriptor) }
         port = try Self.waitUntilReady(output)
@@ -54,7 +61,7 @@ final class ServerProcess: Sendable {
             let bytes = output.read()
             if bytes.isEmpty { throw TestFailure("the server ended before it was ready: \(text)") }
             text += String(decoding: bytes, as: UTF8.self)
-            if let match = text.firstMatch(of: /is ready: ws:\/\/127\.0\.0\.1:(\d+)\/sync/), let port = Int(match.1) {
+            if let match = text.firstMatch(of: /is ready: wss?:\/\/127\.0\.0\.1:(\d+)\/sync/), let port = Int(match.1) {
                 return port
             }
         }

@@ -1,3 +1,4 @@
+import Access
 package import NIOCore
 import Registers
 package import SyncEngine
@@ -20,7 +21,7 @@ extension SimulatedDisk {
         switch request.position {
         case .keys(let after, let base):
             let range = committed.values.filter { $0.register.key > (after ?? Key(unchecked: [])) }
-                .filter { request.pattern.matches($0.register.key) }
+                .filter { request.filter.matches($0.register.key) }
                 .sorted { $0.register.key < $1.register.key }
             for stored in range.prefix(limit) {
                 let register = stored.register
@@ -31,7 +32,7 @@ extension SimulatedDisk {
             if range.count > limit { next = .keys(after: range[limit - 1].register.key, base: base) }
         case .changes(let after):
             let changes = committed.values.filter { $0.revision > after }.sorted { $0.revision < $1.revision }
-            for stored in changes.prefix(limit) where request.pattern.matches(stored.register.key) {
+            for stored in changes.prefix(limit) where request.filter.matches(stored.register.key) {
                 let register = stored.register
                 let isOver = !register.isTombstone && register.isExpired(at: now)
                 append(isOver ? register.expired : register, stored.revision)

@@ -1,3 +1,4 @@
+package import Access
 package import Registers
 package import SyncEngine
 package import SyncProtocol
@@ -83,6 +84,10 @@ package final class SimulatedDisk: WriteStore {
     }
 
     package func current(of key: Key) -> StoredRegister? { (draft ?? content).registers[key] }
+
+    package func count(_ filter: Filter) -> Int {
+        (draft ?? content).registers.values.count { !$0.register.isTombstone && filter.matches($0.register.key) }
+    }
 
     package func put(_ register: StoredRegister, replacing: UInt64?) throws(StoreError) {
         precondition(draft != nil)

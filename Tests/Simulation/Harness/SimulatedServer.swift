@@ -31,6 +31,7 @@ final class SimulatedServer {
                 send(delivery.frames, to: slot, of: delivery)
             }
         }
+        func expel(_ slot: Int32, _ code: ErrorCode, _ reason: String) {}
         func close(_ slot: Int32) {}
         func submit(_ requests: [WriteRequest]) { writes += requests }
         func submit(_ job: ReadJob) { jobs.append(job) }

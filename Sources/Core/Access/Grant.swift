@@ -1,0 +1,70 @@
+package import Registers
+import Synchronization
+
+/// What the bearer of some credentials may do. Made when the credentials are checked, and shared by all connections that
+/// brought the same ones.
+package final class Grant: Sendable {
+    /// Where a grant comes from.
+    package enum Source: Hashable, Sendable {
+        /// There are no access rules: everybody may do everything.
+        case noRules
+        /// No credentials were brought. `isAllowed`: the rules give something to those who bring none.
+        case anonymous(isAllowed: Bool)
+        /// A token of the access file, by its id.
+        case token(String)
+        /// A JSON Web Token, by its issuer's id in the access file, its subject, and digests of the key that signed it and
+        /// of the issuer's rule.
+        case issuer(String, subject: String, key: String, rule: String)
+    }
+
+    package let source: Source
+    /// The keys whose values may be seen.
+    package let read: Scope
+    /// The keys that may be written, deleted and claimed.
+    package let write: Scope
+    /// The name that its bearer writes under; nil: any.
+    package let agent: Agent?
+    /// When it ends, in milliseconds since 1970; nil: not by itself.
+    package let expiresAt: UInt64?
+    /// Whether its bearer may see how the server is doing.
+    package let mayMonitor: Bool
+    /// How many keys there may be in all within ``write``; nil: any number.
+    package let maximumKeys: Int?
+    /// What its bearers may send together.
+    private let rate: Mutex<RateLimit>?
+    private let limits: RateLimit.Limits?
+
+    package init(
+        _ source: Source, read: Scope, write: Scope, agent: Agent? = nil, expiresAt: UInt64? = nil,
+        mayMonitor: Bool = false, maximumKeys: Int? = nil, rate: RateLimit.Limits? = nil
+    ) {
+        self.source = source
+        self.read = read
+        self.write = write
+        self.agent = agent
+        self.expiresAt = expiresAt
+        self.mayMonitor = mayMonitor
+        self.maximumKeys = maximumKeys
+        limits = rate
+        self.rate = rate.map { Mutex(RateLimit($0)) }
+    }
+
+    /// The grant of a server without access rules.
+    package static let unrestricted = Grant(.noRules, read: .everything, write: .everything, mayMonitor: true)
+
+    /// Whether its bearer has to show credentials before anything else.
+    package var isNothing: Bool { source == .anonymous(isAllowed: false) }
+
+    /// Whether it allows exactly what `other` does, but for how long.
+    package func allowsTheSame(as other: Grant) -> Bool {
+        read == other.read && write == other.write && agent == other.agent && mayMonitor == other.mayMonitor
+            && maximumKeys == other.maximumKeys && limits == other.limits
+    }
+
+    /// Counts a message against what all bearers may send together.
+    ///
+    /// - Returns: nil if it may pass, else how long to wait before the next one, in milliseconds.
+    package func take(bytes: Int, now: UInt64) -> UInt64? {
+        rate?.withLock { $0.take(bytes: bytes, now: now) }
+    }
+}

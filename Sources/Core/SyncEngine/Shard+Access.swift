@@ -1,0 +1,186 @@
+package import Access
+import NIOCore
+import Registers
+import SyncProtocol
+
+/// Who may do what, how fast, and for how long. Everything that a client sends passes ``check(_:size:of:now:)``; what it is
+/// sent is filtered where it is matched (``Filter``).
+extension Shard {
+    /// How many messages in a row may come too fast, before the connection is ended.
+    private static let maximumStrikes = 1_000
+    /// How many credentials a connection may try.
+    private static let maximumAttempts = 10
+
+    /// What becomes of a message before it has its turn: itself, or the error that it is answered with.
+    mutating func check(_ incoming: Incoming, size: Int, of state: ConnectionState, now: UInt64) -> Incoming? {
+        if case .close = incoming { return incoming }
+        state.lastMessageAt = now
+        if let wait = state.rate?.take(bytes: size, now: now) ?? state.grant.take(bytes: size, now: now) {
+            return tooFast(incoming, wait: wait, state)
+        }
+        state.strikes = 0
+        switch incoming {
+        case .close, .invalid: return incoming
+        case .credentials(let hello, let result): return adopt(hello, result, state)
+        case .message(let message):
+            return (forbidden(message, state) ?? holdLimit(message, state)).map(Incoming.invalid) ?? incoming
+        }
+    }
+
+    private mutating func tooFast(_ incoming: Incoming, wait: UInt64, _ state: ConnectionState) -> Incoming? {
+        state.strikes += 1
+        if state.strikes > Self.maximumStrikes {
+            expel(state.id, .rateLimited, "\(Self.maximumStrikes) messages in a row came faster than allowed")
+            return nil
+        }
+        var error = WireError(
+            .rateLimited, "messages come faster than allowed; this one was not carried out",
+            hint: "send it again in \(wait) ms", id: incoming.id)
+        error.retryAfter = wait
+        return .invalid(error)
+    }
+
+    // MARK: Credentials
+
+    /// Takes new credentials over: from the next message on they are what counts.
+    private mutating func adopt(
+        _ hello: ClientMessage.Hello, _ result: Result<Grant, AccessRefusal>, _ state: ConnectionState
+    ) -> Incoming? {
+        switch result {
+        case .failure(let refusal):
+            state.attempts += 1
+            if state.attempts >= Self.maximumAttempts {
+                expel(state.id, .unauthorized, "\(state.attempts) times credentials that are not valid")
+                return nil
+            }
+            return .invalid(WireError(.unauthorized, refusal.text, id: hello.id))
+        case .success(let grant):
+            let isInUse = !state.subscriptions.isEmpty || !state.holds.isEmpty || state.holdsAskedFor > 0
+            if isInUse, !grant.allowsTheSame(as: state.grant) {
+                return .invalid(
+                    WireError(
+                        .forbidden,
+                        "this connection has subscriptions or claims, and these credentials allow other things",
+                        hint: "say hello with them on a new connection", id: hello.id))
+            }
+            state.grant = grant
+            if let agent = grant.agent { state.agent = agent }
+            let message = ClientMessage.hello(hello)
+            return forbidden(message, state).map(Incoming.invalid) ?? .message(message)
+        }
+    }
+
+    // MARK: Messages
+
+    private func forbidden(_ message: ClientMessage, _ state: ConnectionState) -> WireError? {
+        let grant = state.grant
+        if grant.source == .noRules { return nil }
+        switch message {
+        case .ping, .unsubscribe: return nil
+        case .hello(let hello): return forbidden(agent: hello.agent, grant, id: hello.id)
+        case .subscribe(let request): return forbidden(reading: request.pattern, grant, id: request.id)
+        case .list(let list): return forbidden(reading: list.pattern, grant, id: list.id)
+        case .digest(let digest): return forbidden(reading: digest.pattern, grant, id: digest.id)
+        case .get(let id, let key):
+            return grant.read.admits(key) ? nil : refusal(grant, "reading \(key) is not allowed", id: id)
+        case .write(let write):
+            if let error = forbidden(writing: write.key, grant, id: write.id) { return error }
+            if let fence = write.fence, !grant.write.admits(fence.key), !grant.read.admits(fence.key) {
+                return refusal(grant, "showing a fence of \(fence.key) is not allowed", id: write.id)
+            }
+            guard case .version(let version) = write.stamping else { return nil }
+            return forbidden(agent: version.agent, grant, id: write.id)
+        case .lease(let lease): return forbidden(writing: lease.key, grant, id: lease.id)
+        }
+    }
+
+    private func forbidden(writing key: Key, _ grant: Grant, id: RequestID?) -> WireError? {
+        grant.write.admits(key) ? nil : refusal(grant, "writing \(key) is not allowed", id: id)
+    }
+
+    private func forbidden(reading pattern: Pattern, _ grant: Grant, id: RequestID?) -> WireError? {
+        guard Filter(pattern, within: grant.read).ranges.isEmpty else { return nil }
+        return refusal(grant, "reading anything that \(pattern) matches is not allowed", id: id)
+    }
+
+    private func forbidden(agent: Agent?, _ grant: Grant, id: RequestID?) -> WireError? {
+        guard let agent, let fixed = grant.agent, agent != fixed else { return nil }
+        return refusal(grant, "writing as \(agent) is not allowed: these credentials are \(fixed)'s", id: id)
+    }
+
+    private func refusal(_ grant: Grant, _ message: String, id: RequestID?) -> WireError {
+        switch grant.source {
+        case .anonymous(isAllowed: false):
+            WireError(
+                .unauthorized, "this server wants credentials first",
+                hint: #"send {"type":"hello","token":…}, or an Authorization header"#, id: id)
+        case .anonymous:
+            WireError(
+                .forbidden, "\(message) without credentials", hint: #"send {"type":"hello","token":…}"#, id: id)
+        case .noRules, .token, .issuer: WireError(.forbidden, message, id: id)
+        }
+    }
+
+    // MARK: The end
+
+    /// Ends the connections whose time is over. To be called every second or so.
+    ///
+    /// - Parameter problem: what is wrong with a grant by now; nil where that cannot have changed since the last call.
+    package mutating func endAccess(now: UInt64, problem: ((Grant) -> AccessRefusal?)?) {
+        for case .some(let state) in connections where !state.hasClosed {
+            if let end = state.grant.expiresAt, end <= now {
+                expel(state.id, .accessExpired, AccessRefusal.expired.text)
+            } else if let refusal = problem?(state.grant) {
+                expel(state.id, refusal == .expired ? .accessExpired : .accessChanged, refusal.text)
+            } else if state.grant.isNothing, now >= state.connectedAt + configuration.authenticationTimeout {
+                expel(
+                    state.id, .unauthorized, "no credentials came in \(configuration.authenticationTimeout / 1_000) s")
+            } else if let limit = configuration.idleTimeout, state.isUnused, now >= state.lastMessageAt + limit {
+                expel(state.id, .idle, "nothing was sent for \(limit / 1_000) s, and nothing is subscribed to")
+            }
+        }
+    }
+
+    private mutating func expel(_ id: ConnectionID, _ code: ErrorCode, _ reason: String) {
+        connections[Int(id.slot)]?.hasClosed = true
+        counters.refusals[code, default: 0] += 1
+        expulsions.append(Expulsion(connection: id, code: code, reason: reason))
+    }
+
+    /// A connection that is to be ended, whatever it is owed.
+    struct Expulsion {
+        var connection: ConnectionID
+        var code: ErrorCode
+        var reason: String
+    }
+}
+
+extension ConnectionState {
+    /// Whether nothing is lost with it but the way to come back.
+    fileprivate var isUnused: Bool {
+        subscriptions.isEmpty && holds.isEmpty && holdsAskedFor == 0 && writesInFlight == 0 && waiting.isEmpty
+            && lookups.isEmpty
+    }
+}
+
+extension Incoming {
+    /// The id that the answer carries.
+    fileprivate var id: RequestID? {
+        switch self {
+        case .message(let message): message.id
+        case .invalid(let error): error.id
+        case .credentials(let hello, _): hello.id
+        case .close: nil
+        }
+    }
+}
+
+extension AccessRefusal {
+    fileprivate var text: String {
+        switch self {
+        case .invalid(let reason): reason
+        case .expired: "these credentials are no longer valid"
+        case .changed: "what these credentials allow has changed"
+        }
+    }
+}

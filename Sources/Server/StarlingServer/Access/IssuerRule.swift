@@ -1,0 +1,130 @@
+import Access
+import Foundation
+import JWTKit
+import Registers
+
+/// An issuer of JSON Web Tokens (RFC 7519), with its keys: those of HS256, ES256 and EdDSA.
+struct IssuerRule: Sendable {
+    /// What its tokens say of themselves.
+    struct Claims: JWTPayload {
+        var iss: IssuerClaim?
+        var sub: SubjectClaim?
+        var aud: AudienceClaim?
+        var exp: ExpirationClaim?
+        var nbf: NotBeforeClaim?
+        /// Patterns that narrow what the rule gives.
+        var read: [String]?
+        var write: [String]?
+
+        // The times are checked by the server's own clock.
+        func verify(using algorithm: some JWTAlgorithm) {}
+    }
+
+    /// How far the issuer's clock may be from this one, in milliseconds.
+    private static let leeway: UInt64 = 30_000
+
+    let entry: AccessFile.Issuer
+    private let keys: [VerificationKey]
+    /// Of what the access file says; the keys may change without it.
+    private let digest: String
+
+    init(_ entry: AccessFile.Issuer, place: String, folder: URL) throws(ServerError) {
+        self.entry = entry
+        digest = "\(entry)"
+        switch (entry.keysFile, entry.secretFile) {
+        case (let file?, nil):
+            keys = try VerificationKey.publicKeys(Self.read(file, folder, "\(place).keys_file"), file)
+        case (nil, let file?):
+            keys = [try VerificationKey.secret(Self.read(file, folder, "\(place).secret_file"), file)]
+        default: throw ServerError("\(place) must have either \"keys_file\" or \"secret_file\"")
+        }
+        // Whatever a subject makes of them, the patterns have to be ones.
+        _ = try scope(entry.read, subject: "x", "\(place).read")
+        _ = try scope(entry.write, subject: "x", "\(place).write")
+        _ = try agent(subject: "x", "\(place).agent")
+    }
+
+    private static func read(_ file: String, _ folder: URL, _ place: String) throws(ServerError) -> Data {
+        let path = URL(filePath: file, relativeTo: folder).path
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw ServerError("\(place): cannot read \(path)")
+        }
+        return data
+    }
+
+    // MARK: Tokens
+
+    /// Whether grants of the rule with this digest, by tokens signed with this key, are still good.
+    func isAsItWas(_ digest: String, key: String) -> Bool {
+        digest == self.digest && keys.contains { $0.digest == key }
+    }
+
+    /// What a token is worth whose `iss` is this issuer's.
+    func check(_ token: String, _ header: TokenHeader, now: UInt64) async -> Result<Grant, AccessRefusal> {
+        let candidates = keys.filter { key in
+            key.algorithm == header.alg && (header.kid == nil || key.id == nil || key.id == header.kid)
+        }
+        for key in candidates {
+            guard let claims = try? await key.verify(token) else { continue }
+            return check(claims, key: key.digest, now: now)
+        }
+        return .failure(.invalid("the token's signature is not of a key that this server knows for its issuer"))
+    }
+
+    private func check(_ claims: Claims, key: String, now: UInt64) -> Result<Grant, AccessRefusal> {
+        guard claims.aud?.value.contains(entry.audience) == true else {
+            return .failure(.invalid("the token is not for this server: its \"aud\" does not name \(entry.audience)"))
+        }
+        guard let expiry = claims.exp.map({ Self.milliseconds($0.value) }) else {
+            return .failure(.invalid("the token has no \"exp\""))
+        }
+        guard expiry + Self.leeway > now else { return .failure(.expired) }
+        if let start = claims.nbf.map({ Self.milliseconds($0.value) }), start > now + Self.leeway {
+            return .failure(.invalid("the token is not valid yet"))
+        }
+        do {
+            return .success(
+                try grant(to: claims.sub?.value ?? "", key: key, claims: claims, expiresAt: expiry + Self.leeway))
+        } catch {
+            return .failure(.invalid("the token cannot be used here: \(error)"))
+        }
+    }
+
+    private static func milliseconds(_ date: Date) -> UInt64 {
+        UInt64(min(max(0, date.timeIntervalSince1970 * 1_000), 4e15))
+    }
+
+    // MARK: What it gives
+
+    private func grant(
+        to subject: String, key: String, claims: Claims?, expiresAt: UInt64?
+    ) throws(ServerError) -> Grant {
+        var read = try scope(entry.read, subject: subject, "read")
+        var write = try scope(entry.write, subject: subject, "write")
+        if let own = claims?.read { read = read.narrowed(by: try AccessRules.scope(own, "the token's \"read\"")) }
+        if let own = claims?.write { write = write.narrowed(by: try AccessRules.scope(own, "the token's \"write\"")) }
+        return Grant(
+            .issuer(entry.id, subject: subject, key: key, rule: digest), read: read, write: write,
+            agent: try agent(subject: subject, "agent"), expiresAt: expiresAt, mayMonitor: entry.monitor ?? false,
+            maximumKeys: entry.limits?.keys, rate: entry.limits?.rate)
+    }
+
+    private static let placeholder = "${sub}"
+
+    private func scope(_ texts: [String]?, subject: String, _ place: String) throws(ServerError) -> Scope {
+        guard texts?.contains(where: { $0.contains(Self.placeholder) }) == true else {
+            return try AccessRules.scope(texts, place)
+        }
+        // A subject with a separator would reach into another one's keys: "a:b" into those of "a".
+        guard !subject.isEmpty, !subject.utf8.contains(Key.separator) else {
+            throw ServerError("its \"sub\" is \"\(subject)\", which can be no segment of a key")
+        }
+        let literal: [Character] = subject.flatMap { "*?\\".contains($0) ? ["\\", $0] : [$0] }
+        return try AccessRules.scope(texts?.map { $0.replacing(Self.placeholder, with: String(literal)) }, place)
+    }
+
+    /// Its subject's name, unless the rule gives another.
+    private func agent(subject: String, _ place: String) throws(ServerError) -> Agent? {
+        try AccessRules.agent((entry.agent ?? Self.placeholder).replacing(Self.placeholder, with: subject), place)
+    }
+}
