@@ -16,12 +16,12 @@ test: setup lint
 	swift build --build-tests
 	swift test --skip-build
 
-# SQLite's headers, to build; its shell, for the tests to look into a database with.
+# The headers of SQLite and zlib, to build; SQLite's shell, for the tests to look into a database with.
 setup:
 	@command -v swift >/dev/null || { echo "Swift 6.3 is needed: https://www.swift.org/install/"; exit 1; }
-	@if [ "$$(uname)" = Linux ] && ! { [ -e /usr/include/sqlite3.h ] && command -v sqlite3 >/dev/null; }; then \
-	  command -v apt-get >/dev/null || { echo "SQLite is needed: its headers and its shell"; exit 1; }; \
-	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends libsqlite3-dev sqlite3; \
+	@if [ "$$(uname)" = Linux ] && ! { [ -e /usr/include/sqlite3.h ] && [ -e /usr/include/zlib.h ] && command -v sqlite3 >/dev/null; }; then \
+	  command -v apt-get >/dev/null || { echo "SQLite (headers and shell) and zlib (headers) are needed"; exit 1; }; \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends libsqlite3-dev sqlite3 zlib1g-dev; \
 	fi
 
 lint:

@@ -48,10 +48,15 @@ let package = Package(
         .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
     ],
     targets: [
+        // C: libraries of the system.
+        .systemLibrary(
+            name: "CZlib", path: "Sources/C/CZlib", pkgConfig: "zlib",
+            providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+
         // Core: values and state machines. No I/O, no clock, no Foundation, no async.
         module("Core", "Registers"),
         module("Core", "Access", ["Registers"]),
-        module("Core", "WebSocket", [nioCore]),
+        module("Core", "WebSocket", ["CZlib", nioCore]),
         module("Core", "SyncProtocol", ["Registers", nioCore]),
         module("Core", "SyncEngine", ["Registers", "Access", "SyncProtocol", nioCore]),
 
@@ -83,7 +88,7 @@ let package = Package(
             name: "starling",
             dependencies: [
                 "StarlingServer", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Registers", "Access",
-                "Transport",
+                "Transport", "WebSocket",
                 nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),

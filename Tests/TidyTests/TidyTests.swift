@@ -8,7 +8,7 @@ struct TidyTests {
     /// The layers from the bottom up. A module imports from its own layer and the ones below.
     private static let layers = ["Core", "IO", "Server"]
     /// What the modules of Core may import beside each other: values, and nothing that does anything by itself.
-    private static let allowedInCore: Set = ["NIOCore", "Synchronization"]
+    private static let allowedInCore: Set = ["NIOCore", "Synchronization", "CZlib"]
     private static let maximumFileLength = 400
     private static let maximumFunctionLength = 50
 

@@ -20,7 +20,7 @@ struct HandshakeTests {
 
     @Test("Section 1.3: the example of the RFC is accepted")
     func example() throws {
-        let response = try Handshake().accept(request())
+        let response = try Handshake().accept(request()).response
         #expect(response.hasPrefix("HTTP/1.1 101 Switching Protocols\r\n"))
         #expect(response.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"))
         #expect(response.hasSuffix("\r\n\r\n"))
@@ -75,9 +75,9 @@ struct HandshakeTests {
 
     @Test("The subprotocol is named when it is asked for, and only then")
     func subprotocol() throws {
-        let asked = try Handshake().accept(request(["sec-websocket-protocol": "other, starling.v1"]))
+        let asked = try Handshake().accept(request(["sec-websocket-protocol": "other, starling.v1"])).response
         #expect(asked.contains("\r\nSec-WebSocket-Protocol: starling.v1\r\n"))
-        let other = try Handshake().accept(request(["sec-websocket-protocol": "other"]))
+        let other = try Handshake().accept(request(["sec-websocket-protocol": "other"])).response
         #expect(!other.contains("Sec-WebSocket-Protocol"))
     }
 
@@ -103,7 +103,7 @@ struct HandshakeTests {
         let client = ClientHandshake(random: Array(0..<16))
         let request = client.request(host: "127.0.0.1:7827", path: "/sync")
         let head = try #require(RequestHead(Array(request.utf8)))
-        let response = try Handshake().accept(head)
+        let response = try Handshake().accept(head).response
         #expect(client.problem(inResponse: Array(response.utf8)) == nil)
         let other = ClientHandshake(random: Array(1..<17))
         #expect(other.problem(inResponse: Array(response.utf8)) != nil)

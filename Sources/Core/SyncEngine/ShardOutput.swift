@@ -26,8 +26,10 @@ package final class Delivery {
     /// The revision that everything up to had been handed over before.
     let before: UInt64
     /// The changes that the frames tell of.
-    let batch: CommittedBatch?
-    let changes: [Int32]
+    package let batch: CommittedBatch?
+    package let changes: [Int32]
+    /// The frames, compressed, once somebody has wanted that.
+    package var compressed: ByteBuffer?
 
     package init(
         frames: ByteBuffer, slots: [Int32], except: Set<Int32> = [], before: UInt64, batch: CommittedBatch? = nil,

@@ -13,12 +13,18 @@ package import NIOCore
 ///     |          Masking-key, if MASK set to 1, and then the payload  |
 package struct FrameHeader: Equatable, Sendable {
     package var isFinal: Bool
+    /// RSV1: the first frame of a message that is compressed (RFC 7692, section 6).
+    package var isCompressed: Bool
     package var opcode: Opcode
     package var maskingKey: MaskingKey?
     package var payloadLength: Int
 
-    package init(isFinal: Bool = true, opcode: Opcode, maskingKey: MaskingKey? = nil, payloadLength: Int) {
+    package init(
+        isFinal: Bool = true, isCompressed: Bool = false, opcode: Opcode, maskingKey: MaskingKey? = nil,
+        payloadLength: Int
+    ) {
         self.isFinal = isFinal
+        self.isCompressed = isCompressed
         self.opcode = opcode
         self.maskingKey = maskingKey
         self.payloadLength = payloadLength
@@ -44,7 +50,8 @@ package struct FrameHeader: Equatable, Sendable {
     ) throws(ProtocolViolation) -> (header: FrameHeader, length: Int)? {
         guard bytes.count >= 1 else { return nil }
         let first = bytes[0]
-        if first & 0x70 != 0 { throw .reservedBits }
+        if first & 0x30 != 0 { throw .reservedBits }
+        let isCompressed = first & 0x40 != 0
         guard let opcode = Opcode(rawValue: first & 0x0F) else { throw .unknownOpcode(first & 0x0F) }
         let isFinal = first & 0x80 != 0
         if opcode.isControl, !isFinal { throw .fragmentedControlFrame }
@@ -66,13 +73,15 @@ package struct FrameHeader: Equatable, Sendable {
         }
         let mask = 2 + extended
         let key = isMasked ? MaskingKey((bytes[mask], bytes[mask + 1], bytes[mask + 2], bytes[mask + 3])) : nil
-        return (FrameHeader(isFinal: isFinal, opcode: opcode, maskingKey: key, payloadLength: Int(length)), total)
+        let header = FrameHeader(
+            isFinal: isFinal, isCompressed: isCompressed, opcode: opcode, maskingKey: key, payloadLength: Int(length))
+        return (header, total)
     }
 
     /// Writes the header to the end of `buffer`.
     package func write(to buffer: inout ByteBuffer) {
         let mask: UInt8 = maskingKey == nil ? 0 : 0x80
-        buffer.writeInteger((isFinal ? 0x80 : 0) | opcode.rawValue)
+        buffer.writeInteger((isFinal ? 0x80 : 0) | (isCompressed ? 0x40 : 0) | opcode.rawValue)
         if payloadLength < 126 {
             buffer.writeInteger(mask | UInt8(payloadLength))
         } else if payloadLength <= 0xFFFF {

@@ -43,9 +43,19 @@ package struct Handshake: Sendable {
     }
 
     package let origins: OriginPolicy
+    package let compression: DeflateParameters.Policy
 
-    package init(origins: OriginPolicy = OriginPolicy()) {
+    package init(origins: OriginPolicy = OriginPolicy(), compression: DeflateParameters.Policy = .off) {
         self.origins = origins
+        self.compression = compression
+    }
+
+    /// The answer to a good request.
+    package struct Acceptance: Sendable {
+        /// The whole `101` response.
+        package var response: String
+        /// How messages are compressed; nil: they are not.
+        package var deflate: DeflateParameters?
     }
 
     /// Why a handshake is refused.
@@ -106,9 +116,8 @@ package struct Handshake: Sendable {
 
     /// Answers a request.
     ///
-    /// - Returns: the whole `101` response.
     /// - Throws: the first thing that is wrong with the request, in the order of section 4.2.1.
-    package func accept(_ request: RequestHead) throws(Refusal) -> String {
+    package func accept(_ request: RequestHead) throws(Refusal) -> Acceptance {
         if request.method != "GET" { throw .method(request.method) }
         if request.version != (1, 1) { throw .version }
         let hosts = request.values("host")
@@ -133,6 +142,8 @@ package struct Handshake: Sendable {
         if request.elements("sec-websocket-protocol").contains(Self.subprotocol) {
             lines.append("Sec-WebSocket-Protocol: \(Self.subprotocol)")
         }
-        return lines.joined(separator: "\r\n") + "\r\n\r\n"
+        let agreed = DeflateParameters.negotiate(request.elements("sec-websocket-extensions"), compression)
+        if let agreed { lines.append("Sec-WebSocket-Extensions: \(agreed.answer)") }
+        return Acceptance(response: lines.joined(separator: "\r\n") + "\r\n\r\n", deflate: agreed?.parameters)
     }
 }

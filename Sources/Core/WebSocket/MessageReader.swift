@@ -6,7 +6,7 @@ package import NIOCore
 /// Feed it by calling ``next(from:)`` until that returns nil, each time more bytes have come. Payloads are unmasked while
 /// they are copied into ``payload``, and text is validated as it arrives, so that a bad byte fails the connection
 /// before the rest of the message is there.
-package struct MessageReader: Sendable {
+package struct MessageReader {
     package enum Role: Sendable {
         /// Reads what clients send: masked frames.
         case server
@@ -44,12 +44,18 @@ package struct MessageReader: Sendable {
     private var message: Opcode?
     private var control: [UInt8] = []
     private var validator = UTF8Validator()
+    /// Decompresses what comes compressed; nil where that was not negotiated.
+    private let inflater: Inflater?
+    /// What is there of a compressed message, as it came.
+    private var compressed: ByteBuffer?
     /// Whether ``payload`` holds a message that was handed out, to be dropped before the next one.
     private var isDelivered = false
 
     /// - Parameter maximumMessageSize: the greatest size of a message, all fragments together, in bytes.
-    package init(role: Role, maximumMessageSize: Int) {
+    ///   Of a compressed one, both before and after decompression.
+    package init(role: Role, maximumMessageSize: Int, inflater: Inflater? = nil) {
         self.role = role
+        self.inflater = inflater
         self.maximumMessageSize = maximumMessageSize
     }
 
@@ -107,6 +113,9 @@ package struct MessageReader: Sendable {
         case .server: if header.maskingKey == nil { throw .unmaskedFrame }
         case .client: if header.maskingKey != nil { throw .maskedFrame }
         }
+        if header.isCompressed, inflater == nil || (header.opcode != .text && header.opcode != .binary) {
+            throw .reservedBits
+        }
         switch header.opcode {
         case .close, .ping, .pong:
             control.removeAll(keepingCapacity: true)
@@ -117,8 +126,10 @@ package struct MessageReader: Sendable {
             if message != nil { throw .messageInterrupted }
             message = header.opcode
             validator = UTF8Validator()
+            if header.isCompressed { compressed = ByteBuffer() }
         }
-        let (size, overflow) = payload.readableBytes.addingReportingOverflow(header.payloadLength)
+        let taken = compressed?.readableBytes ?? payload.readableBytes
+        let (size, overflow) = taken.addingReportingOverflow(header.payloadLength)
         if overflow || size > maximumMessageSize {
             throw .messageTooBig(bytes: overflow ? Int.max : size, limit: maximumMessageSize)
         }
@@ -138,6 +149,14 @@ package struct MessageReader: Sendable {
                 control.withUnsafeMutableBytes { all in
                     let target = UnsafeMutableRawBufferPointer(rebasing: all[start...])
                     header.maskingKey?.apply(from: source, to: target, offset: read)
+                }
+                return (count, true)
+            }
+            if compressed != nil {
+                compressed?.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { target in
+                    header.maskingKey?.apply(from: source, to: target, offset: read)
+                        ?? target.copyMemory(from: source)
+                    return count
                 }
                 return (count, true)
             }
@@ -170,11 +189,18 @@ package struct MessageReader: Sendable {
             return event
         case .continuation, .text, .binary:
             guard header.isFinal, let opcode = message else { return nil }
+            if let bytes = compressed { try inflate(bytes, opcode) }
             if opcode == .text, !validator.isComplete { throw .invalidUTF8 }
             message = nil
             isDelivered = true
             return opcode == .text ? .text : .binary
         }
+    }
+
+    private mutating func inflate(_ bytes: ByteBuffer, _ opcode: Opcode) throws(ProtocolViolation) {
+        compressed = nil
+        try inflater?.inflate(bytes, to: &payload, limit: maximumMessageSize)
+        if opcode == .text, !payload.withUnsafeReadableBytes({ validator.consume($0) }) { throw .invalidUTF8 }
     }
 
     private static func close(_ payload: [UInt8]) throws(ProtocolViolation) -> Event {

@@ -12,13 +12,14 @@ package enum ProtocolViolation: Error, Equatable, Sendable {
     case messageInterrupted
     case messageTooBig(bytes: Int, limit: Int)
     case invalidUTF8
+    case invalidCompression
     case invalidClosePayload
     case invalidCloseCode(UInt16)
 
     package var closeCode: CloseCode {
         switch self {
         case .messageTooBig: .messageTooBig
-        case .invalidUTF8: .invalidPayload
+        case .invalidUTF8, .invalidCompression: .invalidPayload
         case .reservedBits, .unknownOpcode, .unmaskedFrame, .maskedFrame, .fragmentedControlFrame,
             .controlFrameTooLong, .lengthNotMinimal, .lengthTooLarge, .unexpectedContinuation, .messageInterrupted,
             .invalidClosePayload, .invalidCloseCode:
@@ -29,7 +30,7 @@ package enum ProtocolViolation: Error, Equatable, Sendable {
     /// The reason for the Close frame: at most 123 bytes, for a person who reads a log.
     package var reason: String {
         switch self {
-        case .reservedBits: "reserved bits are set, but no extension was negotiated"
+        case .reservedBits: "reserved bits are set where no extension that was negotiated has them"
         case .unknownOpcode(let opcode): "unknown opcode \(opcode)"
         case .unmaskedFrame: "frames from a client must be masked"
         case .maskedFrame: "frames from a server must not be masked"
@@ -41,6 +42,7 @@ package enum ProtocolViolation: Error, Equatable, Sendable {
         case .messageInterrupted: "new message before the last one ended"
         case .messageTooBig(let bytes, let limit): "message is \(bytes) bytes or more; the limit is \(limit)"
         case .invalidUTF8: "text is not valid UTF-8"
+        case .invalidCompression: "the message does not decompress"
         case .invalidClosePayload: "close frame has a payload of 1 byte"
         case .invalidCloseCode(let code): "close code \(code) must not be sent"
         }

@@ -12,6 +12,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     typealias OutboundOut = ByteBuffer
 
     private let driver: LoopDriver
+    private let deflate: DeflateParameters?
     private let decoder: ClientMessageDecoder
     private var reader: MessageReader
     private(set) var id = ConnectionID(slot: -1, generation: 0)
@@ -43,10 +44,13 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var pingEnd: UInt64?
 
     /// - Parameter isEncrypted: whether bytes must not go past the channel's other handlers.
-    init(driver: LoopDriver, isEncrypted: Bool = false) {
+    init(driver: LoopDriver, deflate: DeflateParameters? = nil, isEncrypted: Bool = false) {
         self.driver = driver
+        self.deflate = deflate
         decoder = ClientMessageDecoder(maximumValueSize: driver.limits.maximumValueSize)
-        reader = MessageReader(role: .server, maximumMessageSize: driver.limits.maximumMessageSize)
+        let inflater = deflate.map { $0.clientForgets ? driver.inflater : $0.makeInflater() }
+        reader = MessageReader(
+            role: .server, maximumMessageSize: driver.limits.maximumMessageSize, inflater: inflater)
         socket = ChannelSocket(
             isEncrypted: isEncrypted, wrote: { [weak self] in self?.wrote() },
             finished: { [weak self] in self?.linger() })
@@ -63,6 +67,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
         // The welcome is only queued by this, and leaves behind the response.
         id = driver.connect(self, grant: grant)
         outbound.send(response)
+        // Not the response: that is no frame.
+        if let deflate, !isShared { outbound.deflater = deflate.makeDeflater() }
         inbound = rest
         readMessages()
         driver.run()
@@ -214,8 +220,15 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     // MARK: Out
 
-    func send(_ frames: ByteBuffer, of delivery: Delivery? = nil) {
-        outbound.send(frames, of: delivery)
+    /// Whether what it is sent is compressed as for others, once for all of them.
+    private var isShared: Bool { deflate?.isShared == true }
+
+    func send(_ frames: ByteBuffer) {
+        outbound.send(isShared ? driver.deflater.encode(frames) : frames)
+    }
+
+    func send(_ delivery: Delivery) {
+        outbound.send(isShared ? driver.compressed(delivery) : delivery.frames, of: delivery)
     }
 
     /// Drops the updates that are not begun.

@@ -14,6 +14,8 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
         /// What came behind the request.
         var rest: ByteBuffer
         var grant: Grant
+        /// How messages are compressed; nil: they are not.
+        var deflate: DeflateParameters?
     }
 
     private let routes: DoorRoutes
@@ -76,18 +78,19 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func shakeHands(_ head: RequestHead, length: Int, _ context: ChannelHandlerContext) {
-        let response: String
+        let acceptance: Handshake.Acceptance
         do throws(Handshake.Refusal) {
-            response = try routes.handshake.accept(head)
+            acceptance = try routes.handshake.accept(head)
         } catch {
             return refuse(context, error.response)
         }
         buffer.moveReaderIndex(forwardBy: length)
         guard let credential = Self.credential(of: head) else {
-            return finish(.success(routes.authority.anonymous), response)
+            return finish(.success(routes.authority.anonymous), acceptance)
         }
         let answer = NIOLoopBound(
-            { [self] (result: Result<Grant, AccessRefusal>) in finish(result, response) }, eventLoop: context.eventLoop)
+            { [self] (result: Result<Grant, AccessRefusal>) in finish(result, acceptance) },
+            eventLoop: context.eventLoop)
         let eventLoop = context.eventLoop
         routes.authority.check(credential) { result in
             if eventLoop.inEventLoop { answer.value(result) } else { eventLoop.execute { answer.value(result) } }
@@ -95,13 +98,17 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     /// It is known what the client may do.
-    private func finish(_ result: Result<Grant, AccessRefusal>, _ response: String) {
+    private func finish(_ result: Result<Grant, AccessRefusal>, _ acceptance: Handshake.Acceptance) {
         guard let context else { return }
         switch result {
         case .success(let grant):
             let rest = buffer
             buffer = ByteBuffer()
-            upgrade(context, Upgrade(response: ByteBuffer(string: response), rest: rest, grant: grant))
+            upgrade(
+                context,
+                Upgrade(
+                    response: ByteBuffer(string: acceptance.response), rest: rest, grant: grant,
+                    deflate: acceptance.deflate))
             // Said while nobody was there to hear it.
             if isInputClosed { context.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
         case .failure(let refusal):

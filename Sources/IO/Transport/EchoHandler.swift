@@ -11,10 +11,14 @@ final class EchoHandler: ChannelInboundHandler {
     private var socket: ChannelSocket!
     private var outbound: Outbound!
     private var inbound = ByteBuffer()
+    private let deflater: FrameDeflater?
     private var isClosing = false
 
-    init(limits: TransportLimits) {
-        reader = MessageReader(role: .server, maximumMessageSize: limits.maximumMessageSize)
+    init(limits: TransportLimits, deflate: DeflateParameters? = nil) {
+        reader = MessageReader(
+            role: .server, maximumMessageSize: limits.maximumMessageSize, inflater: deflate?.makeInflater())
+        // Everything is compressed, however small: that is what is tested.
+        deflater = deflate?.makeDeflater(threshold: 0)
         socket = ChannelSocket(wrote: { [weak self] in _ = self?.outbound.wrote() })
         outbound = Outbound(socket: socket)
     }
@@ -68,7 +72,7 @@ final class EchoHandler: ChannelInboundHandler {
     private func send(_ opcode: Opcode, _ payload: some Collection<UInt8>) {
         var frame = ByteBuffer()
         FrameEncoder.write(opcode, payload, to: &frame)
-        outbound.send(frame)
+        outbound.send(deflater?.encode(frame) ?? frame)
     }
 
     private func close(_ payload: [UInt8]) {

@@ -1,7 +1,7 @@
 package import NIOCore
 package import NIOPosix
 import NIOSSL
-import WebSocket
+package import WebSocket
 
 /// Accepts connections, on the event loops of a group.
 package enum Listener {
@@ -23,7 +23,8 @@ package enum Listener {
             if answer == .overrun { return channel.close(promise: nil) }
             if let certificates { try channel.pipeline.syncOperations.addHandler(certificates.makeHandler()) }
             let door = DoorHandler(routes: routes, limits: driver.limits, isFull: answer == .full) { context, upgrade in
-                let handler = ConnectionHandler(driver: driver, isEncrypted: certificates != nil)
+                let handler = ConnectionHandler(
+                    driver: driver, deflate: upgrade.deflate, isEncrypted: certificates != nil)
                 replaceDoor(with: handler, context) {
                     handler.open(response: upgrade.response, rest: upgrade.rest, grant: upgrade.grant)
                 }
@@ -34,12 +35,13 @@ package enum Listener {
 
     /// Listens for the clients of an echo server.
     package static func bindEcho(
-        host: String, port: Int, group: MultiThreadedEventLoopGroup, limits: TransportLimits, path: String
+        host: String, port: Int, group: MultiThreadedEventLoopGroup, limits: TransportLimits, path: String,
+        compression: DeflateParameters.Policy = .off
     ) async throws -> any Channel {
-        let routes = DoorRoutes(webSocketPath: path, handshake: Handshake()) { _ = $0.close() }
+        let routes = DoorRoutes(webSocketPath: path, handshake: Handshake(compression: compression)) { _ = $0.close() }
         return try await bootstrap(group) { channel in
             let door = DoorHandler(routes: routes, limits: limits) { context, upgrade in
-                let handler = EchoHandler(limits: limits)
+                let handler = EchoHandler(limits: limits, deflate: upgrade.deflate)
                 replaceDoor(with: handler, context) { handler.open(response: upgrade.response, rest: upgrade.rest) }
             }
             try channel.pipeline.syncOperations.addHandler(door)

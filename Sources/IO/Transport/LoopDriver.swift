@@ -4,6 +4,7 @@ import Registers
 package import SyncEngine
 package import SyncProtocol
 import Synchronization
+import WebSocket
 
 /// Drives the ``Shard`` of one event loop: feeds it what sockets, committer and readers bring, and carries its effects
 /// out. Everything but ``deliver(_:)`` belongs to the event loop.
@@ -24,6 +25,10 @@ package final class LoopDriver: @unchecked Sendable {
     private var ticks = 0
     private var stalls: UInt64 = 0
     private var pingTimeouts: UInt64 = 0
+    /// For all connections whose messages are compressed each by itself.
+    let inflater = Inflater(forgets: true, windowBits: 15)
+    let deflater = FrameDeflater(forgets: true, windowBits: DeflateParameters.sharedWindowBits)
+    private var compressedChanges = CompressedChanges()
     private var whenEmpty: EventLoopPromise<Void>?
     private var isStopping = false
     /// Which rules the connections' grants were last checked by.
@@ -301,6 +306,16 @@ package final class LoopDriver: @unchecked Sendable {
     }
 }
 
+extension LoopDriver {
+    /// The frames of a delivery, compressed: once for all connections of this event loop.
+    func compressed(_ delivery: Delivery) -> ByteBuffer {
+        if let frames = delivery.compressed { return frames }
+        let frames = compressedChanges.frames(of: delivery, by: deflater)
+        delivery.compressed = frames
+        return frames
+    }
+}
+
 extension LoopDriver: ShardOutput {
     package func send(_ frames: ByteBuffer, to slot: Int32) {
         handlers[Int(slot)]?.send(frames)
@@ -308,10 +323,9 @@ extension LoopDriver: ShardOutput {
     }
 
     package func deliver(_ delivery: Delivery) {
-        let frames = delivery.frames
         let except = delivery.except
         for slot in delivery.slots where except.isEmpty || !except.contains(slot) {
-            handlers[Int(slot)]?.send(frames, of: delivery)
+            handlers[Int(slot)]?.send(delivery)
             check(slot)
         }
     }

@@ -1,5 +1,6 @@
 package import NIOCore
 package import SyncEngine
+package import WebSocket
 
 /// What an ``Outbound`` does its work with: a socket, or a test's stand-in.
 package protocol OutboundSocket: AnyObject {
@@ -46,6 +47,9 @@ package final class Outbound {
     /// Up to how many bytes of what waits are put together for one call of the kernel.
     private static let chunkSize = 64 * 1024
 
+    /// Compresses what is sent, where the connection has a compressor of its own. That refers to what it compressed before,
+    /// so it is given nothing that can still be dropped.
+    package var deflater: FrameDeflater?
     private unowned let socket: any OutboundSocket
     private var state = State.idle
     private var waiting: [Waiting] = []
@@ -70,7 +74,7 @@ package final class Outbound {
     package func send(_ bytes: ByteBuffer, of delivery: Delivery? = nil) {
         guard bytes.readableBytes > 0 else { return }
         switch state {
-        case .idle: sendDirectly(bytes)
+        case .idle: sendDirectly(deflater?.encode(bytes) ?? bytes)
         case .pending: wait(bytes, delivery)
         case .closing, .closed: break
         }
@@ -147,7 +151,7 @@ package final class Outbound {
                 waitingCost -= waiting[next].cost
                 next += 1
             }
-            sendDirectly(bytes)
+            sendDirectly(deflater?.encode(bytes) ?? bytes)
         }
         if next > 0, !waiting.isEmpty { waiting.removeFirst(min(next, waiting.count)) }
         if mustFinish, waiting.isEmpty, state == .closing {

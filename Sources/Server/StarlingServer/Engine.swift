@@ -39,7 +39,7 @@ struct Engine: Sendable {
         database = try SQLiteDatabase(
             .init(
                 path: configuration.data, durability: configuration.durability,
-                maximumDrift: configuration.maximumDrift, readers: 3, bootID: SystemClock.bootID()),
+                maximumDrift: configuration.maximumDrift, readers: 3, bootID: BootID.read()),
             now: SystemClock.now(), random: &random)
         if database.isNewEpochAfterCrash {
             logger.warning("The machine crashed while commits were not fsynced: starting a new epoch")
@@ -123,7 +123,8 @@ struct Engine: Sendable {
         let callers = Callers(authority: authority, gate: gate, hasRules: access != nil)
         let door = HTTPDoor(responder: Routes.responder(probes, callers, origins), logger: logger)
         let routes = DoorRoutes(
-            webSocketPath: "/sync", handshake: Handshake(origins: origins), authority: authority, gate: gate,
+            webSocketPath: "/sync", handshake: Handshake(origins: origins, compression: configuration.compression),
+            authority: authority, gate: gate,
             takeHTTP: { try door.take($0) })
         let listener = try await Listener.bind(
             host: configuration.host, port: configuration.port, group: group, drivers: drivers, routes: routes,

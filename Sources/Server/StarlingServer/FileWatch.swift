@@ -5,14 +5,10 @@ import Synchronization
 /// of putting a file in the place of another.
 final class FileWatch: Sendable {
     private struct State: Equatable {
-        var modified: Time
-        var inode: UInt64
-        var size: Int64
-    }
-
-    private struct Time: Equatable {
-        var seconds: Int
-        var nanoseconds: Int
+        var modified: Date?
+        /// The file's number: another one where a file was put in the place of another.
+        var number: Int?
+        var size: Int?
     }
 
     private let isStopping = Mutex(false)
@@ -58,16 +54,12 @@ final class FileWatch: Sendable {
     private static func look(_ files: [String]) -> [String: State] {
         var states: [String: State] = [:]
         for file in files {
-            var status = stat()
-            guard stat(file, &status) == 0 else { continue }
-            #if canImport(Darwin)
-                let time = status.st_mtimespec
-            #else
-                let time = status.st_mtim
-            #endif
+            // Attributes of a link would be its own.
+            let path = URL(filePath: file).resolvingSymlinksInPath().path
+            guard let attributes = try? FileManager.default.attributesOfItem(atPath: path) else { continue }
             states[file] = State(
-                modified: Time(seconds: Int(time.tv_sec), nanoseconds: Int(time.tv_nsec)),
-                inode: UInt64(status.st_ino), size: Int64(status.st_size))
+                modified: attributes[.modificationDate] as? Date, number: attributes[.systemFileNumber] as? Int,
+                size: attributes[.size] as? Int)
         }
         return states
     }

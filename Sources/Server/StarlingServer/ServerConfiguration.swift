@@ -1,6 +1,7 @@
 package import Access
 package import SQLiteStore
 package import Transport
+package import WebSocket
 
 /// How a server is to run.
 package struct ServerConfiguration: Sendable {
@@ -44,6 +45,8 @@ package struct ServerConfiguration: Sendable {
     package var access: String?
     /// The files of the server's certificates; nil: connections are not encrypted.
     package var certificates: ServerCertificates.Files?
+    /// How messages are compressed for clients that offer it.
+    package var compression = DeflateParameters.Policy.off
     /// How many connections there may be.
     package var connections = ConnectionGate.Limits()
     /// How long a client may take to be ready to send messages, in milliseconds.

@@ -7,9 +7,18 @@ import WebSocket
 final class RawClient {
     private let descriptor: Int32
     private var inbound = ByteBuffer()
-    private var reader = MessageReader(role: .client, maximumMessageSize: 64 << 20)
+    private var reader: MessageReader
+    private let deflater: FrameDeflater?
+    /// How many bytes came, and how many there were in the messages.
+    private(set) var received = (onTheWire: 0, inMessages: 0)
     /// The size of the receive buffer and so, roughly, of what the server can send ahead; nil for the usual.
-    init(port: Int, receiveBuffer: Int32? = nil) throws {
+    ///
+    /// - Parameter deflate: what is agreed on if the handshake is answered as it should be.
+    init(port: Int, receiveBuffer: Int32? = nil, deflate: DeflateParameters? = nil) throws {
+        reader = MessageReader(
+            role: .client, maximumMessageSize: 64 << 20,
+            inflater: deflate.map { Inflater(forgets: $0.serverForgets, windowBits: 15) })
+        deflater = deflate.map { FrameDeflater(forgets: $0.clientForgets, windowBits: 15, threshold: 0) }
         #if canImport(Glibc)
             descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         #else
@@ -83,7 +92,21 @@ final class RawClient {
     }
 
     func send(_ messages: String...) throws {
-        try send(raw: messages.flatMap { Self.frame(.text, Array($0.utf8)) })
+        try send(raw: messages.flatMap { deflater == nil ? Self.frame(.text, Array($0.utf8)) : compressed($0) })
+    }
+
+    private func compressed(_ message: String) -> [UInt8] {
+        var frame = ByteBuffer()
+        FrameEncoder.write(.text, Array(message.utf8), to: &frame)
+        var encoded = deflater?.encode(frame) ?? frame
+        guard var header = try? FrameHeader.read(from: &encoded) else { return [] }
+        let key = MaskingKey((0x12, 0x34, 0x56, 0x78))
+        header.maskingKey = key
+        var output = ByteBuffer()
+        header.write(to: &output)
+        var payload = Array(encoded.readableBytesView)
+        payload.withUnsafeMutableBytes { key.apply(from: UnsafeRawBufferPointer($0), to: $0, offset: 0) }
+        return Array(output.readableBytesView) + payload
     }
 
     func sendClose(_ code: CloseCode? = .normalClosure) throws {
@@ -109,7 +132,9 @@ final class RawClient {
     func next() throws -> Event {
         while true {
             switch reader.next(from: &inbound) {
-            case .text, .binary: return .message(String(buffer: reader.payload))
+            case .text, .binary:
+                received.inMessages += reader.payload.readableBytes
+                return .message(String(buffer: reader.payload))
             case .ping(let payload): return .ping(payload)
             case .pong(let payload): return .pong(payload)
             case .close(let code, _): return .close(code?.rawValue)
@@ -177,6 +202,7 @@ final class RawClient {
         let count = inbound.writeWithUnsafeMutableBytes(minimumWritableBytes: 64 * 1024) { buffer in
             max(0, recv(descriptor, buffer.baseAddress, buffer.count, 0))
         }
+        received.onTheWire += count
         if count > 0 { return true }
         if errno == EAGAIN { throw TestFailure("the server sent nothing for 30 s") }
         return false
