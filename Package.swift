@@ -64,7 +64,7 @@ let package = Package(
         module(
             "IO", "SQLiteStore",
             [
-                "Registers", "Access", "SyncProtocol", "SyncEngine", nioCore,
+                "Registers", "Access", "SyncProtocol", "SyncEngine", nioCore, crypto,
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),

@@ -39,7 +39,7 @@ extension DatabaseFile {
         do {
             let queue = try open()
             // Outside of a transaction, which a damaged page would end.
-            let check = try queue.unsafeRead { try Self.check($0) }
+            let check = try queue.unsafeRead { try Self.check($0, cipher) }
             try queue.close()
             return check
         } catch {
@@ -47,7 +47,7 @@ extension DatabaseFile {
         }
     }
 
-    private static func check(_ database: Database) throws -> DatabaseCheck {
+    private static func check(_ database: Database, _ cipher: ValueCipher?) throws -> DatabaseCheck {
         var check = DatabaseCheck()
         do {
             let complaints = try String.fetchCursor(database, sql: "PRAGMA integrity_check(20)")
@@ -69,7 +69,7 @@ extension DatabaseFile {
         check.collectedRevision = state.collectedRevision
         let statement = try database.makeStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register ORDER BY revision")
-        let rows = RowReader(statement)
+        let rows = RowReader(statement, cipher: cipher)
         defer { rows.reset() }
         var last: Key?
         do {

@@ -8,9 +8,12 @@ package import SyncProtocol
 /// server; what changes the file wants it to itself.
 package struct DatabaseFile: Sendable {
     package let path: String
+    /// What its values are decrypted by; nil: they are not encrypted.
+    package let cipher: ValueCipher?
 
-    package init(_ path: String) {
+    package init(_ path: String, cipher: ValueCipher? = nil) {
         self.path = path
+        self.cipher = cipher
     }
 
     /// How far a copy has got, in bytes.
@@ -180,7 +183,7 @@ package struct DatabaseFile: Sendable {
                 try queue.read { database in
                     let statement = try database.cachedStatement(
                         sql: "SELECT \(Schema.registerColumns) FROM register ORDER BY key")
-                    let rows = RowReader(statement)
+                    let rows = RowReader(statement, cipher: cipher)
                     defer { rows.reset() }
                     while let stored = try rows.next() { try body(stored) }
                 }
@@ -191,6 +194,34 @@ package struct DatabaseFile: Sendable {
         } catch let error as DatabaseError {
             throw StoreError("cannot read \(path): \(Self.describe(error))")
         }
+    }
+
+    /// How many values are encrypted with each key, by its id; nil stands for those that are not encrypted. Reads all rows.
+    package func keyUsage() throws(StoreError) -> [String?: Int] {
+        do {
+            let queue = try open()
+            let usage = try queue.read { database in
+                try Row.fetchAll(
+                    database,
+                    sql: """
+                        SELECT key_id, count(*) FROM register
+                        WHERE value IS NOT NULL OR metadata IS NOT NULL OR sealed IS NOT NULL GROUP BY key_id
+                        """
+                ).map { ($0[0] as String?, $0[1] as Int) }
+            }
+            try queue.close()
+            return Dictionary(uniqueKeysWithValues: usage)
+        } catch {
+            throw StoreError("cannot read \(path): \(Self.describe(error))")
+        }
+    }
+
+    /// Whether a server, or something else that changes it, has the database open.
+    package var isInUse: Bool {
+        guard FileManager.default.fileExists(atPath: path) else { return false }
+        guard let lock = try? FileLock(beside: path) else { return true }
+        lock.release()
+        return false
     }
 
     static func describe(_ error: any Error) -> String {

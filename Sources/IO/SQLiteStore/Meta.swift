@@ -18,6 +18,8 @@ enum Meta {
         case bootID = "boot_id"
         /// Whether the last server to have it open closed it.
         case isClean = "clean"
+        /// The ids of the keys that values may be encrypted with.
+        case encryptionKeys = "encryption_keys"
     }
 
     /// What a new database gets.
@@ -137,6 +139,11 @@ enum Meta {
             throw StoreError("the database's \(name.rawValue) is no stamp")
         }
         return Stamp(rawValue: value)
+    }
+
+    /// The ids of the keys that values may be encrypted with; `(none)` stands for values that are not encrypted.
+    static func encryptionKeys(_ database: Database) throws -> [String] {
+        try read(.encryptionKeys, database)?.split(separator: " ").map(String.init) ?? [RekeyStatements.plain]
     }
 
     private static func read(_ name: Name, _ database: Database) throws -> String? {

@@ -8,8 +8,8 @@ import SyncProtocol
 struct RowReader {
     private let statement: Statement
 
-    init(_ statement: GRDB.Statement) {
-        self.statement = Statement(borrowing: statement.sqliteStatement)
+    init(_ statement: GRDB.Statement, cipher: ValueCipher?) {
+        self.statement = Statement(borrowing: statement.sqliteStatement, cipher: cipher)
         self.statement.reset()
     }
 

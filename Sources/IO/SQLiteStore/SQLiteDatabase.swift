@@ -22,11 +22,14 @@ package final class SQLiteDatabase: Sendable {
         package var readers: Int
         /// The id of the kernel's boot, by which a crash of the machine is told from one of the process; nil if unknown.
         package var bootID: String?
+        /// What values are encrypted by; nil: they are not.
+        package var cipher: ValueCipher?
 
         package init(
             path: String, durability: Durability = .commit, maximumDrift: UInt64 = 60_000, readers: Int = 2,
-            bootID: String? = nil
+            bootID: String? = nil, cipher: ValueCipher? = nil
         ) {
+            self.cipher = cipher
             self.path = path
             self.durability = durability
             self.maximumDrift = maximumDrift
@@ -41,6 +44,9 @@ package final class SQLiteDatabase: Sendable {
     package let node: String
     /// Whether a crash of the machine may have taken commits back, so that a new epoch was begun.
     package let isNewEpochAfterCrash: Bool
+
+    /// Whether some values are not encrypted with the current key.
+    package let needsRekeying: Bool
 
     let pool: DatabasePool
     private let lock: FileLock
@@ -75,9 +81,34 @@ package final class SQLiteDatabase: Sendable {
         } catch {
             throw StoreError("cannot read \(configuration.path): \(error)")
         }
+        needsRekeying = try Self.checkKeys(pool, configuration)
         state = opened.state
         node = opened.node
         isNewEpochAfterCrash = opened.isNewEpochAfterCrash
+    }
+
+    /// Makes sure that there is a key for every value, before anyone asks for one.
+    ///
+    /// - Returns: whether some values may be under other keys than the current one, or under none.
+    private static func checkKeys(_ pool: DatabasePool, _ configuration: Configuration) throws(StoreError) -> Bool {
+        let used: [String]
+        do {
+            used = try pool.read { try Meta.encryptionKeys($0) }
+        } catch {
+            throw StoreError("cannot read \(configuration.path): \(error)")
+        }
+        let needed = used.filter { $0 != RekeyStatements.plain }
+        guard let cipher = configuration.cipher else {
+            if needed.isEmpty { return false }
+            throw StoreError(
+                "\(configuration.path) has values that are encrypted with \(needed.joined(separator: ", ")); "
+                    + "--encryption-key-file names the file of keys")
+        }
+        for id in needed where !cipher.ids.contains(id) {
+            throw StoreError(
+                "\(configuration.path) has values that are encrypted with key \(id), which is not in \(cipher.path)")
+        }
+        return used != [cipher.currentID]
     }
 
     private static func open(_ configuration: Configuration) throws -> DatabasePool {

@@ -72,7 +72,7 @@ package struct SQLiteReader: Sendable {
     private func readChanges(into page: inout PageDraft, after: UInt64, _ connection: Database, now: UInt64) throws {
         let statement = try connection.cachedStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register WHERE revision > ?1 ORDER BY revision")
-        let rows = RowReader(statement)
+        let rows = RowReader(statement, cipher: database.configuration.cipher)
         defer { rows.reset() }
         rows.bind(Int64(after), at: 1)
         var position = after
@@ -151,7 +151,7 @@ package struct SQLiteReader: Sendable {
     ) throws -> (register: Register, revision: UInt64)? {
         let statement = try connection.cachedStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register WHERE key = ?1")
-        let rows = RowReader(statement)
+        let rows = RowReader(statement, cipher: database.configuration.cipher)
         defer { rows.reset() }
         rows.bind(key.bytes, at: 1)
         guard let row = try rows.next(), row.register.isVisible(at: now) else { return nil }
@@ -231,7 +231,7 @@ package struct SQLiteReader: Sendable {
         let condition = isExact ? "key = ?1 AND key > ?2" : "key >= ?1 AND key > ?2 AND key < ?3"
         let statement = try connection.cachedStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register WHERE \(condition) ORDER BY key")
-        let rows = RowReader(statement)
+        let rows = RowReader(statement, cipher: database.configuration.cipher)
         defer { rows.reset() }
         rows.bind(prefix, at: 1)
         rows.bind(after?.bytes ?? [], at: 2)

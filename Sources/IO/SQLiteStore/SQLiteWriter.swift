@@ -24,6 +24,9 @@ package final class SQLiteWriter: WriteStore {
     private let update: Statement
     private let selectKeys: Statement
     private let upkeep: UpkeepStatements
+    private let rekeying: RekeyStatements
+    private let cipher: ValueCipher?
+    private var notedKey: String?
     private var now: UInt64 = 0
     /// The pages in the write-ahead log after the last commit.
     package private(set) var logPages = 0
@@ -36,20 +39,23 @@ package final class SQLiteWriter: WriteStore {
         commitStatement = try Statement("COMMIT", on: handle)
         rollbackStatement = try Statement("ROLLBACK", on: handle)
         let columns = Schema.registerColumns
-        select = try Statement("SELECT \(columns) FROM register WHERE key = ?1", on: handle)
+        cipher = database.configuration.cipher
+        select = try Statement("SELECT \(columns) FROM register WHERE key = ?1", on: handle, cipher: cipher)
         insert = try Statement(
             """
             INSERT INTO register (\(columns), committed_at) \
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
             """, on: handle)
         update = try Statement(
             """
             UPDATE register SET revision = ?1, key = ?2, version = ?3, value = ?4, expires_at = ?5, metadata = ?6, \
-            session = ?7, op = ?8, cause = ?9, fence = ?10, lease = ?11, committed_at = ?12 WHERE revision = ?13
+            session = ?7, op = ?8, cause = ?9, fence = ?10, lease = ?11, sealed = ?12, key_id = ?13, \
+            committed_at = ?14 WHERE revision = ?15
             """, on: handle)
         selectKeys = try Statement(
             "SELECT key FROM register WHERE key >= ?1 AND key < ?2 AND value IS NOT NULL", on: handle)
-        upkeep = try UpkeepStatements(on: handle)
+        rekeying = try RekeyStatements(on: handle, cipher: cipher)
+        upkeep = try UpkeepStatements(on: handle, cipher: cipher)
     }
 
     package func state() throws(StoreError) -> StoreState {
@@ -106,20 +112,52 @@ package final class SQLiteWriter: WriteStore {
         statement.bind(Int64(stored.revision), at: 1)
         statement.bind(register.key.bytes, at: 2)
         statement.bind(register.version.bytes, at: 3)
-        statement.bind(register.value, at: 4)
+        let sealed = try cipher?.seal(register)
+        if let sealed { try noteKey(sealed.keyID) }
+        statement.bind(sealed == nil ? register.value : register.value.map { _ in [] }, at: 4)
         statement.bind(register.expiresAt.map { Int64($0) }, at: 5)
-        statement.bind(register.metadata, at: 6)
+        statement.bind(sealed == nil ? register.metadata : nil, at: 6)
         statement.bind(register.session, at: 7)
         statement.bind(stored.op, at: 8)
         statement.bind(register.cause.map { Array($0.rawValue.utf8) }, at: 9)
         statement.bind(Int64(stored.fence), at: 10)
         statement.bind(stored.lease?.rawValue, at: 11)
-        statement.bind(Int64(now), at: 12)
-        if let replacing { statement.bind(Int64(replacing), at: 13) }
+        statement.bind(blob: sealed?.bytes, at: 12)
+        statement.bind(sealed.map { Array($0.keyID.utf8) }, at: 13)
+        statement.bind(Int64(now), at: 14)
+        if let replacing { statement.bind(Int64(replacing), at: 15) }
         try statement.run()
         if sqlite3_changes(connection.handle) != 1 {
             throw StoreError(
                 "revision \(replacing ?? 0) of \(register.key) is not in the database", code: SQLITE_CORRUPT)
+        }
+    }
+
+    // MARK: Encryption
+
+    /// Notes that rows are encrypted with a key, before the first of them: at start the database says which it needs.
+    private func noteKey(_ id: String) throws(StoreError) {
+        guard notedKey != id else { return }
+        try rekeying.note(id)
+        notedKey = id
+    }
+
+    /// Encrypts values with the current key that are not: in a transaction of its own, without revisions, as nothing
+    /// changes that anyone could see.
+    ///
+    /// - Parameter limit: how many rows to take at once.
+    /// - Returns: how many rows were taken; 0: there are no more.
+    package func rekey(limit: Int) throws(StoreError) -> Int {
+        guard let cipher else { return 0 }
+        notedKey = nil
+        try begin.run()
+        do throws(StoreError) {
+            let count = try rekeying.run(cipher, limit: limit)
+            try commitStatement.run()
+            return count
+        } catch {
+            rollback()
+            throw error
         }
     }
 
@@ -154,6 +192,7 @@ package final class SQLiteWriter: WriteStore {
     }
 
     package func rollback() {
+        notedKey = nil
         if sqlite3_get_autocommit(connection.handle) == 0 { try? rollbackStatement.run() }
     }
 }

@@ -4,7 +4,7 @@ import GRDB
 enum Schema {
     /// The columns of a register, in the order that `Statement.register()` reads.
     static let registerColumns =
-        "revision, key, version, value, expires_at, metadata, session, op, cause, fence, lease"
+        "revision, key, version, value, expires_at, metadata, session, op, cause, fence, lease, sealed, key_id"
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
@@ -44,6 +44,15 @@ enum Schema {
                         WHERE expires_at IS NOT NULL AND value IS NOT NULL;
                     CREATE INDEX register_tombstone ON register (committed_at) WHERE value IS NULL;
                     CREATE INDEX register_lease ON register (lease) WHERE lease > 1;
+                    """)
+        }
+        migrator.registerMigration("3: encryption") { database in
+            // What takes the place of value and metadata where they are encrypted: the value is an empty text then, which
+            // no JSON is, so that whether a register is a tombstone is seen without a key.
+            try database.execute(
+                sql: """
+                    ALTER TABLE register ADD COLUMN sealed BLOB;
+                    ALTER TABLE register ADD COLUMN key_id TEXT;
                     """)
         }
         return migrator

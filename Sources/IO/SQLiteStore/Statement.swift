@@ -9,8 +9,11 @@ final class Statement {
     private let handle: OpaquePointer
     private let connection: OpaquePointer
     private let isOwned: Bool
+    /// What encrypted values are read by.
+    private let cipher: ValueCipher?
 
-    init(_ sql: String, on connection: OpaquePointer) throws(StoreError) {
+    init(_ sql: String, on connection: OpaquePointer, cipher: ValueCipher? = nil) throws(StoreError) {
+        self.cipher = cipher
         var handle: OpaquePointer?
         let code = sqlite3_prepare_v3(connection, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &handle, nil)
         guard code == SQLITE_OK, let handle else { throw StoreError.sqlite(code, on: connection, doing: sql) }
@@ -20,7 +23,8 @@ final class Statement {
     }
 
     /// Uses a statement that somebody else prepared, and will finalize.
-    init(borrowing handle: OpaquePointer) {
+    init(borrowing handle: OpaquePointer, cipher: ValueCipher? = nil) {
+        self.cipher = cipher
         self.handle = handle
         connection = sqlite3_db_handle(handle)
         isOwned = false
@@ -54,6 +58,16 @@ final class Statement {
                 _ = sqlite3_bind_text(handle, index, text.baseAddress, Int32(bytes.count), transient)
             }
         }
+    }
+
+    /// Binds bytes as such.
+    func bind(blob bytes: [UInt8]?, at index: Int32) {
+        guard let bytes else {
+            sqlite3_bind_null(handle, index)
+            return
+        }
+        let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
+        _ = bytes.withUnsafeBytes { sqlite3_bind_blob(handle, index, $0.baseAddress, Int32($0.count), transient) }
     }
 
     // MARK: Running
@@ -91,14 +105,32 @@ final class Statement {
         return Array(UnsafeBufferPointer(start: text, count: Int(sqlite3_column_bytes(handle, column))))
     }
 
+    func blob(_ column: Int32) -> [UInt8]? {
+        guard let start = sqlite3_column_blob(handle, column) else { return nil }
+        return Array(UnsafeRawBufferPointer(start: start, count: Int(sqlite3_column_bytes(handle, column))))
+    }
+
+    /// The value and metadata of a row, decrypted where they are encrypted.
+    private func contents(_ key: [UInt8], _ version: [UInt8]) throws(StoreError) -> (
+        value: [UInt8]?, metadata: [UInt8]?
+    ) {
+        guard let sealed = blob(11) else { return (bytes(3), bytes(5)) }
+        let keyID = String(decoding: bytes(12) ?? [], as: UTF8.self)
+        guard let cipher else {
+            throw StoreError("values are encrypted with key \(keyID); --encryption-key-file names the file that has it")
+        }
+        return try cipher.open(sealed, key: key, version: version, keyID: keyID)
+    }
+
     /// The register in a row of ``Schema/registerColumns``.
     func register() throws(StoreError) -> StoredRegister {
         guard let key = bytes(1), let versionText = bytes(2), let version = try? Version(versionText.span) else {
             throw StoreError("row \(integer(0)) of the database has no valid key and version", code: SQLITE_CORRUPT)
         }
+        let (value, metadata) = try contents(key, versionText)
         let register = Register(
-            key: Key(unchecked: key), version: version, value: bytes(3),
-            expiresAt: isNull(4) ? nil : UInt64(bitPattern: integer(4)), metadata: bytes(5), session: bytes(6),
+            key: Key(unchecked: key), version: version, value: value,
+            expiresAt: isNull(4) ? nil : UInt64(bitPattern: integer(4)), metadata: metadata, session: bytes(6),
             cause: bytes(8).flatMap { Register.Cause(rawValue: String(decoding: $0, as: UTF8.self)) })
         return StoredRegister(
             register, revision: UInt64(bitPattern: integer(0)), op: bytes(7), fence: UInt64(bitPattern: integer(9)),

@@ -29,6 +29,7 @@ final class CommitterThread: Sendable {
     private let latestHead: Atomic<UInt64>
     private let statistics = Mutex(CommitStatistics())
     private let finalStamp = Mutex(Stamp.zero)
+    private let mustRekey = Atomic(false)
     private let logger: Logger
 
     init(head: UInt64, logger: Logger) {
@@ -77,6 +78,7 @@ final class CommitterThread: Sendable {
             latestHead.store(batch.head, ordering: .releasing)
             publish(batch)
         }
+        mustRekey.store(database.needsRekeying, ordering: .relaxed)
         let hasEndedHolds = endHolds(&committer, publish: publish)
         let thread = Thread { [self] in
             var upkeep = Upkeep(retention: retention, mustEndHolds: !hasEndedHolds)
@@ -89,6 +91,7 @@ final class CommitterThread: Sendable {
                 if upkeep.mustEndHolds, upkeep.isProbeDue {
                     upkeep.mustEndHolds = !endHolds(&committer, publish: publish)
                 }
+                if mustRekey.load(ordering: .relaxed) { upkeep.hasMore = rekey(&committer) }
                 let collected = upkeep.run(now: now, with: &committer, publish: publish, note: note)
                 statistics.withLock { $0.collected += UInt64(collected) }
                 if committer.store.logPages >= SQLiteWriter.checkpointPages { logGrew() }
@@ -113,6 +116,28 @@ final class CommitterThread: Sendable {
             if let failure { note(failure) }
             if batch.changes.isEmpty { return failure == nil }
         }
+    }
+
+    /// Has all values encrypted with the current key, beside whatever else there is to do.
+    func requestRekeying() {
+        mustRekey.store(true, ordering: .relaxed)
+        wake.signal()
+    }
+
+    /// Encrypts some values anew.
+    ///
+    /// - Returns: whether there may be more to do at once.
+    private func rekey(_ committer: inout Committer<SQLiteWriter>) -> Bool {
+        do throws(StoreError) {
+            if try committer.store.rekey(limit: 500) > 0 { return true }
+            mustRekey.store(false, ordering: .relaxed)
+            logger.notice("All values that can be are encrypted with the current key")
+        } catch {
+            // Tried again at the next start, or when the key file changes again.
+            mustRekey.store(false, ordering: .relaxed)
+            logger.error("Encrypting values with the current key failed", metadata: ["error": "\(error)"])
+        }
+        return false
     }
 
     private func commit(
@@ -168,6 +193,8 @@ final class CommitterThread: Sendable {
     private struct Upkeep {
         let retention: UInt64
         var hasFailed = false
+        /// Whether something goes on as soon as nobody wants anything.
+        var hasMore = false
         /// Whether what was bound to connections of the last run is still there.
         var mustEndHolds: Bool
         private var nextCollection = DispatchTime.now() + .seconds(1)
@@ -183,6 +210,7 @@ final class CommitterThread: Sendable {
 
         /// How long to wait for requests, in milliseconds. At most a second: the wall clock may be set.
         func pause(_ nextExpiry: UInt64?, now: UInt64) -> UInt64 {
+            if hasMore { return 0 }
             let due = min(nextCollection, hasFailed ? nextProbe : .distantFuture)
             let start = DispatchTime.now()
             let left = due <= start ? 0 : (due.uptimeNanoseconds - start.uptimeNanoseconds) / 1_000_000 + 1

@@ -25,6 +25,7 @@ struct Engine: Sendable {
     private let gate: ConnectionGate
     private let access: AccessControl?
     private let certificates: ServerCertificates?
+    private let cipher: ValueCipher?
     private let watch = FileWatch()
 
     init(configuration: ServerConfiguration, logger: Logger) throws {
@@ -35,11 +36,12 @@ struct Engine: Sendable {
         certificates = try configuration.certificates.map { files throws(CertificateError) in
             try ServerCertificates(files)
         }
+        cipher = try configuration.encryptionKeys.map { path throws(StoreError) in try ValueCipher(path: path) }
         var random = SystemRandomNumberGenerator()
         database = try SQLiteDatabase(
             .init(
                 path: configuration.data, durability: configuration.durability,
-                maximumDrift: configuration.maximumDrift, readers: 3, bootID: BootID.read()),
+                maximumDrift: configuration.maximumDrift, readers: 3, bootID: BootID.read(), cipher: cipher),
             now: SystemClock.now(), random: &random)
         if database.isNewEpochAfterCrash {
             logger.warning("The machine crashed while commits were not fsynced: starting a new epoch")
@@ -137,7 +139,8 @@ struct Engine: Sendable {
 
     private var watchedFiles: [String] {
         let files = configuration.certificates
-        return (access?.files ?? []) + [files?.certificates, files?.key, files?.clientRoots].compactMap { $0 }
+        return (access?.files ?? []) + [cipher?.path].compactMap { $0 }
+            + [files?.certificates, files?.key, files?.clientRoots].compactMap { $0 }
     }
 
     /// Looks at the access rules and certificates anew. What cannot be used changes nothing, and is said in the log.
@@ -158,6 +161,13 @@ struct Engine: Sendable {
             if certificates != nil { logger.notice("Certificates were read again") }
         } catch {
             logger.error("Certificates stay as they were", metadata: ["error": "\(error)"])
+        }
+        do throws(StoreError) {
+            guard let cipher, try cipher.reload() else { return }
+            logger.notice("Values are encrypted with a new key", metadata: ["key": "\(cipher.currentID)"])
+            committer.requestRekeying()
+        } catch {
+            logger.error("Encryption keys stay as they were", metadata: ["error": "\(error)"])
         }
     }
 

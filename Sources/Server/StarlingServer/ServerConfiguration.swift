@@ -45,6 +45,8 @@ package struct ServerConfiguration: Sendable {
     package var access: String?
     /// The files of the server's certificates; nil: connections are not encrypted.
     package var certificates: ServerCertificates.Files?
+    /// The file of the keys that values are encrypted with where they are stored; nil: they are not.
+    package var encryptionKeys: String?
     /// How messages are compressed for clients that offer it.
     package var compression = DeflateParameters.Policy.off
     /// How many connections there may be.

@@ -2,14 +2,20 @@ import ArgumentParser
 import Foundation
 import SQLiteStore
 import StarlingServer
+import SyncEngine
 
 /// The option of all commands that work on a database's file.
 struct DataOption: ParsableArguments {
     @Option(help: ArgumentHelp("The file of the database. (default: starling.db)", valueName: "file"))
     var data: String?
 
+    @Option(help: ArgumentHelp("The keys that its values are encrypted with.", valueName: "file"))
+    var encryptionKeyFile: String?
+
     func file() throws -> DatabaseFile {
-        DatabaseFile(try data ?? Environment().string("data") ?? "starling.db")
+        let cipher = try (encryptionKeyFile ?? Environment().string("encryption-key-file"))
+            .map { path throws(StoreError) in try ValueCipher(path: path) }
+        return DatabaseFile(try data ?? Environment().string("data") ?? "starling.db", cipher: cipher)
     }
 }
 

@@ -93,7 +93,7 @@ struct Import: ParsableCommand {
             }
             close(file)
         }
-        var importer = try Importer(options.file().path)
+        var importer = try Importer(options.file())
         var progress = Progress("import")
         var number = 0
         var lines = 0

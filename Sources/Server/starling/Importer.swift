@@ -23,9 +23,10 @@ struct Importer {
     private let agent: Agent
     private(set) var tally = Tally()
 
-    init(_ path: String) throws {
+    init(_ file: DatabaseFile) throws {
         var random = SystemRandomNumberGenerator()
-        database = try SQLiteDatabase(.init(path: path), now: Self.now, random: &random)
+        database = try SQLiteDatabase(
+            .init(path: file.path, cipher: file.cipher), now: Self.now, random: &random)
         committer = Committer(
             store: try database.makeWriter(), state: database.state, loops: 1, maximumDrift: 60_000,
             cacheSize: 16 << 20, framing: { _, _ in })

@@ -30,13 +30,14 @@ final class Replica {
 
     /// Opens the replica at a URL or a path.
     static func with<Result: Sendable>(
-        _ place: String, _ way: ConnectionOptions, _ pattern: String, _ body: @Sendable (Replica) async throws -> Result
+        _ place: String, _ way: ConnectionOptions, _ cipher: ValueCipher?, _ pattern: String,
+        _ body: @Sendable (Replica) async throws -> Result
     ) async throws -> Result {
         guard place.contains("://") else {
             let wanted = try Pattern(pattern)
             let now = UInt64(Date().timeIntervalSince1970 * 1_000)
             var registers: [Register] = []
-            try DatabaseFile(place).forEachRegister { stored in
+            try DatabaseFile(place, cipher: cipher).forEachRegister { stored in
                 if stored.register.isVisible(at: now), wanted.matches(stored.register.key) {
                     registers.append(stored.register)
                 }

@@ -22,6 +22,12 @@ struct ServeSecurity: ParsableArguments {
     var tlsClientRoots: String?
 
     @Option(
+        help: ArgumentHelp(
+            "Encrypt values where they are stored, with the first key in this file; 'starling rekey' makes one.",
+            valueName: "file"))
+    var encryptionKeyFile: String?
+
+    @Option(
         name: .customLong("allow-origin"),
         help: ArgumentHelp(
             "A web origin whose pages may connect, besides the server's own; may be repeated; '*' for any.",
@@ -40,6 +46,7 @@ struct ServeSecurity: ParsableArguments {
 
     func apply(to configuration: inout ServerConfiguration, _ environment: Environment) throws {
         configuration.access = try access ?? environment.string("access")
+        configuration.encryptionKeys = try encryptionKeyFile ?? environment.string("encryption-key-file")
         let certificate = try tlsCert ?? environment.string("tls-cert")
         let key = try tlsKey ?? environment.string("tls-key")
         let roots = try tlsClientRoots ?? environment.string("tls-client-ca")

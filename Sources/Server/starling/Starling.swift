@@ -30,7 +30,7 @@ struct Starling: AsyncParsableCommand {
             CommandGroup(name: "Access", subcommands: [Token.self]),
             CommandGroup(
                 name: "Databases",
-                subcommands: [Backup.self, Restore.self, Check.self, Export.self, Import.self, Verify.self]),
+                subcommands: [Backup.self, Restore.self, Check.self, Export.self, Import.self, Verify.self, Rekey.self]),
         ])
 
     static func main() async {

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Foundation
 import Registers
+import SQLiteStore
+import SyncEngine
 import SyncProtocol
 
 /// `starling verify`
@@ -30,15 +32,20 @@ struct Verify: AsyncParsableCommand {
 
     @OptionGroup var way: ConnectionOptions
 
+    @Option(help: ArgumentHelp("The keys that values in files are encrypted with.", valueName: "file"))
+    var encryptionKeyFile: String?
+
     func run() async throws {
         let way = way
+        let cipher = try (encryptionKeyFile ?? Environment().string("encryption-key-file"))
+            .map { path throws(StoreError) in try ValueCipher(path: path) }
         _ = try Pattern(typed: pattern)
         let pattern = pattern
         let settle = settle
         let rightPlace = right
-        let (differences, count) = try await Replica.with(left, way, pattern) { left in
+        let (differences, count) = try await Replica.with(left, way, cipher, pattern) { left in
             nonisolated(unsafe) let left = left
-            return try await Replica.with(rightPlace, way, pattern) { right in
+            return try await Replica.with(rightPlace, way, cipher, pattern) { right in
                 var comparison = Comparison(left: left, right: right)
                 try await comparison.run()
                 if !comparison.differences.isEmpty {

@@ -1,0 +1,98 @@
+import ArgumentParser
+import Foundation
+import Registers
+import SQLiteStore
+import StarlingServer
+import SyncEngine
+
+/// `starling rekey`
+struct Rekey: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make a new key, and encrypt all values of a database with it.",
+        discussion: """
+            The key is put in front of the others in the key file, which is made if it is not there. A running server that has \
+            the file (--encryption-key-file) notices, and encrypts everything anew while it serves; without a server this \
+            command does it. The older keys are needed as long as backups from before are.
+
+              starling rekey --encryption-key-file /etc/starling/keys --data /var/lib/starling/starling.db
+            """)
+
+    @Option(help: ArgumentHelp("The file of keys.", valueName: "file"))
+    var encryptionKeyFile: String
+
+    @Option(help: ArgumentHelp("The file of the database. (default: starling.db)", valueName: "file"))
+    var data: String?
+
+    @Option(help: ArgumentHelp("How long to wait for a server to get on with it.", valueName: "seconds"))
+    var patience = 60
+
+    func run() async throws {
+        let path = try data ?? Environment().string("data") ?? "starling.db"
+        let id = try addKey()
+        Output.note("new values are encrypted with key \(id) from now on")
+        let file = DatabaseFile(path, cipher: try ValueCipher(path: encryptionKeyFile))
+        if file.isInUse {
+            try await waitForServer(file, id)
+        } else if FileManager.default.fileExists(atPath: path) {
+            try rewrite(file)
+        }
+        let count = FileManager.default.fileExists(atPath: path) ? try file.keyUsage()[id] ?? 0 : 0
+        Output.line("all \(count) values of \(path) are encrypted with key \(id)")
+    }
+
+    /// Puts a new key in front of the file's, all at once, for its owner's eyes only.
+    private func addKey() throws -> String {
+        let old: String
+        if FileManager.default.fileExists(atPath: encryptionKeyFile) {
+            _ = try ValueCipher(path: encryptionKeyFile)
+            old = try String(contentsOfFile: encryptionKeyFile, encoding: .utf8)
+        } else {
+            old = ""
+        }
+        let day = Date().formatted(.iso8601.year().month().day())
+        let id = "\(day)-\(String(UInt32.random(in: .min ... .max), radix: 16))"
+        let temporary = "\(encryptionKeyFile).new-\(ProcessInfo.processInfo.processIdentifier)"
+        let text = "\(ValueCipher.EncryptionKey(id: id).line)\n\(old)"
+        guard
+            FileManager.default.createFile(
+                atPath: temporary, contents: Data(text.utf8), attributes: [.posixPermissions: 0o600]),
+            rename(temporary, encryptionKeyFile) == 0
+        else { throw StoreError("cannot write \(encryptionKeyFile): \(String(cString: strerror(errno)))") }
+        return id
+    }
+
+    /// Watches a server do it.
+    private func waitForServer(_ file: DatabaseFile, _ id: String) async throws {
+        var last = Int.max
+        var deadline = ContinuousClock.now + .seconds(patience)
+        var progress = Progress("rekey")
+        while true {
+            let usage = try file.keyUsage()
+            let left = usage.reduce(0) { $0 + ($1.key == id ? 0 : $1.value) }
+            progress.show(usage[id] ?? 0, of: left + (usage[id] ?? 0))
+            if left == 0 { return progress.clear() }
+            if left < last { deadline = .now + .seconds(patience) }
+            last = left
+            guard ContinuousClock.now < deadline else {
+                progress.clear()
+                throw StoreError(
+                    "the server that has \(file.path) open has not encrypted \(left) values with key \(id): was it started "
+                        + "with --encryption-key-file \(encryptionKeyFile)? Its log says what it thinks of that file")
+            }
+            try await Task.sleep(for: .milliseconds(500))
+        }
+    }
+
+    /// Does it where there is no server to.
+    private func rewrite(_ file: DatabaseFile) throws {
+        var random = SystemRandomNumberGenerator()
+        let now = UInt64(Date().timeIntervalSince1970 * 1_000)
+        let database = try SQLiteDatabase(
+            .init(path: file.path, cipher: file.cipher), now: now, random: &random)
+        do {
+            let writer = try database.makeWriter()
+            while try writer.rekey(limit: 1_000) > 0 {}
+        }
+        try database.close(lastStamp: database.state.clockBound)
+    }
+}

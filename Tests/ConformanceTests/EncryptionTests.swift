@@ -1,0 +1,167 @@
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+extension ConformanceTests {
+    /// Values encrypted where they are stored, by the server and the commands that read its file.
+    struct EncryptionTests {
+        private let folder: URL
+        private let server: ServerProcess
+        private var keys: String { folder.appending(path: "keys").path }
+        private var options: [String] { ["--encryption-key-file", keys] }
+
+        init() throws {
+            folder = try ServerProcess.makeFolder()
+            let keys = folder.appending(path: "keys").path
+            let (status, _, errors) = try ServerProcess.run(
+                ["rekey", "--encryption-key-file", keys, "--data", folder.appending(path: "starling.db").path])
+            guard status == 0 else { throw TestFailure(errors) }
+            server = try ServerProcess(in: folder, ["--encryption-key-file", keys])
+        }
+
+        private func write(_ key: String, _ value: String, _ more: String = "") throws {
+            let client = try RawClient.connected(server)
+            try client.send(#"{"type":"broadcast","id":1,"key":"\#(key)","value":"\#(value)"\#(more)}"#)
+            _ = try client.receive(type: "ack")
+        }
+
+        private func run(_ command: String..., keyed: Bool = true) throws -> (
+            status: Int32, output: String, errors: String
+        ) {
+            try ServerProcess.run(command + ["--data", server.database.path] + (keyed ? options : []))
+        }
+
+        /// Everything that is in the database's files.
+        private func bytes() throws -> String {
+            try ["starling.db", "starling.db-wal"].map { name in
+                let file = folder.appending(path: name)
+                guard FileManager.default.fileExists(atPath: file.path) else { return "" }
+                return String(decoding: try Data(contentsOf: file), as: UTF8.self)
+            }.joined()
+        }
+
+        private func query(_ sql: String) throws -> String {
+            try ServerProcess.run(
+                ["sqlite3", server.database.path, sql], program: URL(filePath: "/usr/bin/env")
+            ).output.trimmingCharacters(in: .whitespacesAndNewlines)
+        }
+
+        @Test(
+            "Neither values nor metadata are in the files; every way to read gives them, with the keys and not without")
+        func hidden() throws {
+            try write("a:1", "SECRET-ONE", #","metadata":{"m":"SECRET-TWO"}"#)
+            try write("a:2", "SECRET-THREE", #","ttl":600"#)
+            let found = try bytes()
+            #expect(!found.contains("SECRET") && found.contains("a:1"))
+            let client = try RawClient.connected(server)
+            try client.send(#"{"type":"list","id":1}"#)
+            let listed = try client.receive(type: "registers")
+            let texts = listed.array("registers")?.map { String(decoding: $0, as: UTF8.self) } ?? []
+            #expect(texts.count == 2 && texts[0].contains("SECRET-ONE") && texts[0].contains("SECRET-TWO"))
+            #expect(try run("export").output.contains("SECRET-THREE"))
+            #expect(try run("check").output.contains("ok"))
+            let without = try run("export", keyed: false)
+            #expect(without.status == 70 && without.errors.contains("--encryption-key-file"))
+            // A backup stays encrypted.
+            let copy = folder.appending(path: "copy.db").path
+            #expect(try ServerProcess.run(["backup", copy, "--data", server.database.path]).status == 0)
+            #expect(!String(decoding: try Data(contentsOf: URL(filePath: copy)), as: UTF8.self).contains("SECRET"))
+            #expect(try ServerProcess.run(["verify", server.url, copy] + options).status == 0)
+        }
+
+        @Test("A server without the keys does not start on the database, and says what it wants")
+        func missing() throws {
+            try write("a", "x")
+            server.terminate()
+            _ = server.wait()
+            for arguments in [[], ["--encryption-key-file", folder.appending(path: "others").path]] {
+                if !arguments.isEmpty {
+                    _ = try ServerProcess.run(["rekey", "--data", folder.appending(path: "no.db").path] + arguments)
+                }
+                let (status, _, errors) = try ServerProcess.run(
+                    ["serve", "--port", "0", "--data", server.database.path] + arguments)
+                #expect(status == 70 && errors.contains("encrypted with"), "\(errors)")
+            }
+            let again = try ServerProcess(in: folder, options)
+            let client = try RawClient.connected(again)
+            try client.send(#"{"type":"get","id":1,"key":"a"}"#)
+            #expect(try client.receive(type: "register").string("value") == "x")
+        }
+
+        @Test(
+            "Keys are rotated while the server runs: nothing is told, no revision changes, and the old key is not needed after it"
+        )
+        func rotation() throws {
+            for number in 0..<1_500 { try write("k:\(number % 700)", "value-\(number)") }
+            let client = try RawClient.connected(server)
+            try client.send(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
+            let before = try client.receive(type: "synced").string("cursor")
+            let old = try String(contentsOfFile: keys, encoding: .utf8)
+            let rekeyed = try run("rekey")
+            #expect(rekeyed.status == 0 && rekeyed.output.contains("all 700 values"), "\(rekeyed)")
+            try client.send(#"{"type":"ping","id":1}"#)
+            guard case .message(let answer) = try client.next() else { throw TestFailure("no answer") }
+            #expect(answer.contains("pong"), "the rekeying was told: \(answer)")
+            #expect(try query("SELECT count(DISTINCT key_id) FROM register") == "1")
+            let digest = try run("export").output
+            server.terminate()
+            _ = server.wait()
+            let all = try String(contentsOfFile: keys, encoding: .utf8)
+            try all.replacing(old, with: "").write(toFile: keys, atomically: true, encoding: .utf8)
+            let again = try ServerProcess(in: folder, options)
+            #expect(try run("export").output == digest)
+            let resumed = try RawClient.connected(again)
+            try resumed.send(#"{"type":"subscribe","id":"s","pattern":"*","since":"\#(before ?? "")"}"#)
+            #expect(try resumed.receive(type: "synced").integer("count") == 0)
+        }
+
+        @Test("A database that was not encrypted is, once its server is given keys")
+        func later() throws {
+            let plain = try ServerProcess()
+            let client = try RawClient.connected(plain)
+            for number in 0..<20 {
+                try client.send(#"{"type":"broadcast","id":1,"key":"p:\#(number)","value":"PLAIN-\#(number)"}"#)
+                _ = try client.receive(type: "ack")
+            }
+            plain.terminate()
+            _ = plain.wait()
+            let copy = folder.appending(path: "later").path
+            try FileManager.default.createDirectory(atPath: copy, withIntermediateDirectories: true)
+            try FileManager.default.copyItem(atPath: plain.database.path, toPath: copy + "/starling.db")
+            let encrypted = try ServerProcess(in: URL(filePath: copy), options)
+            try ServerProcess.until {
+                let counted = try ServerProcess.run(
+                    ["sqlite3", encrypted.database.path, "SELECT count(*) FROM register WHERE value <> ''"],
+                    program: URL(filePath: "/usr/bin/env")
+                ).output
+                return counted == "0\n" ? true : nil
+            }
+            let reader = try RawClient.connected(encrypted)
+            try reader.send(#"{"type":"get","id":1,"key":"p:7"}"#)
+            #expect(try reader.receive(type: "register").string("value") == "PLAIN-7")
+        }
+
+        @Test(
+            "A value that was altered, or moved to another row, or put back from an earlier time, is refused, and others are not"
+        )
+        func altered() throws {
+            for key in ["a", "b", "c", "d"] { try write(key, "value of \(key)") }
+            let earlier = try query("SELECT hex(sealed) FROM register WHERE key = 'c'")
+            try write("c", "a newer one")
+            server.terminate()
+            _ = server.wait()
+            _ = try query("UPDATE register SET sealed = (SELECT sealed FROM register WHERE key = 'b') WHERE key = 'a'")
+            _ = try query("UPDATE register SET sealed = x'\(earlier)' WHERE key = 'c'")
+            let again = try ServerProcess(in: folder, options)
+            let client = try RawClient.connected(again)
+            for (key, isGood) in [("a", false), ("b", true), ("c", false), ("d", true)] {
+                try client.send(#"{"type":"get","id":1,"key":"\#(key)"}"#)
+                let answer = try client.receive()
+                #expect(answer.string("type") == (isGood ? "register" : "error"), "\(key): \(answer)")
+                if !isGood { #expect(answer.string("message")?.contains("does not decrypt") == true) }
+            }
+            #expect(try run("check").status == 1)
+        }
+    }
+}
