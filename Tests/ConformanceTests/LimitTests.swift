@@ -10,7 +10,7 @@ extension ConformanceTests {
     struct LimitTests {
         private static func metric(_ server: ServerProcess, _ name: String) throws -> Int {
             let client = try RawClient(port: server.port)
-            try client.send(raw: Array("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".utf8))
+            try client.send(raw: Array("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".utf8))
             let page = try client.readAll()
             let line = page.split(whereSeparator: \.isNewline).first { $0.hasPrefix("\(name) ") }
             return line.flatMap { Int($0.split(separator: " ").last ?? "") } ?? -1

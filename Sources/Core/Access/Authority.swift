@@ -22,6 +22,8 @@ package enum AccessRefusal: Error, Equatable, Sendable {
     case expired
     /// The rules have changed.
     case changed
+    /// Too much is being checked to check this too, for now.
+    case busy
 }
 
 /// The authority of a server without access rules.
@@ -56,8 +58,9 @@ package struct Credential: Sendable, CustomStringConvertible, CustomDebugStringC
     /// - Returns: nil when it is of another scheme than `Bearer`.
     package init?(authorization value: String) {
         let parts = value.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)
-        guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }
-        secret = String(parts[1].drop { $0 == " " })
+        guard parts.first?.lowercased() == "bearer" else { return nil }
+        // Bearer of nothing is nobody, and not somebody without credentials.
+        secret = parts.count == 2 ? String(parts[1].drop { $0 == " " }) : ""
     }
 
     package var description: String { "…" }

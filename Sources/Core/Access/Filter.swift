@@ -58,8 +58,12 @@ package struct Filter: Hashable, Sendable {
             ranges = Array(
                 Set(ranges.flatMap { range in allowed.compactMap { range.intersection($0) } }))
         }
-        let sorted = ranges.sorted { $0.start.lexicographicallyPrecedes($1.start) }
-        return sorted.filter { range in !sorted.contains { $0 != range && $0.contains(range) } }
+        // Whatever contains another comes before it.
+        var separate: [KeyRange] = []
+        for range in ranges.sorted(by: KeyRange.isOrdered) where separate.last?.contains(range) != true {
+            separate.append(range)
+        }
+        return separate
     }
 }
 
@@ -73,6 +77,12 @@ package struct KeyRange: Hashable, Sendable {
         case .exact(let bytes): (start, isExact) = (bytes, true)
         case .prefix(let bytes), .general(let bytes): (start, isExact) = (bytes, false)
         }
+    }
+
+    /// In the order of their first keys, the greater of two first where those are the same.
+    static func isOrdered(_ left: KeyRange, _ right: KeyRange) -> Bool {
+        left.start == right.start
+            ? !left.isExact && right.isExact : left.start.lexicographicallyPrecedes(right.start)
     }
 
     /// Two ranges of this kind have nothing in common, or one is a part of the other.

@@ -1,5 +1,4 @@
 package import Registers
-import Synchronization
 
 /// What the bearer of some credentials may do. Made when the credentials are checked, and shared by all connections that
 /// brought the same ones.
@@ -31,12 +30,11 @@ package final class Grant: Sendable {
     /// How many keys there may be in all within ``write``; nil: any number.
     package let maximumKeys: Int?
     /// What its bearers may send together.
-    private let rate: Mutex<RateLimit>?
-    private let limits: RateLimit.Limits?
+    private let rate: RateLimiter?
 
     package init(
         _ source: Source, read: Scope, write: Scope, agent: Agent? = nil, expiresAt: UInt64? = nil,
-        mayMonitor: Bool = false, maximumKeys: Int? = nil, rate: RateLimit.Limits? = nil
+        mayMonitor: Bool = false, maximumKeys: Int? = nil, rate: RateLimiter? = nil
     ) {
         self.source = source
         self.read = read
@@ -45,8 +43,7 @@ package final class Grant: Sendable {
         self.expiresAt = expiresAt
         self.mayMonitor = mayMonitor
         self.maximumKeys = maximumKeys
-        limits = rate
-        self.rate = rate.map { Mutex(RateLimit($0)) }
+        self.rate = rate
     }
 
     /// The grant of a server without access rules.
@@ -58,13 +55,13 @@ package final class Grant: Sendable {
     /// Whether it allows exactly what `other` does, but for how long.
     package func allowsTheSame(as other: Grant) -> Bool {
         read == other.read && write == other.write && agent == other.agent && mayMonitor == other.mayMonitor
-            && maximumKeys == other.maximumKeys && limits == other.limits
+            && maximumKeys == other.maximumKeys && rate?.limits == other.rate?.limits
     }
 
     /// Counts a message against what all bearers may send together.
     ///
     /// - Returns: nil if it may pass, else how long to wait before the next one, in milliseconds.
     package func take(bytes: Int, now: UInt64) -> UInt64? {
-        rate?.withLock { $0.take(bytes: bytes, now: now) }
+        rate?.take(bytes: bytes, now: now)
     }
 }

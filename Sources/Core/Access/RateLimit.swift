@@ -1,3 +1,5 @@
+import Synchronization
+
 /// How fast messages may come: two token buckets, one of messages and one of bytes.
 ///
 /// A bucket fills at its rate, up to what a second brings, and may be overdrawn by one message: so a message that is greater
@@ -51,11 +53,11 @@ package struct RateLimit: Sendable {
         }
 
         mutating func fill(_ now: UInt64) {
-            // After a second the bucket is full from wherever a message of the greatest size may have left it, or else
-            // the time that it takes is bounded by what was taken.
-            let elapsed = Int(min(now > filledAt ? now - filledAt : 0, 86_400_000))
-            filledAt = max(filledAt, now)
-            level = min(rate * 1_000, level + elapsed * rate)
+            let elapsed = Int(clamping: now > filledAt ? now - filledAt : 0)
+            // Also when the clock was set back: nobody is to wait for it to catch up.
+            filledAt = now
+            let (gained, isOver) = elapsed.multipliedReportingOverflow(by: rate)
+            level = isOver || gained >= rate * 1_000 - level ? rate * 1_000 : level + gained
         }
 
         /// How long until something may be taken, in milliseconds.
@@ -64,5 +66,21 @@ package struct RateLimit: Sendable {
         mutating func take(_ cost: Int) {
             level -= cost * 1_000
         }
+    }
+}
+
+/// A rate limit for several connections together.
+package final class RateLimiter: Sendable {
+    package let limits: RateLimit.Limits
+    private let state: Mutex<RateLimit>
+
+    package init(_ limits: RateLimit.Limits) {
+        self.limits = limits
+        state = Mutex(RateLimit(limits))
+    }
+
+    /// Counts a message, as ``RateLimit/take(bytes:now:)`` does.
+    package func take(bytes: Int, now: UInt64) -> UInt64? {
+        state.withLock { $0.take(bytes: bytes, now: now) }
     }
 }

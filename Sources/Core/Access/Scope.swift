@@ -34,6 +34,12 @@ package struct Scope: Hashable, Sendable {
         conditions.allSatisfy { $0.contains { $0.matches(key) } }
     }
 
+    /// Whether it may have anything that `pattern` matches, by where keys begin.
+    package func mayMeet(_ pattern: Pattern) -> Bool {
+        let range = KeyRange(of: pattern)
+        return conditions.allSatisfy { $0.contains { range.intersection(KeyRange(of: $0)) != nil } }
+    }
+
     /// This scope without what every match of `pattern` fulfils anyway, as far as that is plain to see.
     func remainder(within pattern: Pattern) -> Scope {
         Scope(conditions: conditions.filter { !$0.contains { Self.covers($0, pattern) } })

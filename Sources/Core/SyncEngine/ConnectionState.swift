@@ -15,6 +15,8 @@ final class ConnectionState {
     /// How many messages in a row came too fast, and how many credentials were not valid.
     var strikes = 0
     var attempts = 0
+    /// Credentials that have been checked, and wait for what came before them.
+    var pendingCredentials: Incoming?
     /// In milliseconds.
     let connectedAt: UInt64
     var lastMessageAt: UInt64
@@ -68,6 +70,9 @@ final class ConnectionState {
         connectedAt = now
         lastMessageAt = now
     }
+
+    /// Whether everything that came is done.
+    var isIdle: Bool { waiting.isEmpty && lookups.isEmpty && writesInFlight == 0 && !isBackedUp }
 
     /// Whether the next message may take effect: nothing that it would have to wait for is under way, and the socket has
     /// room for the answer. Writes wait for lookups only, since the committer keeps their order.

@@ -1,7 +1,7 @@
 package import Access
 import NIOCore
 import Registers
-import SyncProtocol
+package import SyncProtocol
 
 /// Who may do what, how fast, and for how long. Everything that a client sends passes ``check(_:size:of:now:)``; what it is
 /// sent is filtered where it is matched (``Filter``).
@@ -15,13 +15,14 @@ extension Shard {
     mutating func check(_ incoming: Incoming, size: Int, of state: ConnectionState, now: UInt64) -> Incoming? {
         if case .close = incoming { return incoming }
         state.lastMessageAt = now
+        // Its sender has been asked for what it costs before.
+        if case .credentials(let hello, let result) = incoming { return adopt(hello, result, state) }
         if let wait = state.rate?.take(bytes: size, now: now) ?? state.grant.take(bytes: size, now: now) {
             return tooFast(incoming, wait: wait, state)
         }
         state.strikes = 0
         switch incoming {
-        case .close, .invalid: return incoming
-        case .credentials(let hello, let result): return adopt(hello, result, state)
+        case .close, .invalid, .credentials: return incoming
         case .message(let message):
             return (forbidden(message, state) ?? holdLimit(message, state)).map(Incoming.invalid) ?? incoming
         }
@@ -42,17 +43,39 @@ extension Shard {
 
     // MARK: Credentials
 
-    /// Takes new credentials over: from the next message on they are what counts.
+    /// Whether credentials that a connection shows are to be checked at all; that costs more than most of what else it can
+    /// ask for. Where they are not, it is told so.
+    package mutating func mayCheckCredentials(
+        _ hello: ClientMessage.Hello, size: Int, of id: ConnectionID, now: UInt64
+    ) -> Bool {
+        guard let state = connection(id), !state.hasClosed else { return false }
+        state.attempts += 1
+        if state.attempts > Self.maximumAttempts {
+            expel(id, .unauthorized, "credentials were shown \(state.attempts) times and not valid once")
+            return false
+        }
+        // Not by what is shared with others: strangers must not be able to keep anyone from saying who they are.
+        guard let wait = state.rate?.take(bytes: size, now: now) else { return true }
+        if let error = tooFast(.message(.hello(hello)), wait: wait, state) { receive(error, from: id, now: now) }
+        return false
+    }
+
+    private mutating func receive(_ incoming: Incoming, from id: ConnectionID, now: UInt64) {
+        guard let state = connection(id) else { return }
+        if state.isIdle {
+            if case .invalid(let error) = incoming { refuse(error, of: id) }
+        } else {
+            state.waiting.append(incoming)
+        }
+    }
+
+    /// Takes new credentials over, once everything before them is done: from the next message on they are what counts.
     private mutating func adopt(
         _ hello: ClientMessage.Hello, _ result: Result<Grant, AccessRefusal>, _ state: ConnectionState
     ) -> Incoming? {
         switch result {
         case .failure(let refusal):
-            state.attempts += 1
-            if state.attempts >= Self.maximumAttempts {
-                expel(state.id, .unauthorized, "\(state.attempts) times credentials that are not valid")
-                return nil
-            }
+            if refusal == .busy { return .invalid(WireError(.overloaded, refusal.text, id: hello.id)) }
             return .invalid(WireError(.unauthorized, refusal.text, id: hello.id))
         case .success(let grant):
             let isInUse = !state.subscriptions.isEmpty || !state.holds.isEmpty || state.holdsAskedFor > 0
@@ -63,6 +86,7 @@ extension Shard {
                         "this connection has subscriptions or claims, and these credentials allow other things",
                         hint: "say hello with them on a new connection", id: hello.id))
             }
+            state.attempts = 0
             state.grant = grant
             if let agent = grant.agent { state.agent = agent }
             let message = ClientMessage.hello(hello)
@@ -99,7 +123,7 @@ extension Shard {
     }
 
     private func forbidden(reading pattern: Pattern, _ grant: Grant, id: RequestID?) -> WireError? {
-        guard Filter(pattern, within: grant.read).ranges.isEmpty else { return nil }
+        guard !grant.read.mayMeet(pattern) else { return nil }
         return refusal(grant, "reading anything that \(pattern) matches is not allowed", id: id)
     }
 
@@ -127,11 +151,14 @@ extension Shard {
     ///
     /// - Parameter problem: what is wrong with a grant by now; nil where that cannot have changed since the last call.
     package mutating func endAccess(now: UInt64, problem: ((Grant) -> AccessRefusal?)?) {
-        for case .some(let state) in connections where !state.hasClosed {
+        // Those that are closing too: they may be sent what they are owed for a while.
+        for case .some(let state) in connections {
             if let end = state.grant.expiresAt, end <= now {
                 expel(state.id, .accessExpired, AccessRefusal.expired.text)
             } else if let refusal = problem?(state.grant) {
                 expel(state.id, refusal == .expired ? .accessExpired : .accessChanged, refusal.text)
+            } else if state.hasClosed {
+                continue
             } else if state.grant.isNothing, now >= state.connectedAt + configuration.authenticationTimeout {
                 expel(
                     state.id, .unauthorized, "no credentials came in \(configuration.authenticationTimeout / 1_000) s")
@@ -180,6 +207,7 @@ extension AccessRefusal {
         switch self {
         case .invalid(let reason): reason
         case .expired: "these credentials are no longer valid"
+        case .busy: "too many credentials are being checked; show them again in a moment"
         case .changed: "what these credentials allow has changed"
         }
     }

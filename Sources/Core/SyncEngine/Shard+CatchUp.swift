@@ -130,6 +130,11 @@ extension Shard {
         switch (page.request.position, page.next) {
         case (_, .keys(let after, let base)?):
             subscriptions[slot]?.state = .snapshot(after: after, base: base)
+            if let after, subscriptions[slot]?.filter.mayName(after) == true {
+                subscriptions[slot]?.lastNamed = after
+            } else if let last = page.rows.last {
+                subscriptions[slot]?.lastNamed = last.key
+            }
         case (_, .changes(let after)?):
             subscriptions[slot]?.state = .catchingUp
             subscriptions[slot]?.position = after

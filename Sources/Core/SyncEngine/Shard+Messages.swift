@@ -19,6 +19,11 @@ extension Shard {
         } else {
             counters.messagesReceived += 1
         }
+        if case .credentials = incoming, !state.isIdle {
+            // What came before is judged by what counted then, and so is what it leads to.
+            state.pendingCredentials = incoming
+            return
+        }
         // An error waits for the answers to the writes before it, as any other does.
         guard let incoming = check(incoming, size: size, of: state, now: now) else { return }
         if state.waiting.isEmpty, state.mayRun(incoming) {
@@ -44,6 +49,13 @@ extension Shard {
                 run(next, of: id, head: head, now: now)
             }
         }
+        takePendingCredentials(of: id, head: head, now: now)
+    }
+
+    private mutating func takePendingCredentials(of id: ConnectionID, head: UInt64, now: UInt64) {
+        guard let state = connection(id), let pending = state.pendingCredentials, state.isIdle else { return }
+        state.pendingCredentials = nil
+        receive(pending, from: id, head: head, now: now)
     }
 
     /// Reads for all the gets and lists at the head of the line at once.

@@ -122,7 +122,8 @@ package struct Shard {
     /// Whether so much of a connection's is under way that it should be read from no further for now.
     package func isSaturated(_ id: ConnectionID) -> Bool {
         guard let state = connection(id) else { return false }
-        return state.writesInFlight + state.waiting.count >= configuration.maximumInFlight
+        return state.pendingCredentials != nil
+            || state.writesInFlight + state.waiting.count >= configuration.maximumInFlight
             || state.writeCostInFlight + state.waitingCost >= configuration.maximumInFlightCost
     }
 

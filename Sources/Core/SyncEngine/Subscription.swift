@@ -29,6 +29,8 @@ struct Subscription {
     let wantsCursors: Bool
     let wantsConflated: Bool
     var state: State
+    /// The last key that was read and may be named: in a first snapshot, where to resume from.
+    var lastNamed: Key?
     /// Everything up to this revision has been handed over. Not kept up while live: it is the event loop's then.
     var position: UInt64
     /// The revision to be passed before `synced` is sent; nil afterwards.
@@ -45,7 +47,8 @@ struct Subscription {
         let digest = filter.digest
         switch state {
         case .snapshot(let after, let base):
-            return Cursor(epoch: epoch, revision: base, digest: digest, lastKey: after)
+            let key = after.map(filter.mayName) == true ? after : lastNamed
+            return Cursor(epoch: epoch, revision: base, digest: digest, lastKey: key)
         case .catchingUp: return Cursor(epoch: epoch, revision: position, digest: digest)
         case .live: return Cursor(epoch: epoch, revision: max(delivered, position), digest: digest)
         }

@@ -136,7 +136,7 @@ struct Fields {
     /// The fencing token of a claim: `"fence":17`.
     func token(_ text: Span<UInt8>) throws(WireError) -> UInt64? {
         guard let slice = envelope[.fence], slice.kind != .null else { return nil }
-        guard slice.kind == .number, let token = raw(.fence, text).flatMap(Self.whole) else {
+        guard slice.kind == .number, let token = raw(.fence, text).flatMap(Self.whole), token > 0 else {
             throw Self.wrongKind(.fence, "a whole number, as \"claimed\" gave it")
         }
         return token
@@ -146,7 +146,7 @@ struct Fields {
     func fence(_ text: Span<UInt8>) throws(WireError) -> ClientMessage.Fence? {
         guard let slice = envelope[.fence], slice.kind != .null else { return nil }
         guard slice.kind == .object, let object = raw(.fence, text).flatMap({ try? JSONObject($0) }),
-            let key = object.string("key"), let token = object.raw("token").flatMap(Self.whole)
+            let key = object.string("key"), let token = object.raw("token").flatMap(Self.whole), token > 0
         else {
             throw Self.wrongKind(.fence, "an object like {\"key\":\"lock:1\",\"token\":17}")
         }

@@ -167,8 +167,12 @@ extension ServerMessage {
             buffer.writeString(",\"revision\":\(grant.revision)}")
         case .released(let version, let revision):
             begin("\"released\"")
-            writeVersion(version, to: &buffer)
-            buffer.writeString(",\"revision\":\(revision)}")
+            // Where somebody has claimed or written it since, these are theirs.
+            if shows != .nothing {
+                writeVersion(version, to: &buffer)
+                buffer.writeString(",\"revision\":\(revision)")
+            }
+            buffer.writeInteger(UInt8(ascii: "}"))
         case .claimRefused(let code, let holder, let expiresAt):
             begin("\"refused\"")
             buffer.writeStaticString(",\"code\":")

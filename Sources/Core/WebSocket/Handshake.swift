@@ -18,10 +18,12 @@ package struct Handshake: Sendable {
             if allowed.contains("*") || allowed.contains(origin) { return true }
             let parts = origin.split(separator: "://", maxSplits: 1)
             guard parts.count == 2, parts[1].lowercased() == host.lowercased() else { return false }
-            return !isLoopbackOnly || Self.isLoopback(host.lowercased())
+            return !isLoopbackOnly || Self.isLoopback(host)
         }
 
-        private static func isLoopback(_ host: String) -> Bool {
+        /// Whether a `Host` names this machine, whatever its port.
+        package static func isLoopback(_ host: String) -> Bool {
+            let host = host.lowercased()
             if host.hasPrefix("[") { return host.hasPrefix("[::1]") }
             let name = host.prefix { $0 != ":" }
             let octets = name.split(separator: ".", omittingEmptySubsequences: false)

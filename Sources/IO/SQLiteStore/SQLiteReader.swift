@@ -11,6 +11,9 @@ package struct SQLiteReader: Sendable {
     private static let maximumBytes = 256 * 1024
     /// How many rows a page may look at, matching or not, so that no transaction lasts.
     private static let maximumRows = 8_192
+    /// How many rows a list or a digest may look at where it could not say where to go on, since the reader must not be told of
+    /// any of them.
+    private static let maximumScan = 65_536
 
     private let database: SQLiteDatabase
     private let framing: Framing
@@ -56,8 +59,7 @@ package struct SQLiteReader: Sendable {
     ) throws {
         let filter = page.request.filter
         try forEachRow(of: filter, after: after, connection) { row in
-            // The last key is in a cursor that the client gets: it ends behind one that may be named.
-            if page.isFull, page.lastKey.map(filter.mayName) == true {
+            if page.isFull {
                 page.next = page.lastKey.map { .keys(after: $0, base: base) }
                 return false
             }
@@ -105,6 +107,11 @@ package struct SQLiteReader: Sendable {
                 for lookup in request.lookups where frames.readableBytes < Self.maximumBytes {
                     do {
                         try answer(lookup, within: request.scope, connection, now: now, to: &frames)
+                    } catch let error as WireError {
+                        var error = error
+                        error.id = lookup.id
+                        let refusal = error
+                        framing(&frames) { ServerMessage.writeError(refusal, to: &$0) }
                     } catch {
                         // One damaged page is no reason not to answer the others.
                         fail(lookup, error, to: &frames)
@@ -146,6 +153,12 @@ package struct SQLiteReader: Sendable {
         }
     }
 
+    private static func tooBroad(_ pattern: Pattern) -> WireError {
+        WireError(
+            .tooLarge, "more than \(maximumScan) keys are where \(pattern) looks, and none of them may be read",
+            hint: "ask for a pattern that begins as the keys do that may be read")
+    }
+
     private func visible(
         _ key: Key, _ connection: Database, now: UInt64
     ) throws -> (register: Register, revision: UInt64)? {
@@ -167,12 +180,14 @@ package struct SQLiteReader: Sendable {
         var last = list.after
         var next: Key?
         try forEachRow(of: filter, after: list.after, connection) { row in
+            // Where to go on is told: it must be a key that may be.
             let isFull = rows.count == list.limit || bytes >= Self.maximumBytes || looked >= Self.maximumRows
             if isFull, last.map(filter.mayName) == true {
                 next = last
                 return false
             }
             looked += 1
+            if looked > Self.maximumScan { throw Self.tooBroad(list.pattern) }
             last = row.register.key
             if row.register.isVisible(at: now), filter.matches(row.register.key) {
                 rows.append((row.register, row.revision))
@@ -199,6 +214,7 @@ package struct SQLiteReader: Sendable {
                 return false
             }
             looked += 1
+            if looked > Self.maximumScan { throw Self.tooBroad(request.pattern) }
             last = row.register.key
             if row.register.isVisible(at: now), filter.matches(row.register.key) { digest.add(row.register) }
             return true

@@ -98,7 +98,8 @@ package final class SQLiteWriter: WriteStore {
         for range in filter.ranges {
             defer { selectKeys.reset() }
             selectKeys.bind(range.start, at: 1)
-            selectKeys.bind(SQLiteReader.end(of: range.start), at: 2)
+            // No key has a zero byte: there is none between an exact one and the next.
+            selectKeys.bind(range.isExact ? range.start + [0] : SQLiteReader.end(of: range.start), at: 2)
             while try selectKeys.step() {
                 if let key = selectKeys.bytes(0), filter.matches(Key(unchecked: key)) { count += 1 }
             }

@@ -26,6 +26,8 @@ package final class ConnectionGate: Sendable {
 
     /// How many connections above the limit are told so, before the next ones are closed without a word.
     private static let margin = 256
+    /// Likewise of one address.
+    private static let addressMargin = 4
 
     package struct Counts: Sendable {
         package var open = 0
@@ -69,17 +71,15 @@ package final class ConnectionGate: Sendable {
         state.withLock { $0.counts.open -= 1 }
     }
 
-    /// A connection is known to come from `address`. Where this returns true it wants one of ``leave(_:)``.
-    func enter(_ address: IPAddress) -> Bool {
-        guard let limit = limits.perAddress, limits.countsLoopback || !address.isLoopback else { return true }
+    /// A connection is known to come from `address`. Unless this returns ``Answer/overrun`` it wants one of ``leave(_:)``.
+    func enter(_ address: IPAddress) -> Answer {
+        guard let limit = limits.perAddress, limits.countsLoopback || !address.isLoopback else { return .welcome }
         return state.withLock { state in
             let count = state.byAddress[address.network, default: 0]
-            if count >= limit {
-                state.counts.refusedByAddress += 1
-                return false
-            }
+            if count >= limit { state.counts.refusedByAddress += 1 }
+            if count >= limit + Self.addressMargin { return .overrun }
             state.byAddress[address.network] = count + 1
-            return true
+            return count < limit ? .welcome : .full
         }
     }
 

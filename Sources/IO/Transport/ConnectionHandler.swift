@@ -197,7 +197,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Has the credentials of a hello checked. Until that is done, nothing behind it is read.
     private func check(_ hello: ClientMessage.Hello, size: Int) {
-        guard let secret = hello.token else { return }
+        guard let secret = hello.token, driver.mayCheckCredentials(hello, size: size, of: id) else { return }
         isChecking = true
         let eventLoop = driver.eventLoop
         let answer = NIOLoopBound(
@@ -213,6 +213,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private func checked(_ hello: ClientMessage.Hello, size: Int, _ result: Result<Grant, AccessRefusal>) {
         isChecking = false
         guard context != nil, !isClosing else { return }
+        // The rules may have changed since they were asked.
+        var result = result
+        if case .success(let grant) = result, let problem = driver.services.authority.problem(with: grant) {
+            result = .failure(problem)
+        }
         driver.receive(.credentials(hello, result), size: size, from: id)
         resume()
         driver.run()
@@ -285,7 +290,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Ends the connection without what it is owed. It is told why, should it read again before the drain timeout.
     func giveUp(_ code: ErrorCode, _ reason: String) {
-        guard !isClosing else { return }
+        guard !isClosing else {
+            // It is being sent what it is owed, which it is not any more.
+            outbound.dropAll()
+            return abort()
+        }
         isClosing = true
         driver.abandon(id)
         outbound.dropAll()

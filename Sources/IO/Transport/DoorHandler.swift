@@ -20,7 +20,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     private let routes: DoorRoutes
     private let limits: TransportLimits
-    private let isFull: Bool
+    private let refusal: Refusal?
     private let upgrade: (ChannelHandlerContext, Upgrade) -> Void
     private var buffer = ByteBuffer()
     private var timer: Scheduled<Void>?
@@ -29,16 +29,22 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     private var isInputClosed = false
     private var context: ChannelHandlerContext?
 
+    /// Why a connection is only told that there are too many.
+    enum Refusal {
+        case full
+        case crowd
+    }
+
     /// - Parameters:
-    ///   - isFull: whether there are so many connections that this one is only told so.
+    ///   - refusal: set where there are so many connections that this one is only told so.
     ///   - upgrade: makes the handler that takes over.
     init(
-        routes: DoorRoutes, limits: TransportLimits, isFull: Bool = false,
+        routes: DoorRoutes, limits: TransportLimits, refusal: Refusal? = nil,
         upgrade: @escaping (ChannelHandlerContext, Upgrade) -> Void
     ) {
         self.routes = routes
         self.limits = limits
-        self.isFull = isFull
+        self.refusal = refusal
         self.upgrade = upgrade
     }
 
@@ -71,7 +77,11 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
         guard length <= limits.maximumHeadSize else { return refuse(context, .headTooLarge) }
         isDone = true
         let head = RequestHead(buffer.readableBytesView.prefix(length))
-        if isFull { return refuse(context, .tooManyConnections) }
+        switch refusal {
+        case .full: return refuse(context, .tooManyConnections)
+        case .crowd: return refuse(context, .tooManyFromAddress)
+        case nil: break
+        }
         guard count(head, context) else { return refuse(context, .tooManyFromAddress) }
         guard let head, head.path == routes.webSocketPath else { return leaveToHTTP(context) }
         shakeHands(head, length: length, context)
@@ -100,6 +110,11 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     /// It is known what the client may do.
     private func finish(_ result: Result<Grant, AccessRefusal>, _ acceptance: Handshake.Acceptance) {
         guard let context else { return }
+        // The rules may have changed since they were asked.
+        var result = result
+        if case .success(let grant) = result, let problem = routes.authority.problem(with: grant) {
+            result = .failure(problem)
+        }
         switch result {
         case .success(let grant):
             let rest = buffer
@@ -112,16 +127,18 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
             // Said while nobody was there to hear it.
             if isInputClosed { context.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
         case .failure(let refusal):
-            if case .invalid(let reason) = refusal {
-                refuse(context, .unauthorized(reason))
-            } else {
-                refuse(context, .unauthorized("these credentials are no longer valid"))
+            switch refusal {
+            case .invalid(let reason): refuse(context, .unauthorized(reason))
+            case .busy: refuse(context, .busy)
+            case .expired, .changed: refuse(context, .unauthorized("these credentials are no longer valid"))
             }
         }
     }
 
     private static func credential(of head: RequestHead) -> Credential? {
-        if let header = head.values("authorization").first { return Credential(authorization: header) }
+        if let header = head.values("authorization").lazy.compactMap(Credential.init(authorization:)).first {
+            return header
+        }
         return Handshake.credential(of: head).map(Credential.init)
     }
 
@@ -138,17 +155,19 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 
-    /// Counts the connection by where it comes from.
+    /// Counts a connection that comes by a trusted proxy by where that says it comes from. The others are counted already.
     ///
     /// - Returns: false when there are too many from there.
     private func count(_ head: RequestHead?, _ context: ChannelHandlerContext) -> Bool {
         let gate = routes.gate
         let peer = IPAddress(context.remoteAddress)
-        let forwarded = gate.trusts(peer) ? head?.elements("x-forwarded-for") ?? [] : []
-        guard let client = gate.client(of: peer, forwarded: forwarded) else { return true }
-        guard gate.enter(client) else { return false }
+        guard gate.trusts(peer), let forwarded = head?.elements("x-forwarded-for"),
+            let client = gate.client(of: peer, forwarded: forwarded), client != peer
+        else { return true }
+        let answer = gate.enter(client)
+        if answer == .overrun { return false }
         context.channel.closeFuture.whenComplete { _ in gate.leave(client) }
-        return true
+        return answer == .welcome
     }
 
     /// The length of the head with its empty line, once that is there.
@@ -197,6 +216,7 @@ private enum DoorRefusal {
     case headTooLarge
     case tooManyConnections
     case tooManyFromAddress
+    case busy
     case unauthorized(String)
 
     /// The whole response, after which the connection is closed.
@@ -209,6 +229,8 @@ private enum DoorRefusal {
                 ("503 Service Unavailable", "Retry-After: 1\r\n", "this server has as many connections as it takes")
             case .tooManyFromAddress:
                 ("429 Too Many Requests", "Retry-After: 1\r\n", "there are too many connections from this address")
+            case .busy:
+                ("503 Service Unavailable", "Retry-After: 1\r\n", "too many credentials are being checked; try again")
             case .unauthorized(let reason):
                 ("401 Unauthorized", "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n", reason)
             }

@@ -20,9 +20,20 @@ package enum Listener {
             let gate = routes.gate
             let answer = gate.enter()
             channel.closeFuture.whenComplete { _ in gate.leave() }
+            var refusal: DoorHandler.Refusal? = answer == .full ? .full : nil
             if answer == .overrun { return channel.close(promise: nil) }
+            let peer = IPAddress(channel.remoteAddress)
+            if let peer, !gate.trusts(peer) {
+                switch gate.enter(peer) {
+                case .welcome: channel.closeFuture.whenComplete { _ in gate.leave(peer) }
+                case .full:
+                    channel.closeFuture.whenComplete { _ in gate.leave(peer) }
+                    refusal = refusal ?? .crowd
+                case .overrun: return channel.close(promise: nil)
+                }
+            }
             if let certificates { try channel.pipeline.syncOperations.addHandler(certificates.makeHandler()) }
-            let door = DoorHandler(routes: routes, limits: driver.limits, isFull: answer == .full) { context, upgrade in
+            let door = DoorHandler(routes: routes, limits: driver.limits, refusal: refusal) { context, upgrade in
                 let handler = ConnectionHandler(
                     driver: driver, deflate: upgrade.deflate, isEncrypted: certificates != nil)
                 replaceDoor(with: handler, context) {

@@ -106,6 +106,10 @@ package final class LoopDriver: @unchecked Sendable {
         return id
     }
 
+    func mayCheckCredentials(_ hello: ClientMessage.Hello, size: Int, of id: ConnectionID) -> Bool {
+        shard.mayCheckCredentials(hello, size: size, of: id, now: services.now())
+    }
+
     func receive(_ incoming: Incoming, size: Int = 0, from id: ConnectionID) {
         shard.receive(incoming, size: size, from: id, head: services.head(), now: services.now())
     }

@@ -131,7 +131,12 @@ struct Engine: Sendable {
         let listener = try await Listener.bind(
             host: configuration.host, port: configuration.port, group: group, drivers: drivers, routes: routes,
             certificates: certificates)
-        watch.start({ watchedFiles }, { reload() })
+        let reloader = Reloader(access: access, certificates: certificates, cipher: cipher, logger: logger)
+        watch.start({ watchedFiles }) {
+            reloader.run(
+                rulesChanged: { for driver in drivers { driver.rulesChanged() } },
+                keysChanged: { committer.requestRekeying() })
+        }
         return listener
     }
 
@@ -146,29 +151,6 @@ struct Engine: Sendable {
     /// Looks at the access rules and certificates anew. What cannot be used changes nothing, and is said in the log.
     func requestReload() {
         watch.poke()
-    }
-
-    private func reload() {
-        do throws(ServerError) {
-            try access?.reload()
-            for driver in drivers { driver.rulesChanged() }
-            if access != nil { logger.notice("Access rules were read again") }
-        } catch {
-            logger.error("Access rules stay as they were", metadata: ["error": "\(error)"])
-        }
-        do throws(CertificateError) {
-            try certificates?.reload()
-            if certificates != nil { logger.notice("Certificates were read again") }
-        } catch {
-            logger.error("Certificates stay as they were", metadata: ["error": "\(error)"])
-        }
-        do throws(StoreError) {
-            guard let cipher, try cipher.reload() else { return }
-            logger.notice("Values are encrypted with a new key", metadata: ["key": "\(cipher.currentID)"])
-            committer.requestRekeying()
-        } catch {
-            logger.error("Encryption keys stay as they were", metadata: ["error": "\(error)"])
-        }
     }
 
     private func metrics() async throws -> String {

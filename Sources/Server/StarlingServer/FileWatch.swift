@@ -20,18 +20,22 @@ final class FileWatch: Sendable {
     ///
     /// - Parameters:
     ///   - files: names the files, asked anew each time.
-    ///   - changed: is called on the watch's own thread, when one of them has changed or ``poke()`` was called.
-    func start(_ files: @escaping @Sendable () -> [String], _ changed: @escaping @Sendable () -> Void) {
+    ///   - changed: is called on the watch's own thread, when one of them has changed or ``poke()`` was called, and once at the
+    ///     start, since nobody looked before that. Says whether all of them could be used; if not it is called again a second
+    ///     later, as what is missing may be a file that is not known yet.
+    func start(_ files: @escaping @Sendable () -> [String], _ changed: @escaping @Sendable () -> Bool) {
         isStarted.withLock { $0 = true }
         let thread = Thread { [self] in
             var last = Self.look(files())
+            var isSettled = changed()
             while true {
                 let isPoked = wake.wait(timeout: .now() + 1) == .success
                 if isStopping.withLock({ $0 }) { break }
+                // As they are before they are read: what changes meanwhile is a change at the next look.
                 let now = Self.look(files())
-                guard isPoked || now != last else { continue }
-                changed()
-                last = Self.look(files())
+                guard isPoked || now != last || !isSettled else { continue }
+                last = now
+                isSettled = changed()
             }
             stopped.signal()
         }

@@ -30,8 +30,25 @@ struct Token: ParsableCommand {
             }
         }
 
+        /// Changes the file, one command at a time.
+        func change(mayBeAbsent: Bool = false, _ body: (inout AccessFile) throws -> Void) throws {
+            let lockPath = target + ".lock"
+            let lock = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+            guard lock >= 0, flock(lock, LOCK_EX) == 0 else {
+                throw ServerError("cannot lock \(lockPath): \(String(cString: strerror(errno)))")
+            }
+            defer { close(lock) }
+            var file = try read(mayBeAbsent: mayBeAbsent)
+            try body(&file)
+            try write(file)
+        }
+
+        /// The file itself, where the path is a link to it.
+        private var target: String { URL(filePath: path).resolvingSymlinksInPath().path }
+
         /// Puts a file in the place of the old one, all at once, for its owner's eyes only.
-        func write(_ file: AccessFile) throws {
+        private func write(_ file: AccessFile) throws {
+            let path = target
             if let data = FileManager.default.contents(atPath: path),
                 (try? JSONSerialization.jsonObject(with: data)) == nil
             {
@@ -42,11 +59,19 @@ struct Token: ParsableCommand {
             let temporary = "\(path).new-\(ProcessInfo.processInfo.processIdentifier)"
             let data = try encoder.encode(file) + Data("\n".utf8)
             // An access file that somebody has let others read stays as it is.
-            let mode = try? FileManager.default.attributesOfItem(atPath: path)[.posixPermissions]
+            let old = try? FileManager.default.attributesOfItem(atPath: path)
+            let mode = old?[.posixPermissions]
             guard
                 FileManager.default.createFile(
                     atPath: temporary, contents: data, attributes: [.posixPermissions: mode ?? 0o600])
             else { throw ServerError("cannot write \(temporary)") }
+            // The server that reads it may be another user's.
+            if let owner = old?[.ownerAccountID] as? Int, let group = old?[.groupOwnerAccountID] as? Int,
+                chown(temporary, uid_t(owner), gid_t(group)) != 0
+            {
+                try? FileManager.default.removeItem(atPath: temporary)
+                throw ServerError("cannot keep \(path) its owner's: run this as the user that it belongs to")
+            }
             guard rename(temporary, path) == 0 else {
                 try? FileManager.default.removeItem(atPath: temporary)
                 throw ServerError("cannot write \(path): \(String(cString: strerror(errno)))")
@@ -86,10 +111,6 @@ struct Token: ParsableCommand {
                 throw ValidationError("a token's name is 1 to 64 letters, digits, '-' and '_'")
             }
             for pattern in read + write { _ = try Pattern(typed: pattern) }
-            var rules = try file.read(mayBeAbsent: true)
-            if rules.tokens?.contains(where: { $0.id == id }) == true {
-                throw ServerError("\(file.path) has a token \(id) already; revoke that first, or choose another name")
-            }
             let secret = TokenSecret(id: id)
             var entry = AccessFile.Token(id: id, sha256: secret.hash)
             entry.agent = agent
@@ -100,8 +121,14 @@ struct Token: ParsableCommand {
                 entry.expires = Date(timeIntervalSinceNow: Double(days) * 86_400).ISO8601Format()
             }
             if monitor { entry.monitor = true }
-            rules.tokens = (rules.tokens ?? []) + [entry]
-            try file.write(rules)
+            let new = entry
+            try file.change(mayBeAbsent: true) { rules in
+                if rules.tokens?.contains(where: { $0.id == id }) == true {
+                    throw ServerError(
+                        "\(file.path) has a token \(id) already; revoke that first, or choose another name")
+                }
+                rules.tokens = (rules.tokens ?? []) + [new]
+            }
             Output.line(secret.text)
         }
     }
@@ -140,12 +167,12 @@ struct Token: ParsableCommand {
         var file: File
 
         func run() throws {
-            var rules = try file.read()
-            guard rules.tokens?.contains(where: { $0.id == id }) == true else {
-                throw ServerError("\(file.path) has no token \(id)")
+            try file.change { rules in
+                guard rules.tokens?.contains(where: { $0.id == id }) == true else {
+                    throw ServerError("\(file.path) has no token \(id)")
+                }
+                rules.tokens?.removeAll { $0.id == id }
             }
-            rules.tokens?.removeAll { $0.id == id }
-            try file.write(rules)
         }
     }
 }

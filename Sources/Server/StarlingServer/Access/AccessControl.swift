@@ -52,7 +52,7 @@ package final class AccessControl: Authority {
     /// The files whose contents count: the access file, and those that it names.
     package var files: [String] {
         let folder = URL(filePath: path).deletingLastPathComponent()
-        let named = state.withLock { $0.rules.issuers.values.compactMap { $0.entry.keysFile ?? $0.entry.secretFile } }
+        let named = state.withLock { $0.rules.issuers.compactMap { $0.entry.keysFile ?? $0.entry.secretFile } }
         return [path] + named.map { URL(filePath: $0, relativeTo: folder).path }.sorted()
     }
 
@@ -75,9 +75,9 @@ package final class AccessControl: Authority {
         guard let (header, issuer) = TokenHeader.read(credential.secret) else {
             return answer(.failure(.invalid(Self.unknown)))
         }
-        let candidates = rules.issuers.values.filter { $0.entry.issuer == issuer }
+        let candidates = rules.issuers.filter { $0.entry.issuer == issuer }
         if candidates.isEmpty { return answer(.failure(.invalid(Self.unknown))) }
-        guard begin() else { return answer(.failure(.invalid("too many tokens are being checked; try again"))) }
+        guard begin() else { return answer(.failure(.busy)) }
         let secret = credential.secret
         // Unstructured: verifying is asynchronous, and event loops wait for nothing.
         Task {

@@ -5,7 +5,8 @@ import Registers
 /// The access file, checked, with all that it refers to: what ``AccessControl`` goes by until it is read again.
 struct AccessRules: Sendable {
     private(set) var tokens: [String: TokenRule] = [:]
-    private(set) var issuers: [String: IssuerRule] = [:]
+    /// In the order of the file.
+    private(set) var issuers: [IssuerRule] = []
     let anonymous: Grant
     private let anonymousRule: AccessFile.Rule?
 
@@ -33,19 +34,20 @@ struct AccessRules: Sendable {
             }
         }
         for (index, entry) in (file.issuers ?? []).enumerated() {
-            guard issuers[entry.id] == nil else {
+            guard !issuers.contains(where: { $0.entry.id == entry.id }) else {
                 throw ServerError("issuers[\(index)].id is \"\(entry.id)\", as another's is")
             }
-            issuers[entry.id] = try IssuerRule(entry, place: "issuers[\(index)]", folder: folder)
+            issuers.append(try IssuerRule(entry, place: "issuers[\(index)]", folder: folder))
         }
         anonymousRule = file.anonymous
         if let old, old.anonymousRule == file.anonymous {
             anonymous = old.anonymous
         } else if let rule = file.anonymous {
+            try Self.check(rule.limits, "anonymous")
             anonymous = Grant(
                 .anonymous(isAllowed: true), read: try Self.scope(rule.read, "anonymous.read"),
                 write: try Self.scope(rule.write, "anonymous.write"), maximumKeys: rule.limits?.keys,
-                rate: rule.limits?.rate)
+                rate: rule.limits?.rate.map(RateLimiter.init))
         } else {
             anonymous = Grant(.anonymous(isAllowed: false), read: .nothing, write: .nothing)
         }
@@ -62,16 +64,24 @@ struct AccessRules: Sendable {
             }
             expiresAt = UInt64(max(0, date.timeIntervalSince1970 * 1_000))
         }
+        try check(entry.limits, place)
         return Grant(
             .token(entry.id), read: try scope(entry.read, "\(place).read"),
             write: try scope(entry.write, "\(place).write"), agent: try agent(entry.agent, "\(place).agent"),
             expiresAt: expiresAt, mayMonitor: entry.monitor ?? false, maximumKeys: entry.limits?.keys,
-            rate: entry.limits?.rate)
+            rate: entry.limits?.rate.map(RateLimiter.init))
     }
 
+    /// What stands for any agent in a rule.
+    static let anyAgent = "*"
+
     /// The agent of a rule; nil for any.
-    static func agent(_ text: String?, _ place: String) throws(ServerError) -> Agent? {
-        guard let text, text != "*" else { return nil }
+    private static func agent(_ text: String?, _ place: String) throws(ServerError) -> Agent? {
+        guard let text, text != anyAgent else { return nil }
+        return try fixedAgent(text, place)
+    }
+
+    static func fixedAgent(_ text: String, _ place: String) throws(ServerError) -> Agent {
         do throws(TextError) {
             return try Agent(Array(text.utf8).span)
         } catch {
@@ -79,9 +89,27 @@ struct AccessRules: Sendable {
         }
     }
 
+    /// Limits that count nothing, or overflow when they are counted with, are mistakes.
+    static func check(_ limits: AccessFile.Limits?, _ place: String) throws(ServerError) {
+        for (name, value, range) in [
+            ("messages_per_second", limits?.messagesPerSecond, 1...1_000_000_000),
+            ("bytes_per_second", limits?.bytesPerSecond, 1...(1 << 40)), ("keys", limits?.keys, 0...1_000_000_000),
+        ] {
+            guard let value, !(range ~= value) else { continue }
+            throw ServerError(
+                "\(place).limits.\(name) is \(value); it must be from \(range.lowerBound) to \(range.upperBound)")
+        }
+    }
+
+    /// How many patterns a list may have: each is looked at for each thing that is asked.
+    private static let maximumPatterns = 1_000
+
     /// A rule without a list allows nothing.
     static func scope(_ texts: [String]?, _ place: String) throws(ServerError) -> Scope {
         var patterns: [Pattern] = []
+        if let count = texts?.count, count > maximumPatterns {
+            throw ServerError("\(place) has \(count) patterns; the limit is \(maximumPatterns)")
+        }
         for (index, text) in (texts ?? []).enumerated() {
             do throws(PatternError) {
                 patterns.append(try Pattern(text))
@@ -104,7 +132,7 @@ struct AccessRules: Sendable {
                 .invalid("this token is revoked")
             }
         case .issuer(let id, _, let key, let digest):
-            issuers[id]?.isAsItWas(digest, key: key) == true ? nil : .changed
+            issuers.contains { $0.entry.id == id && $0.isAsItWas(digest, key: key) } ? nil : .changed
         }
     }
 }

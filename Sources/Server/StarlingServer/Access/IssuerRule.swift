@@ -2,6 +2,7 @@ import Access
 import Foundation
 import JWTKit
 import Registers
+import Synchronization
 
 /// An issuer of JSON Web Tokens (RFC 7519), with its keys: those of HS256, ES256 and EdDSA.
 struct IssuerRule: Sendable {
@@ -27,10 +28,13 @@ struct IssuerRule: Sendable {
     private let keys: [VerificationKey]
     /// Of what the access file says; the keys may change without it.
     private let digest: String
+    private let limiters: SubjectLimiters
 
     init(_ entry: AccessFile.Issuer, place: String, folder: URL) throws(ServerError) {
         self.entry = entry
         digest = "\(entry)"
+        limiters = SubjectLimiters(entry.limits?.rate)
+        try AccessRules.check(entry.limits, place)
         switch (entry.keysFile, entry.secretFile) {
         case (let file?, nil):
             keys = try VerificationKey.publicKeys(Self.read(file, folder, "\(place).keys_file"), file)
@@ -86,7 +90,8 @@ struct IssuerRule: Sendable {
             return .success(
                 try grant(to: claims.sub?.value ?? "", key: key, claims: claims, expiresAt: expiry + Self.leeway))
         } catch {
-            return .failure(.invalid("the token cannot be used here: \(error)"))
+            // What exactly is wrong would show the rule.
+            return .failure(.invalid("the token's \"sub\", \"read\" or \"write\" cannot be used here"))
         }
     }
 
@@ -106,7 +111,7 @@ struct IssuerRule: Sendable {
         return Grant(
             .issuer(entry.id, subject: subject, key: key, rule: digest), read: read, write: write,
             agent: try agent(subject: subject, "agent"), expiresAt: expiresAt, mayMonitor: entry.monitor ?? false,
-            maximumKeys: entry.limits?.keys, rate: entry.limits?.rate)
+            maximumKeys: entry.limits?.keys, rate: limiters.limiter(of: subject))
     }
 
     private static let placeholder = "${sub}"
@@ -119,12 +124,61 @@ struct IssuerRule: Sendable {
         guard !subject.isEmpty, !subject.utf8.contains(Key.separator) else {
             throw ServerError("its \"sub\" is \"\(subject)\", which can be no segment of a key")
         }
-        let literal: [Character] = subject.flatMap { "*?\\".contains($0) ? ["\\", $0] : [$0] }
-        return try AccessRules.scope(texts?.map { $0.replacing(Self.placeholder, with: String(literal)) }, place)
+        // Scalar by scalar: a character may be a wildcard and an accent.
+        var literal = String.UnicodeScalarView()
+        for scalar in subject.unicodeScalars {
+            if "*?\\".unicodeScalars.contains(scalar) { literal.append("\\") }
+            literal.append(scalar)
+        }
+        let text = String(literal)
+        return try AccessRules.scope(texts?.map { Self.replace(in: $0, with: text) }, place)
     }
 
     /// Its subject's name, unless the rule gives another.
     private func agent(subject: String, _ place: String) throws(ServerError) -> Agent? {
-        try AccessRules.agent((entry.agent ?? Self.placeholder).replacing(Self.placeholder, with: subject), place)
+        let text = entry.agent ?? Self.placeholder
+        if text == AccessRules.anyAgent { return nil }
+        return try AccessRules.fixedAgent(Self.replace(in: text, with: subject), place)
+    }
+
+    /// By bytes: characters of the subject must not join those around them.
+    private static func replace(in text: String, with subject: String) -> String {
+        var bytes: [UInt8] = []
+        var rest = Array(text.utf8)[...]
+        let mark = Array(placeholder.utf8)
+        while let first = rest.first {
+            if rest.starts(with: mark) {
+                bytes += Array(subject.utf8)
+                rest = rest.dropFirst(mark.count)
+            } else {
+                bytes.append(first)
+                rest = rest.dropFirst()
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// The rate limits of an issuer's subjects: one for each, however many tokens and connections it has.
+private final class SubjectLimiters: Sendable {
+    /// How many are kept; with more, all begin anew.
+    private static let capacity = 100_000
+
+    private let limits: RateLimit.Limits?
+    private let limiters = Mutex<[String: RateLimiter]>([:])
+
+    init(_ limits: RateLimit.Limits?) {
+        self.limits = limits
+    }
+
+    func limiter(of subject: String) -> RateLimiter? {
+        guard let limits else { return nil }
+        return limiters.withLock { limiters in
+            if let known = limiters[subject] { return known }
+            if limiters.count >= Self.capacity { limiters.removeAll() }
+            let new = RateLimiter(limits)
+            limiters[subject] = new
+            return new
+        }
     }
 }

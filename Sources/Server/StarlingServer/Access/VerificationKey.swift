@@ -57,6 +57,9 @@ struct VerificationKey: Sendable {
     static func publicKeys(_ data: Data, _ file: String) throws(ServerError) -> [VerificationKey] {
         let text = String(decoding: data, as: UTF8.self)
         if text.contains("-----BEGIN") {
+            guard text.components(separatedBy: "-----BEGIN").count == 2 else {
+                throw ServerError("\(file) has more than one key; a JWKS can have several")
+            }
             guard let key = pem(text) else { throw ServerError("\(file) is no public key for ES256 or EdDSA") }
             return [key]
         }
