@@ -4,7 +4,7 @@ SHELL := /bin/bash
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test build setup lint format conformance bench simulate mutants kill clean
+.PHONY: run test build setup lint format conformance bench simulate mutants kill fuzz clean
 
 run: build
 	@exec .build/release/starling serve $(ARGS)
@@ -25,10 +25,10 @@ setup:
 	fi
 
 lint:
-	swift format lint --strict --recursive Sources Tests Package.swift
+	swift format lint --strict --recursive Sources Tests Fuzzing Package.swift
 
 format:
-	swift format format --in-place --recursive Sources Tests Package.swift
+	swift format format --in-place --recursive Sources Tests Fuzzing Package.swift
 
 # The Autobahn test suite against the echo server: Tests/Autobahn/README.md says how to have wstest.
 conformance: build
@@ -54,6 +54,15 @@ kill: build
 	swift build --build-tests
 	STARLING_BINARY=$(CURDIR)/.build/release/starling STARLING_KILLS=$(ROUNDS) STARLING_WRITERS=64 \
 	  swift test --skip-build --filter KillTests
+
+# Feeds a parser with hostile bytes for TIME seconds: Fuzzing/README.md
+TARGET ?= frames
+TIME ?= 60
+fuzz: setup
+	FUZZ=1 swift build -c release --sanitize=fuzzer --scratch-path .build-fuzz --product fuzz
+	@mkdir -p .build-fuzz/corpus/$(TARGET) .build-fuzz/crashes
+	FUZZ_TARGET=$(TARGET) SWIFT_BACKTRACE=enable=no .build-fuzz/release/fuzz -max_total_time=$(TIME) -timeout=10 \
+	  -max_len=8192 -artifact_prefix=.build-fuzz/crashes/$(TARGET)- .build-fuzz/corpus/$(TARGET) Fuzzing/Corpus/$(TARGET)
 
 clean:
 	swift package clean

@@ -126,9 +126,23 @@ let package = Package(
             path: "Tests/Simulation/Harness", swiftSettings: settings),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
+        // What strangers' bytes reach: Fuzzing/README.md
+        .target(
+            name: "FuzzTargets",
+            dependencies: ["StarlingServer", "WebSocket", "SyncProtocol", "Registers", "Access", nioCore],
+            path: "Fuzzing/Targets", swiftSettings: settings),
+        tests("FuzzTests", ["FuzzTargets", "TestSupport"]),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation"], path: "Tests/Simulation/Tests",
             swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )
+
+// The fuzzer's own main function is in its run-time library, which only a build for it has.
+if Context.environment["FUZZ"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "fuzz", dependencies: ["FuzzTargets"], path: "Fuzzing/LibFuzzer",
+            swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])]))
+}

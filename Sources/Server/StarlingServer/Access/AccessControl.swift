@@ -1,5 +1,5 @@
 package import Access
-import Foundation
+package import Foundation
 import Logging
 import Synchronization
 
@@ -46,6 +46,19 @@ package final class AccessControl: Authority {
                 AccessFile(data), folder: URL(filePath: path).deletingLastPathComponent(), old: old)
         } catch {
             throw ServerError("access file \(path): \(error)")
+        }
+    }
+
+    /// What is wrong with an access file's text, but for the files that it names; nil: nothing.
+    package static func problem(inFile data: Data) -> String? {
+        do throws(ServerError) {
+            var file = try AccessFile(data)
+            // Nobody is to read what a text under test names.
+            file.issuers = nil
+            _ = try AccessRules(file, folder: URL(filePath: "/nowhere"))
+            return nil
+        } catch {
+            return error.description
         }
     }
 
