@@ -12,7 +12,7 @@ final class ConnectionState {
     var grant: Grant
     /// How fast it may send; nil: as it likes.
     var rate: RateLimit?
-    /// How many messages in a row came too fast, and how many credentials were not valid.
+    /// How many more messages came too fast than in time, and how many credentials were not valid.
     var strikes = 0
     var attempts = 0
     /// Credentials that have been checked, and wait for what came before them.

@@ -6,7 +6,7 @@ package import SyncProtocol
 /// Who may do what, how fast, and for how long. Everything that a client sends passes ``check(_:size:of:now:)``; what it is
 /// sent is filtered where it is matched (``Filter``).
 extension Shard {
-    /// How many messages in a row may come too fast, before the connection is ended.
+    /// How many more messages may come too fast than in time, before the connection is ended.
     private static let maximumStrikes = 1_000
     /// How many credentials a connection may try.
     private static let maximumAttempts = 10
@@ -20,7 +20,7 @@ extension Shard {
         if let wait = state.rate?.take(bytes: size, now: now) ?? state.grant.take(bytes: size, now: now) {
             return tooFast(incoming, wait: wait, state)
         }
-        state.strikes = 0
+        state.strikes = max(0, state.strikes - 1)
         switch incoming {
         case .close, .invalid, .credentials: return incoming
         case .message(let message):
@@ -31,7 +31,7 @@ extension Shard {
     private mutating func tooFast(_ incoming: Incoming, wait: UInt64, _ state: ConnectionState) -> Incoming? {
         state.strikes += 1
         if state.strikes > Self.maximumStrikes {
-            expel(state.id, .rateLimited, "\(Self.maximumStrikes) messages in a row came faster than allowed")
+            expel(state.id, .rateLimited, "messages went on coming faster than allowed")
             return nil
         }
         var error = WireError(

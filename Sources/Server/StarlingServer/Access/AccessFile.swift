@@ -81,6 +81,8 @@ package struct AccessFile: Codable, Equatable, Sendable {
     ///
     /// - Throws: ``ServerError`` that says what is wrong, and where.
     package init(_ data: Data) throws(ServerError) {
+        // Foundation's reader of JSON5 traps on bytes that are no text.
+        guard String(validating: data, as: UTF8.self) != nil else { throw ServerError("it is no text in UTF-8") }
         let decoder = JSONDecoder()
         decoder.allowsJSON5 = true
         do {
