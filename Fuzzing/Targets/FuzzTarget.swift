@@ -20,6 +20,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     /// The access file.
     case access
 
+    /// Feeds `bytes` to the parser. Traps where something does not hold.
     public func run(_ bytes: [UInt8]) {
         switch self {
         case .handshake: Self.handshake(bytes)

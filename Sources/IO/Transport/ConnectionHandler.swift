@@ -21,9 +21,13 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var outbound: Outbound!
     /// Bytes that wait for the shard to catch up, or for the rest of a frame's header.
     private var inbound = ByteBuffer()
+    /// The answers to pings that are to be sent.
+    private var pongs = ByteBuffer()
     private var isPaused = false
     /// Whether credentials are being checked, and what comes behind them has to wait.
     private var isChecking = false
+    /// Whether others have their turn.
+    private var isYielding = false
     /// Whether the channel asked for more bytes while there was no wish for them.
     private var hasHeldRead = false
     /// The payload of the Close frame to be sent; nil where the peer is not there to read one.
@@ -143,10 +147,17 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
+    /// How many messages and control frames are taken at a time, before others have their turn.
+    private static let turn = 256
+
     /// Takes what has come apart, for as long as there is room for it.
     func readMessages() {
+        var taken = 0
+        defer { sendPongs() }
         while !isPaused {
-            guard !isChecking, driver.mayRead(id, backlog: backlog) else {
+            if taken == Self.turn { return yield() }
+            taken += 1
+            guard !isChecking, !isYielding, driver.mayRead(id, backlog: backlog) else {
                 isPaused = true
                 return
             }
@@ -158,9 +169,22 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
+    /// Lets others have their turn, and goes on behind them.
+    private func yield() {
+        isPaused = true
+        isYielding = true
+        // Not at once: an event loop runs what is to be done at once before it looks at any other socket.
+        driver.eventLoop.assumeIsolated().scheduleTask(in: .microseconds(50)) { [self] in
+            isYielding = false
+            guard context != nil else { return }
+            resume()
+            driver.run()
+        }
+    }
+
     /// Reads on, after a pause.
     func resume() {
-        guard isPaused, !isChecking else { return }
+        guard isPaused, !isChecking, !isYielding else { return }
         isPaused = false
         readMessages()
         if !isPaused, hasHeldRead {
@@ -187,7 +211,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         case .binary:
             beginClosing(
                 payload: FrameEncoder.closePayload(.unsupportedData, reason: "messages are JSON in text frames"))
-        case .ping(let payload): sendControl(.pong, payload)
+        case .ping(let payload): FrameEncoder.write(.pong, payload, to: &pongs)
         case .pong: break
         case .close(let code, _): beginClosing(payload: FrameEncoder.closePayload(code))
         case .violation(let violation):
@@ -238,6 +262,13 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Drops the updates that are not begun.
     func drop() -> [Delivery] { outbound.drop() }
+
+    /// Answers the pings of a turn with one call of the kernel.
+    private func sendPongs() {
+        guard pongs.readableBytes > 0 else { return }
+        outbound.send(pongs)
+        pongs = ByteBuffer()
+    }
 
     private func sendControl(_ opcode: Opcode, _ payload: [UInt8]) {
         var frame = ByteBuffer()
