@@ -73,6 +73,7 @@ extension ConformanceTests {
             let large = "X-Large: \(String(repeating: "x", count: 3_000))\r\n"
             #expect(try Self.answer(server, RawClient.handshake(extra: large)).contains("431"))
             #expect(try Self.answer(server).contains("101"))
+            #expect(try Self.metric(server, #"starling_connections_refused_total{limit="head"}"#) == 1)
         }
 
         @Test(

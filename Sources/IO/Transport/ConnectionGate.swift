@@ -33,6 +33,10 @@ package final class ConnectionGate: Sendable {
         package var open = 0
         package var refusedTotal: UInt64 = 0
         package var refusedByAddress: UInt64 = 0
+        /// Requests whose head was too large.
+        package var refusedHeads: UInt64 = 0
+        /// Connections that were not ready in time.
+        package var handshakeTimeouts: UInt64 = 0
     }
 
     private struct State {
@@ -48,6 +52,14 @@ package final class ConnectionGate: Sendable {
     }
 
     package var counts: Counts { state.withLock { $0.counts } }
+
+    func noteLargeHead() {
+        state.withLock { $0.counts.refusedHeads += 1 }
+    }
+
+    func noteHandshakeTimeout() {
+        state.withLock { $0.counts.handshakeTimeouts += 1 }
+    }
 
     enum Answer {
         case welcome

@@ -50,7 +50,10 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        timer = context.eventLoop.assumeIsolated().scheduleTask(in: limits.handshakeTimeout) {
+        let gate = routes.gate
+        timer = context.eventLoop.assumeIsolated().scheduleTask(in: limits.handshakeTimeout) { [self] in
+            // One that was refused is only slow to go.
+            if !isDone { gate.noteHandshakeTimeout() }
             context.close(promise: nil)
         }
     }
@@ -183,6 +186,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func refuse(_ context: ChannelHandlerContext, _ refusal: DoorRefusal) {
+        if case .headTooLarge = refusal { routes.gate.noteLargeHead() }
         refuse(context, refusal.response)
     }
 

@@ -20,7 +20,10 @@ struct MetricsPage {
         page.labelled(
             "starling_connections_refused_total", "Connections refused, by the limit they met.", type: "counter",
             label: "limit",
-            [("total", "\(gate.refusedTotal)"), ("address", "\(gate.refusedByAddress)")])
+            [
+                ("total", "\(gate.refusedTotal)"), ("address", "\(gate.refusedByAddress)"),
+                ("head", "\(gate.refusedHeads)"), ("handshake", "\(gate.handshakeTimeouts)"),
+            ])
         page.labelled(
             "starling_subscriptions", "Subscriptions by state.", type: "gauge", label: "state",
             [
