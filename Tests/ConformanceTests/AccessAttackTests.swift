@@ -105,6 +105,34 @@ extension ConformanceTests {
             #expect(count < 30, "\(count) of 40 values came")
         }
 
+        @Test("A list goes on behind keys that may not be read, and names none of them")
+        func gaps() throws {
+            let access = try AccessFixture()
+            try access.add("root", read: ["*"], write: ["*"])
+            try access.add("t", read: ["**:pub"], write: [])
+            let server = try access.start()
+            let root = try access.connect(server, "root")
+            let keys = (0..<300).map { "k:\(1_000 + $0)" + ($0 % 100 == 50 ? ":pub" : "") }
+            for key in keys { try root.send(#"{"type":"broadcast","key":"\#(key)","value":1}"#) }
+            try root.send(#"{"type":"broadcast","id":1,"key":"z:pub","value":1}"#)
+            _ = try root.receive(type: "ack")
+            let client = try access.connect(server, "t")
+            for type in ["list", "digest"] {
+                var seen: Int64 = 0
+                var after = ""
+                for _ in 0..<10 {
+                    try client.send(#"{"type":"\#(type)","id":1,"limit":1\#(after)}"#)
+                    let answer = try client.receive(type: type == "list" ? "registers" : "digest")
+                    seen += answer.integer("count") ?? Int64(answer.array("registers")?.count ?? 0)
+                    guard let next = answer.string("next") ?? answer.string("last"), answer.bool("complete") != true
+                    else { break }
+                    #expect(next.hasSuffix(":pub"))
+                    after = #","after":"\#(next)""#
+                }
+                #expect(seen == 4, "\(type)")
+            }
+        }
+
         @Test("Limits that would count nothing are refused, and the greatest ones work")
         func limits() throws {
             for limits in [

@@ -116,6 +116,58 @@ extension ConformanceTests {
             #expect(try resumed.receive(type: "synced").integer("count") == 0)
         }
 
+        @Test("A key file without a key that values need is not taken, and the server goes on with the one it has")
+        func incomplete() throws {
+            try write("a", "x")
+            let good = try String(contentsOfFile: keys, encoding: .utf8)
+            let other = folder.appending(path: "other").path
+            _ = try ServerProcess.run(
+                ["rekey", "--encryption-key-file", other, "--data", folder.appending(path: "no.db").path])
+            try String(contentsOfFile: other, encoding: .utf8).write(toFile: keys, atomically: true, encoding: .utf8)
+            let log = folder.appending(path: "server.log")
+            try ServerProcess.until {
+                try String(contentsOf: log, encoding: .utf8).contains("no longer has key") ? true : nil
+            }
+            try write("b", "y")
+            let client = try RawClient.connected(server)
+            for (key, value) in [("a", "x"), ("b", "y")] {
+                try client.send(#"{"type":"get","id":1,"key":"\#(key)"}"#)
+                #expect(try client.receive(type: "register").string("value") == value)
+            }
+            try good.write(toFile: keys, atomically: true, encoding: .utf8)
+            #expect(try run("rekey").status == 0)
+        }
+
+        @Test("Keys that are made at the same time are all in the file, and nothing is lost")
+        func concurrent() throws {
+            for number in 0..<20 { try write("k:\(number)", "v") }
+            let rekeys = try ServerProcess.run(
+                [
+                    "xargs", "-P", "4", "-I{}", ServerProcess.binary.path, "rekey", "--patience", "{}", "--data",
+                    server.database.path,
+                ]
+                    + options, program: URL(filePath: "/usr/bin/env"), input: "3\n3\n3\n3\n")
+            // All but the last may see their key overtaken; what they made is there.
+            let lines = try String(contentsOfFile: keys, encoding: .utf8).split(separator: "\n")
+            #expect(lines.count == 5 && Set(lines).count == 5, "\(rekeys.errors)")
+            try ServerProcess.until {
+                try query("SELECT count(DISTINCT key_id) FROM register") == "1" ? true : nil
+            }
+            #expect(try run("export").output.split(separator: "\n").count == 20)
+        }
+
+        @Test("A restored backup whose values cannot be looked at says so")
+        func restored() throws {
+            try write("a", "x")
+            let copy = folder.appending(path: "copy.db").path
+            #expect(try ServerProcess.run(["backup", copy, "--data", server.database.path]).status == 0)
+            let target = folder.appending(path: "restored.db").path
+            let without = try ServerProcess.run(["restore", copy, "--data", target])
+            #expect(without.status == 0 && without.errors.contains("--encryption-key-file"))
+            let with = try ServerProcess.run(["restore", copy, "--data", target, "--force"] + options)
+            #expect(with.status == 0 && with.errors == "" && with.output.contains("1 values"))
+        }
+
         @Test("A database that was not encrypted is, once its server is given keys")
         func later() throws {
             let plain = try ServerProcess()

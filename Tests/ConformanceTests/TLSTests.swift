@@ -85,7 +85,32 @@ extension ConformanceTests {
                         .contains("Certificates stay as they were") ? true : nil
                 }
                 #expect(try Self.run(server, root: "root2.pem", "keys", "*").status == 0)
+                try Data(contentsOf: Self.certificate("server2.key")).write(to: folder.appending(path: "key.pem"))
             }
+        }
+
+        @Test("While certificates cannot be used, the access rules are not read again and again for it")
+        func apart() throws {
+            let (folder, options) = try Self.folder("server1")
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let access = try AccessFixture()
+            try access.add("t", read: ["*"], write: ["*"])
+            let server = try access.start(options)
+            func log() throws -> String {
+                try String(contentsOf: server.folder.appending(path: "server.log"), encoding: .utf8)
+            }
+            try Data("nothing".utf8).write(to: folder.appending(path: "key.pem"), options: .atomic)
+            try ServerProcess.until { try log().contains("Certificates stay as they were") ? true : nil }
+            // Two changes of the rules are two readings of them, however often the certificates were tried between.
+            for id in ["u", "v"] {
+                let before = try log().components(separatedBy: "rules were read again").count
+                try access.add(id, read: ["*"], write: [])
+                try ServerProcess.until {
+                    try log().components(separatedBy: "rules were read again").count == before + 1 ? true : nil
+                }
+            }
+            #expect(try log().components(separatedBy: "rules were read again").count == 3)
+            #expect(try log().components(separatedBy: "Certificates stay").count == 2)
         }
 
         @Test("A server that wants clients' certificates takes no client without one")

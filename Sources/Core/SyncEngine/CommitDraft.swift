@@ -41,8 +41,8 @@ struct CommitDraft {
     var isTransaction = false
     /// The registers that the batch has changed, as they are now.
     var latest: [Key: StoredRegister] = [:]
-    /// The revisions, in the database, of the registers that the batch has changed.
-    var replaced: [Key: UInt64] = [:]
+    /// What was in the database of the registers that the batch has changed, where anything was.
+    private(set) var replaced: [Key: Replaced] = [:]
     /// The clock's new bound, where it has to be raised.
     var clockBound: Stamp?
     /// The tombstones that were forgotten.
@@ -52,12 +52,16 @@ struct CommitDraft {
     var nextExpiry: UInt64?
     /// Who holds what ends with a connection, where the batch has changed that; nil: nobody any more.
     var owners: [Key: Owner?] = [:]
-    /// Whether each key that the batch has changed was there before.
-    private(set) var wasThere: [Key: Bool] = [:]
     /// By how much the batch has changed the number of keys in each scope that a limit was asked for in it.
     private var growth: [Scope: Int] = [:]
     var updates: [Update] = []
     var answers: [(request: WriteRequest, outcome: WriteOutcome, held: CommittedBatch.Held?)] = []
+
+    /// A register that another takes the place of.
+    struct Replaced {
+        let revision: UInt64
+        let isTombstone: Bool
+    }
 
     /// A change to be told, or a transient broadcast, which has no revision.
     typealias Update = (register: Register, revision: UInt64?, origin: Origin)
@@ -72,9 +76,8 @@ struct CommitDraft {
         var stored = stored
         stored.revision = head
         let key = stored.register.key
-        if latest[key] == nil {
-            replaced[key] = current?.revision
-            wasThere[key] = current?.register.isTombstone == false
+        if latest[key] == nil, let current {
+            replaced[key] = Replaced(revision: current.revision, isTombstone: current.register.isTombstone)
         }
         if !growth.isEmpty {
             let isThere = !stored.register.isTombstone
@@ -100,7 +103,7 @@ struct CommitDraft {
 
     /// 1 where a key has come, -1 where it has gone.
     func difference(of key: Key, _ stored: StoredRegister) -> Int {
-        (stored.register.isTombstone ? 0 : 1) - (wasThere[key] == true ? 1 : 0)
+        (stored.register.isTombstone ? 0 : 1) - (replaced[key]?.isTombstone == false ? 1 : 0)
     }
 
     mutating func answer(_ request: WriteRequest, _ outcome: WriteOutcome, held: CommittedBatch.Held? = nil) {

@@ -140,7 +140,7 @@ package struct Committer<Store: WriteStore> {
         for (key, stored) in draft.latest {
             cache.insert(stored)
             note(expiryOf: stored)
-            quotas.note(key, by: draft.difference(of: key, stored))
+            if !quotas.isEmpty { quotas.note(key, by: draft.difference(of: key, stored)) }
         }
         for (key, owner) in draft.owners { owners[key] = owner }
         if let collected = draft.collected { accept(collected) }
@@ -284,7 +284,7 @@ package struct Committer<Store: WriteStore> {
     private mutating func put(_ draft: inout CommitDraft) throws(StoreError) {
         // In the order of revisions: the table is appended to.
         for stored in draft.latest.values.sorted(by: { $0.revision < $1.revision }) {
-            try store.put(stored, replacing: draft.replaced[stored.register.key])
+            try store.put(stored, replacing: draft.replaced[stored.register.key]?.revision)
         }
         if draft.hasSwept { draft.nextExpiry = try store.nextExpiry(skipping: sweep.skipped) }
     }

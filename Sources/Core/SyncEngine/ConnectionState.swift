@@ -15,8 +15,8 @@ final class ConnectionState {
     /// How many more messages came too fast than in time, and how many credentials were not valid.
     var strikes = 0
     var attempts = 0
-    /// Credentials that have been checked, and wait for what came before them.
-    var pendingCredentials: Incoming?
+    /// Whether credentials wait for their turn: what comes behind them is judged by them, and so not taken before.
+    var hasWaitingCredentials = false
     /// In milliseconds.
     let connectedAt: UInt64
     var lastMessageAt: UInt64
@@ -70,9 +70,6 @@ final class ConnectionState {
         connectedAt = now
         lastMessageAt = now
     }
-
-    /// Whether everything that came is done.
-    var isIdle: Bool { waiting.isEmpty && lookups.isEmpty && writesInFlight == 0 && !isBackedUp }
 
     /// Whether the next message may take effect: nothing that it would have to wait for is under way, and the socket has
     /// room for the answer. Writes wait for lookups only, since the committer keeps their order.

@@ -11,6 +11,9 @@ struct KeyQuotas {
     private var ids: [Scope: PatternID] = [:]
     private var counts: [PatternID: Int] = [:]
 
+    /// Whether nothing is kept up: most servers limit nobody.
+    var isEmpty: Bool { ids.isEmpty }
+
     /// The number of keys in `scope`, as of the last commit.
     ///
     /// - Parameter load: counts them in the database.
@@ -29,7 +32,7 @@ struct KeyQuotas {
 
     /// A key has come, or gone.
     mutating func note(_ key: Key, by difference: Int) {
-        guard !ids.isEmpty, difference != 0 else { return }
+        guard difference != 0 else { return }
         for id in index.matches(key) { counts[id]? += difference }
     }
 

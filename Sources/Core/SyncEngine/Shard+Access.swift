@@ -15,8 +15,8 @@ extension Shard {
     mutating func check(_ incoming: Incoming, size: Int, of state: ConnectionState, now: UInt64) -> Incoming? {
         if case .close = incoming { return incoming }
         state.lastMessageAt = now
-        // Its sender has been asked for what it costs before.
-        if case .credentials(let hello, let result) = incoming { return adopt(hello, result, state) }
+        // They are paid for before they are checked.
+        if case .credentials = incoming { return incoming }
         if let wait = state.rate?.take(bytes: size, now: now) ?? state.grant.take(bytes: size, now: now) {
             return tooFast(incoming, wait: wait, state)
         }
@@ -46,7 +46,7 @@ extension Shard {
     /// Whether credentials that a connection shows are to be checked at all; that costs more than most of what else it can
     /// ask for. Where they are not, it is told so.
     package mutating func mayCheckCredentials(
-        _ hello: ClientMessage.Hello, size: Int, of id: ConnectionID, now: UInt64
+        _ hello: ClientMessage.Hello, size: Int, of id: ConnectionID, head: UInt64, now: UInt64
     ) -> Bool {
         guard let state = connection(id), !state.hasClosed else { return false }
         state.attempts += 1
@@ -56,41 +56,39 @@ extension Shard {
         }
         // Not by what is shared with others: strangers must not be able to keep anyone from saying who they are.
         guard let wait = state.rate?.take(bytes: size, now: now) else { return true }
-        if let error = tooFast(.message(.hello(hello)), wait: wait, state) { receive(error, from: id, now: now) }
+        if let error = tooFast(.message(.hello(hello)), wait: wait, state) {
+            state.waiting.append(error)
+            runWaiting(of: id, head: head, now: now)
+        }
         return false
     }
 
-    private mutating func receive(_ incoming: Incoming, from id: ConnectionID, now: UInt64) {
+    /// Takes new credentials over: from the next message on they are what counts.
+    mutating func adopt(
+        _ hello: ClientMessage.Hello, _ result: Result<Grant, AccessRefusal>, of id: ConnectionID, now: UInt64
+    ) {
         guard let state = connection(id) else { return }
-        if state.isIdle {
-            if case .invalid(let error) = incoming { refuse(error, of: id) }
-        } else {
-            state.waiting.append(incoming)
-        }
-    }
-
-    /// Takes new credentials over, once everything before them is done: from the next message on they are what counts.
-    private mutating func adopt(
-        _ hello: ClientMessage.Hello, _ result: Result<Grant, AccessRefusal>, _ state: ConnectionState
-    ) -> Incoming? {
+        state.hasWaitingCredentials = false
         switch result {
+        case .failure(.busy):
+            // Nobody looked at them.
+            state.attempts -= 1
+            refuse(WireError(.overloaded, AccessRefusal.busy.text, id: hello.id), of: id)
         case .failure(let refusal):
-            if refusal == .busy { return .invalid(WireError(.overloaded, refusal.text, id: hello.id)) }
-            return .invalid(WireError(.unauthorized, refusal.text, id: hello.id))
+            refuse(WireError(.unauthorized, refusal.text, id: hello.id), of: id)
         case .success(let grant):
             let isInUse = !state.subscriptions.isEmpty || !state.holds.isEmpty || state.holdsAskedFor > 0
             if isInUse, !grant.allowsTheSame(as: state.grant) {
-                return .invalid(
-                    WireError(
-                        .forbidden,
-                        "this connection has subscriptions or claims, and these credentials allow other things",
-                        hint: "say hello with them on a new connection", id: hello.id))
+                let error = WireError(
+                    .forbidden, "this connection has subscriptions or claims, and these credentials allow other things",
+                    hint: "say hello with them on a new connection", id: hello.id)
+                return refuse(error, of: id)
             }
             state.attempts = 0
             state.grant = grant
             if let agent = grant.agent { state.agent = agent }
-            let message = ClientMessage.hello(hello)
-            return forbidden(message, state).map(Incoming.invalid) ?? .message(message)
+            if let error = forbidden(.hello(hello), state) { return refuse(error, of: id) }
+            greet(hello, of: id, now: now)
         }
     }
 

@@ -19,18 +19,14 @@ extension Shard {
         } else {
             counters.messagesReceived += 1
         }
-        if case .credentials = incoming, !state.isIdle {
-            // What came before is judged by what counted then, and so is what it leads to.
-            state.pendingCredentials = incoming
-            return
-        }
         // An error waits for the answers to the writes before it, as any other does.
         guard let incoming = check(incoming, size: size, of: state, now: now) else { return }
         if state.waiting.isEmpty, state.mayRun(incoming) {
             run(incoming, of: id, head: head, now: now)
         } else {
-            connections[Int(id.slot)]?.waiting.append(incoming)
-            connections[Int(id.slot)]?.waitingCost += incoming.cost
+            if case .credentials = incoming { state.hasWaitingCredentials = true }
+            state.waiting.append(incoming)
+            state.waitingCost += incoming.cost
         }
     }
 
@@ -49,13 +45,6 @@ extension Shard {
                 run(next, of: id, head: head, now: now)
             }
         }
-        takePendingCredentials(of: id, head: head, now: now)
-    }
-
-    private mutating func takePendingCredentials(of id: ConnectionID, head: UInt64, now: UInt64) {
-        guard let state = connection(id), let pending = state.pendingCredentials, state.isIdle else { return }
-        state.pendingCredentials = nil
-        receive(pending, from: id, head: head, now: now)
     }
 
     /// Reads for all the gets and lists at the head of the line at once.
@@ -87,8 +76,7 @@ extension Shard {
     private mutating func run(_ incoming: Incoming, of id: ConnectionID, head: UInt64, now: UInt64) {
         switch incoming {
         case .invalid(let error): refuse(error, of: id)
-        // These are an error or a message by now.
-        case .credentials: break
+        case .credentials(let hello, let result): adopt(hello, result, of: id, now: now)
         case .close: closing.append(id)
         case .message(let message): run(message, of: id, head: head, now: now)
         }
@@ -103,13 +91,16 @@ extension Shard {
         case .digest(let digest): look(up: [.digest(digest)], of: id)
         case .subscribe(let request): subscribe(request, of: id, head: head)
         case .unsubscribe(let requestID): unsubscribe(requestID, of: id)
-        case .hello(let hello):
-            if let agent = hello.agent { connections[Int(id.slot)]?.agent = agent }
-            if let session = hello.session { connections[Int(id.slot)]?.session = session }
-            welcome(id, requestID: hello.id, now: now)
+        case .hello(let hello): greet(hello, of: id, now: now)
         case .ping(let requestID):
             reply(to: id) { ServerMessage.writePong(id: requestID, time: now, to: &$0) }
         }
+    }
+
+    mutating func greet(_ hello: ClientMessage.Hello, of id: ConnectionID, now: UInt64) {
+        if let agent = hello.agent { connections[Int(id.slot)]?.agent = agent }
+        if let session = hello.session { connections[Int(id.slot)]?.session = session }
+        welcome(id, requestID: hello.id, now: now)
     }
 
     mutating func welcome(_ id: ConnectionID, requestID: RequestID?, now: UInt64) {

@@ -122,7 +122,7 @@ package struct Shard {
     /// Whether so much of a connection's is under way that it should be read from no further for now.
     package func isSaturated(_ id: ConnectionID) -> Bool {
         guard let state = connection(id) else { return false }
-        return state.pendingCredentials != nil
+        return state.hasWaitingCredentials
             || state.writesInFlight + state.waiting.count >= configuration.maximumInFlight
             || state.writeCostInFlight + state.waitingCost >= configuration.maximumInFlightCost
     }

@@ -91,12 +91,7 @@ package final class SQLiteDatabase: Sendable {
     ///
     /// - Returns: whether some values may be under other keys than the current one, or under none.
     private static func checkKeys(_ pool: DatabasePool, _ configuration: Configuration) throws(StoreError) -> Bool {
-        let used: [String]
-        do {
-            used = try pool.read { try Meta.encryptionKeys($0) }
-        } catch {
-            throw StoreError("cannot read \(configuration.path): \(error)")
-        }
+        let used = try keysInUse(pool, configuration.path)
         let needed = used.filter { $0 != RekeyStatements.plain }
         guard let cipher = configuration.cipher else {
             if needed.isEmpty { return false }
@@ -109,6 +104,19 @@ package final class SQLiteDatabase: Sendable {
                 "\(configuration.path) has values that are encrypted with key \(id), which is not in \(cipher.path)")
         }
         return used != [cipher.currentID]
+    }
+
+    private static func keysInUse(_ pool: DatabasePool, _ path: String) throws(StoreError) -> [String] {
+        do {
+            return try pool.read { try Meta.encryptionKeys($0) }
+        } catch {
+            throw StoreError("cannot read \(path): \(error)")
+        }
+    }
+
+    /// The ids of the keys that values may be encrypted with.
+    package func encryptionKeys() throws(StoreError) -> [String] {
+        try Self.keysInUse(pool, configuration.path).filter { $0 != RekeyStatements.plain }
     }
 
     private static func open(_ configuration: Configuration) throws -> DatabasePool {

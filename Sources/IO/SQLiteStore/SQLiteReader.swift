@@ -153,10 +153,28 @@ package struct SQLiteReader: Sendable {
         }
     }
 
-    private static func tooBroad(_ pattern: Pattern) -> WireError {
-        WireError(
-            .tooLarge, "more than \(maximumScan) keys are where \(pattern) looks, and none of them may be read",
-            hint: "ask for a pattern that begins as the keys do that may be read")
+    /// How far a list or a digest has got. It ends behind a key that the reader may be told of, since it says where to go on.
+    private struct Scan {
+        let filter: Filter
+        private(set) var looked = 0
+        private(set) var lastNamed: Key?
+
+        init(filter: Filter) {
+            self.filter = filter
+        }
+
+        /// - Throws: ``WireError`` when there is none for too long.
+        mutating func look(at key: Key) throws {
+            looked += 1
+            if filter.mayName(key) {
+                lastNamed = key
+            } else if lastNamed == nil, looked > maximumScan {
+                throw WireError(
+                    .tooLarge,
+                    "\(maximumScan) keys are where \(filter.pattern) looks next, and none of them may be read",
+                    hint: "ask for a pattern that begins as the keys do that may be read")
+            }
+        }
     }
 
     private func visible(
@@ -176,19 +194,15 @@ package struct SQLiteReader: Sendable {
     ) throws -> (rows: [(register: Register, revision: UInt64)], next: Key?) {
         var rows: [(register: Register, revision: UInt64)] = []
         var bytes = 0
-        var looked = 0
-        var last = list.after
+        var scan = Scan(filter: filter)
         var next: Key?
         try forEachRow(of: filter, after: list.after, connection) { row in
-            // Where to go on is told: it must be a key that may be.
-            let isFull = rows.count == list.limit || bytes >= Self.maximumBytes || looked >= Self.maximumRows
-            if isFull, last.map(filter.mayName) == true {
-                next = last
+            let isFull = rows.count == list.limit || bytes >= Self.maximumBytes || scan.looked >= Self.maximumRows
+            if isFull, scan.lastNamed != nil {
+                next = scan.lastNamed
                 return false
             }
-            looked += 1
-            if looked > Self.maximumScan { throw Self.tooBroad(list.pattern) }
-            last = row.register.key
+            try scan.look(at: row.register.key)
             if row.register.isVisible(at: now), filter.matches(row.register.key) {
                 rows.append((row.register, row.revision))
                 bytes += row.register.key.bytes.count + (row.register.value?.count ?? 0)
@@ -204,24 +218,20 @@ package struct SQLiteReader: Sendable {
         to frames: inout ByteBuffer
     ) throws {
         var digest = RegisterDigest()
-        var last: Key?
-        var looked = 0
+        var scan = Scan(filter: filter)
         var isComplete = true
         try forEachRow(of: filter, after: request.after, connection) { row in
             if let through = request.through, row.register.key > through { return false }
-            if looked >= request.limit, last.map(filter.mayName) == true {
+            if scan.looked >= request.limit, scan.lastNamed != nil {
                 isComplete = false
                 return false
             }
-            looked += 1
-            if looked > Self.maximumScan { throw Self.tooBroad(request.pattern) }
-            last = row.register.key
+            try scan.look(at: row.register.key)
             if row.register.isVisible(at: now), filter.matches(row.register.key) { digest.add(row.register) }
             return true
         }
         let result = digest
-        // At the end of the range it may be one that is not the reader's business.
-        let lastKey = last.flatMap { filter.mayName($0) ? $0 : nil }
+        let lastKey = scan.lastNamed
         let isEnd = isComplete
         framing(&frames) {
             ServerMessage.writeDigest(id: request.id, result, last: lastKey, isComplete: isEnd, to: &$0)

@@ -49,10 +49,14 @@ package final class ValueCipher: Sendable {
 
     /// Reads the file again.
     ///
+    /// - Parameter needed: the ids of keys that values are encrypted with.
     /// - Returns: whether new values are encrypted with another key now.
     /// - Throws: ``StoreError``; then everything stays as it was.
-    package func reload() throws(StoreError) -> Bool {
+    package func reload(needed: [String]) throws(StoreError) -> Bool {
         let new = try Self.load(path)
+        for id in needed where new.all[id] == nil {
+            throw StoreError("\(path) no longer has key \(id), which values are encrypted with")
+        }
         return keys.withLock { keys in
             defer { keys = new }
             return keys.current.id != new.current.id

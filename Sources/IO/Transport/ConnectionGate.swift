@@ -69,9 +69,10 @@ package final class ConnectionGate: Sendable {
         case overrun
     }
 
-    /// A connection was accepted. Each call wants one of ``leave()``.
-    func enter() -> Answer {
-        state.withLock { state in
+    /// A connection was accepted. It counts until it is closed.
+    func enter(with channel: any Channel) -> Answer {
+        channel.closeFuture.whenComplete { [self] _ in state.withLock { $0.counts.open -= 1 } }
+        return state.withLock { state in
             state.counts.open += 1
             if state.counts.open <= limits.total { return .welcome }
             state.counts.refusedTotal += 1
@@ -79,12 +80,14 @@ package final class ConnectionGate: Sendable {
         }
     }
 
-    func leave() {
-        state.withLock { $0.counts.open -= 1 }
+    /// A connection is known to come from `address`. Unless there are far too many it counts until it is closed.
+    func enter(_ address: IPAddress, with channel: any Channel) -> Answer {
+        let answer = enter(address)
+        if answer != .overrun { channel.closeFuture.whenComplete { [self] _ in leave(address) } }
+        return answer
     }
 
-    /// A connection is known to come from `address`. Unless this returns ``Answer/overrun`` it wants one of ``leave(_:)``.
-    func enter(_ address: IPAddress) -> Answer {
+    private func enter(_ address: IPAddress) -> Answer {
         guard let limit = limits.perAddress, limits.countsLoopback || !address.isLoopback else { return .welcome }
         return state.withLock { state in
             let count = state.byAddress[address.network, default: 0]
@@ -95,7 +98,7 @@ package final class ConnectionGate: Sendable {
         }
     }
 
-    func leave(_ address: IPAddress) {
+    private func leave(_ address: IPAddress) {
         guard limits.perAddress != nil, limits.countsLoopback || !address.isLoopback else { return }
         state.withLock { state in
             let count = state.byAddress[address.network, default: 0]

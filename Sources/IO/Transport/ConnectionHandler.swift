@@ -148,7 +148,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     /// How many messages and control frames are taken at a time, before others have their turn.
-    private static let turn = 256
+    private static let turn = 64
 
     /// Takes what has come apart, for as long as there is room for it.
     func readMessages() {

@@ -20,7 +20,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     private let routes: DoorRoutes
     private let limits: TransportLimits
-    private let refusal: Refusal?
+    private let refusal: DoorRefusal?
     private let upgrade: (ChannelHandlerContext, Upgrade) -> Void
     private var buffer = ByteBuffer()
     private var timer: Scheduled<Void>?
@@ -29,17 +29,11 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     private var isInputClosed = false
     private var context: ChannelHandlerContext?
 
-    /// Why a connection is only told that there are too many.
-    enum Refusal {
-        case full
-        case crowd
-    }
-
     /// - Parameters:
-    ///   - refusal: set where there are so many connections that this one is only told so.
+    ///   - refusal: what every request is answered with: there are too many connections.
     ///   - upgrade: makes the handler that takes over.
     init(
-        routes: DoorRoutes, limits: TransportLimits, refusal: Refusal? = nil,
+        routes: DoorRoutes, limits: TransportLimits, refusal: DoorRefusal? = nil,
         upgrade: @escaping (ChannelHandlerContext, Upgrade) -> Void
     ) {
         self.routes = routes
@@ -80,11 +74,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
         guard length <= limits.maximumHeadSize else { return refuse(context, .headTooLarge) }
         isDone = true
         let head = RequestHead(buffer.readableBytesView.prefix(length))
-        switch refusal {
-        case .full: return refuse(context, .tooManyConnections)
-        case .crowd: return refuse(context, .tooManyFromAddress)
-        case nil: break
-        }
+        if let refusal { return refuse(context, refusal) }
         guard count(head, context) else { return refuse(context, .tooManyFromAddress) }
         guard let head, head.path == routes.webSocketPath else { return leaveToHTTP(context) }
         shakeHands(head, length: length, context)
@@ -167,10 +157,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
         guard gate.trusts(peer), let forwarded = head?.elements("x-forwarded-for"),
             let client = gate.client(of: peer, forwarded: forwarded), client != peer
         else { return true }
-        let answer = gate.enter(client)
-        if answer == .overrun { return false }
-        context.channel.closeFuture.whenComplete { _ in gate.leave(client) }
-        return answer == .welcome
+        return gate.enter(client, with: context.channel) == .welcome
     }
 
     /// The length of the head with its empty line, once that is there.
@@ -211,58 +198,5 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
         context.fireChannelRead(NIOAny(request))
         context.fireChannelReadComplete()
         context.pipeline.syncOperations.removeHandler(self, promise: nil)
-    }
-}
-
-/// Why a connection gets no further than its first request.
-private enum DoorRefusal {
-    case notHTTP
-    case headTooLarge
-    case tooManyConnections
-    case tooManyFromAddress
-    case busy
-    case unauthorized(String)
-
-    /// The whole response, after which the connection is closed.
-    var response: String {
-        let (status, header, text) =
-            switch self {
-            case .notHTTP: ("400 Bad Request", "", "this is no request by HTTP; if it is TLS, that is not spoken here")
-            case .headTooLarge: ("431 Request Header Fields Too Large", "", "the request's head is too large")
-            case .tooManyConnections:
-                ("503 Service Unavailable", "Retry-After: 1\r\n", "this server has as many connections as it takes")
-            case .tooManyFromAddress:
-                ("429 Too Many Requests", "Retry-After: 1\r\n", "there are too many connections from this address")
-            case .busy:
-                ("503 Service Unavailable", "Retry-After: 1\r\n", "too many credentials are being checked; try again")
-            case .unauthorized(let reason):
-                ("401 Unauthorized", "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n", reason)
-            }
-        return "HTTP/1.1 \(status)\r\n\(header)Content-Type: text/plain; charset=utf-8\r\n"
-            + "Content-Length: \(text.utf8.count + 1)\r\nConnection: close\r\n\r\n\(text)\n"
-    }
-}
-
-/// Where requests go.
-package struct DoorRoutes: Sendable {
-    /// The path of the WebSocket.
-    package var webSocketPath: String
-    package var handshake: Handshake
-    /// Adds the handlers of HTTP to a channel's pipeline; on the channel's event loop.
-    package var takeHTTP: @Sendable (any Channel) throws -> Void
-    /// Says what credentials are worth.
-    package var authority: any Authority
-    package var gate: ConnectionGate
-
-    package init(
-        webSocketPath: String, handshake: Handshake, authority: any Authority = OpenAuthority(),
-        gate: ConnectionGate = ConnectionGate(.init()),
-        takeHTTP: @escaping @Sendable (any Channel) throws -> Void
-    ) {
-        self.webSocketPath = webSocketPath
-        self.handshake = handshake
-        self.authority = authority
-        self.gate = gate
-        self.takeHTTP = takeHTTP
     }
 }

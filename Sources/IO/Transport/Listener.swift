@@ -18,20 +18,13 @@ package enum Listener {
                 throw ChannelError.inputClosed
             }
             let gate = routes.gate
-            let answer = gate.enter()
-            channel.closeFuture.whenComplete { _ in gate.leave() }
-            var refusal: DoorHandler.Refusal? = answer == .full ? .full : nil
-            if answer == .overrun { return channel.close(promise: nil) }
-            let peer = IPAddress(channel.remoteAddress)
-            if let peer, !gate.trusts(peer) {
-                switch gate.enter(peer) {
-                case .welcome: channel.closeFuture.whenComplete { _ in gate.leave(peer) }
-                case .full:
-                    channel.closeFuture.whenComplete { _ in gate.leave(peer) }
-                    refusal = refusal ?? .crowd
-                case .overrun: return channel.close(promise: nil)
-                }
-            }
+            let inAll = gate.enter(with: channel)
+            // One that comes by a trusted proxy is counted when that has said from where.
+            let peer = IPAddress(channel.remoteAddress).flatMap { gate.trusts($0) ? nil : $0 }
+            let fromPeer = peer.map { gate.enter($0, with: channel) } ?? .welcome
+            if inAll == .overrun || fromPeer == .overrun { return channel.close(promise: nil) }
+            let refusal: DoorRefusal? =
+                inAll == .full ? .tooManyConnections : fromPeer == .full ? .tooManyFromAddress : nil
             if let certificates { try channel.pipeline.syncOperations.addHandler(certificates.makeHandler()) }
             let door = DoorHandler(routes: routes, limits: driver.limits, refusal: refusal) { context, upgrade in
                 let handler = ConnectionHandler(

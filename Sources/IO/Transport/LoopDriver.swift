@@ -107,7 +107,7 @@ package final class LoopDriver: @unchecked Sendable {
     }
 
     func mayCheckCredentials(_ hello: ClientMessage.Hello, size: Int, of id: ConnectionID) -> Bool {
-        shard.mayCheckCredentials(hello, size: size, of: id, now: services.now())
+        shard.mayCheckCredentials(hello, size: size, of: id, head: services.head(), now: services.now())
     }
 
     func receive(_ incoming: Incoming, size: Int = 0, from id: ConnectionID) {

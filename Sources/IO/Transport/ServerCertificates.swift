@@ -21,6 +21,10 @@ package final class ServerCertificates: Sendable {
     }
 
     private let files: Files
+
+    /// The files that they are read from.
+    package var paths: [String] { [files.certificates, files.key] + [files.clientRoots].compactMap { $0 } }
+
     private let context: Mutex<NIOSSLContext>
 
     /// - Throws: ``CertificateError`` that names the file, and what is wrong with it.

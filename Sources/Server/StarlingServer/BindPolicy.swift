@@ -1,4 +1,5 @@
 import NIOCore
+import Transport
 
 /// Where a server may listen. Without access rules everybody who reaches it can read and write everything.
 enum BindPolicy {
@@ -25,7 +26,7 @@ enum BindPolicy {
     }
 
     static func isLoopback(_ address: SocketAddress) -> Bool {
-        guard let ip = address.ipAddress else { return true }
-        return ip.hasPrefix("127.") || ip == "::1" || ip.hasPrefix("::ffff:127.")
+        // What is no address of a network is a file of this machine.
+        IPAddress(address)?.isLoopback ?? true
     }
 }

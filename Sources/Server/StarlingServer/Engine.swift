@@ -131,24 +131,26 @@ struct Engine: Sendable {
         let listener = try await Listener.bind(
             host: configuration.host, port: configuration.port, group: group, drivers: drivers, routes: routes,
             certificates: certificates)
-        let reloader = Reloader(access: access, certificates: certificates, cipher: cipher, logger: logger)
-        watch.start({ watchedFiles }) {
-            reloader.run(
-                rulesChanged: { for driver in drivers { driver.rulesChanged() } },
-                keysChanged: { committer.requestRekeying() })
-        }
+        watchFiles()
         return listener
     }
 
     private var authority: any Authority { access ?? OpenAuthority() }
 
-    private var watchedFiles: [String] {
-        let files = configuration.certificates
-        return (access?.files ?? []) + [cipher?.path].compactMap { $0 }
-            + [files?.certificates, files?.key, files?.clientRoots].compactMap { $0 }
+    private func watchFiles() {
+        let reloader = Reloader(logger: logger)
+        var subjects: [FileWatch.Subject] = []
+        if let access {
+            subjects.append(reloader.accessRules(access) { for driver in drivers { driver.rulesChanged() } })
+        }
+        if let certificates { subjects.append(reloader.certificates(certificates)) }
+        if let cipher {
+            subjects.append(reloader.encryptionKeys(cipher, of: database) { committer.requestRekeying() })
+        }
+        if !subjects.isEmpty { watch.start(subjects) }
     }
 
-    /// Looks at the access rules and certificates anew. What cannot be used changes nothing, and is said in the log.
+    /// Looks at the files anew whose changes count. What cannot be used changes nothing, and is said in the log.
     func requestReload() {
         watch.poke()
     }

@@ -16,26 +16,32 @@ final class FileWatch: Sendable {
     private let stopped = DispatchSemaphore(value: 0)
     private let isStarted = Mutex(false)
 
+    /// Something that is made of files.
+    struct Subject: Sendable {
+        /// Names the files, asked anew each time.
+        var files: @Sendable () -> [String]
+        /// Is called on the watch's own thread when one of them has changed or ``poke()`` was called, and once at the start,
+        /// since nobody looked before that. Says whether the files could be used; if not it is called again a second later,
+        /// as what is missing may be a file that is not known yet.
+        var changed: @Sendable (_ isFirst: Bool) -> Bool
+    }
+
     /// Starts to watch.
-    ///
-    /// - Parameters:
-    ///   - files: names the files, asked anew each time.
-    ///   - changed: is called on the watch's own thread, when one of them has changed or ``poke()`` was called, and once at the
-    ///     start, since nobody looked before that. Says whether all of them could be used; if not it is called again a second
-    ///     later, as what is missing may be a file that is not known yet.
-    func start(_ files: @escaping @Sendable () -> [String], _ changed: @escaping @Sendable () -> Bool) {
+    func start(_ subjects: [Subject]) {
         isStarted.withLock { $0 = true }
         let thread = Thread { [self] in
-            var last = Self.look(files())
-            var isSettled = changed()
+            var looks = subjects.map { Self.look($0.files()) }
+            var settled = subjects.map { $0.changed(true) }
             while true {
                 let isPoked = wake.wait(timeout: .now() + 1) == .success
                 if isStopping.withLock({ $0 }) { break }
-                // As they are before they are read: what changes meanwhile is a change at the next look.
-                let now = Self.look(files())
-                guard isPoked || now != last || !isSettled else { continue }
-                last = now
-                isSettled = changed()
+                for (place, subject) in subjects.enumerated() {
+                    // As they are before they are read: what changes meanwhile is a change at the next look.
+                    let now = Self.look(subject.files())
+                    guard isPoked || now != looks[place] || !settled[place] else { continue }
+                    looks[place] = now
+                    settled[place] = subject.changed(false)
+                }
             }
             stopped.signal()
         }

@@ -4,52 +4,48 @@ import SyncEngine
 import Synchronization
 import Transport
 
-/// Reads access rules, certificates and encryption keys again. What cannot be used changes nothing, and is said in the log:
-/// once, however often it is tried.
+/// Reads access rules, certificates and encryption keys again when their files change. What cannot be used changes nothing,
+/// and is said in the log: once, however often it is tried.
 final class Reloader: Sendable {
-    private let access: AccessControl?
-    private let certificates: ServerCertificates?
-    private let cipher: ValueCipher?
     private let logger: Logger
-    private let isFirst = Mutex(true)
     private let complaints = Mutex<[String: String]>([:])
 
-    init(access: AccessControl?, certificates: ServerCertificates?, cipher: ValueCipher?, logger: Logger) {
-        self.access = access
-        self.certificates = certificates
-        self.cipher = cipher
+    init(logger: Logger) {
         self.logger = logger
     }
 
-    /// - Returns: whether all of it could be used.
-    func run(rulesChanged: () -> Void, keysChanged: () -> Void) -> Bool {
-        // At the start they have just been read; it is done again for what changed since.
-        let level: Logger.Level = isFirst.withLock { $0 } ? .debug : .notice
-        isFirst.withLock { $0 = false }
-        var isGood = true
-        if let access {
-            isGood = attempt("Access rules") { () throws(ServerError) in
+    /// - Parameter then: is called after the rules have changed.
+    func accessRules(_ access: AccessControl, then: @escaping @Sendable () -> Void) -> FileWatch.Subject {
+        FileWatch.Subject(files: { access.files }) { [self] isFirst in
+            attempt("Access rules") { () throws(ServerError) in
                 try access.reload()
-                rulesChanged()
-                logger.log(level: level, "Access rules were read again")
+                then()
+                // At the start they have just been read; it is done again for what changed since.
+                logger.log(level: isFirst ? .debug : .notice, "Access rules were read again")
             }
         }
-        if let certificates {
-            isGood =
-                attempt("Certificates") { () throws(CertificateError) in
-                    try certificates.reload()
-                    logger.log(level: level, "Certificates were read again")
-                } && isGood
+    }
+
+    func certificates(_ certificates: ServerCertificates) -> FileWatch.Subject {
+        FileWatch.Subject(files: { certificates.paths }) { [self] isFirst in
+            attempt("Certificates") { () throws(CertificateError) in
+                try certificates.reload()
+                logger.log(level: isFirst ? .debug : .notice, "Certificates were read again")
+            }
         }
-        if let cipher {
-            isGood =
-                attempt("Encryption keys") { () throws(StoreError) in
-                    guard try cipher.reload() else { return }
-                    logger.notice("Values are encrypted with a new key", metadata: ["key": "\(cipher.currentID)"])
-                    keysChanged()
-                } && isGood
+    }
+
+    /// - Parameter then: is called when values are encrypted with another key from now on.
+    func encryptionKeys(
+        _ cipher: ValueCipher, of database: SQLiteDatabase, then: @escaping @Sendable () -> Void
+    ) -> FileWatch.Subject {
+        FileWatch.Subject(files: { [cipher.path] }) { [self] _ in
+            attempt("Encryption keys") { () throws(StoreError) in
+                guard try cipher.reload(needed: try database.encryptionKeys()) else { return }
+                logger.notice("Values are encrypted with a new key", metadata: ["key": "\(cipher.currentID)"])
+                then()
+            }
         }
-        return isGood
     }
 
     private func attempt<Failure: Error>(_ what: String, _ body: () throws(Failure) -> Void) -> Bool {

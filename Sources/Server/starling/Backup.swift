@@ -2,20 +2,17 @@ import ArgumentParser
 import Foundation
 import SQLiteStore
 import StarlingServer
-import SyncEngine
 
 /// The option of all commands that work on a database's file.
 struct DataOption: ParsableArguments {
     @Option(help: ArgumentHelp("The file of the database. (default: starling.db)", valueName: "file"))
     var data: String?
 
-    @Option(help: ArgumentHelp("The keys that its values are encrypted with.", valueName: "file"))
-    var encryptionKeyFile: String?
+    @OptionGroup var encryption: EncryptionKeyOption
 
     func file() throws -> DatabaseFile {
-        let cipher = try (encryptionKeyFile ?? Environment().string("encryption-key-file"))
-            .map { path throws(StoreError) in try ValueCipher(path: path) }
-        return DatabaseFile(try data ?? Environment().string("data") ?? "starling.db", cipher: cipher)
+        DatabaseFile(
+            try data ?? Environment().string("data") ?? "starling.db", cipher: try encryption.cipher())
     }
 }
 
@@ -74,6 +71,8 @@ struct Restore: ParsableCommand {
         let check = try file.check()
         Output.line(
             "\(file.path): \(check.values) values up to revision \(check.head), in the new epoch \(check.epoch)")
+        // It is there as it was in the backup; not all of it could be looked at.
+        check.problems.forEach { Output.complaint($0) }
     }
 }
 

@@ -29,7 +29,7 @@ struct Rekey: AsyncParsableCommand {
     func run() async throws {
         let path = try data ?? Environment().string("data") ?? "starling.db"
         let id = try addKey()
-        Output.note("new values are encrypted with key \(id) from now on")
+        Output.complaint("new values are encrypted with key \(id) from now on")
         let file = DatabaseFile(path, cipher: try ValueCipher(path: encryptionKeyFile))
         if file.isInUse {
             try await waitForServer(file, id)
@@ -40,25 +40,15 @@ struct Rekey: AsyncParsableCommand {
         Output.line("all \(count) values of \(path) are encrypted with key \(id)")
     }
 
-    /// Puts a new key in front of the file's, all at once, for its owner's eyes only.
+    /// Puts a new key in front of the file's.
     private func addKey() throws -> String {
-        let old: String
-        if FileManager.default.fileExists(atPath: encryptionKeyFile) {
-            _ = try ValueCipher(path: encryptionKeyFile)
-            old = try String(contentsOfFile: encryptionKeyFile, encoding: .utf8)
-        } else {
-            old = ""
-        }
         let day = Date().formatted(.iso8601.year().month().day())
         let id = "\(day)-\(String(UInt32.random(in: .min ... .max), radix: 16))"
-        let temporary = "\(encryptionKeyFile).new-\(ProcessInfo.processInfo.processIdentifier)"
-        let text = "\(ValueCipher.EncryptionKey(id: id).line)\n\(old)"
-        guard
-            FileManager.default.createFile(
-                atPath: temporary, contents: Data(text.utf8), attributes: [.posixPermissions: 0o600]),
-            rename(temporary, encryptionKeyFile) == 0
-        else { throw StoreError("cannot write \(encryptionKeyFile): \(String(cString: strerror(errno)))") }
-        return id
+        return try SecretFile(path: encryptionKeyFile).change { old in
+            // Not in front of what is no file of keys.
+            if old != nil { _ = try ValueCipher(path: encryptionKeyFile) }
+            return (Data("\(ValueCipher.EncryptionKey(id: id).line)\n".utf8) + (old ?? Data()), id)
+        }
     }
 
     /// Watches a server do it.

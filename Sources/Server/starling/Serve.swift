@@ -40,7 +40,7 @@ struct Serve: AsyncParsableCommand {
         help: ArgumentHelp(
             """
             Compress messages of 1 KiB and more for clients that offer it: 'shared' compresses each once for all of them, \
-            'dedicated' better, at about 80 kB a connection. (default: off)
+            'dedicated' better, at about 70 kB a connection. (default: off)
             """, valueName: "off|shared|dedicated"))
     var compression: DeflateParameters.Policy?
 

@@ -18,11 +18,12 @@ struct Token: ParsableCommand {
         @Option(name: .customLong("access"), help: ArgumentHelp("The access file.", valueName: "file"))
         var path = "access.json"
 
-        func read(mayBeAbsent: Bool = false) throws -> AccessFile {
-            guard let data = FileManager.default.contents(atPath: path) else {
-                if mayBeAbsent, !FileManager.default.fileExists(atPath: path) { return AccessFile() }
-                throw ServerError("cannot read \(path)")
-            }
+        func read() throws -> AccessFile {
+            guard let data = try SecretFile(path: path).read() else { throw ServerError("there is no \(path)") }
+            return try parse(data)
+        }
+
+        private func parse(_ data: Data) throws -> AccessFile {
             do throws(ServerError) {
                 return try AccessFile(data)
             } catch {
@@ -30,51 +31,17 @@ struct Token: ParsableCommand {
             }
         }
 
-        /// Changes the file, one command at a time.
-        func change(mayBeAbsent: Bool = false, _ body: (inout AccessFile) throws -> Void) throws {
-            let lockPath = target + ".lock"
-            let lock = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-            guard lock >= 0, flock(lock, LOCK_EX) == 0 else {
-                throw ServerError("cannot lock \(lockPath): \(String(cString: strerror(errno)))")
-            }
-            defer { close(lock) }
-            var file = try read(mayBeAbsent: mayBeAbsent)
-            try body(&file)
-            try write(file)
-        }
-
-        /// The file itself, where the path is a link to it.
-        private var target: String { URL(filePath: path).resolvingSymlinksInPath().path }
-
-        /// Puts a file in the place of the old one, all at once, for its owner's eyes only.
-        private func write(_ file: AccessFile) throws {
-            let path = target
-            if let data = FileManager.default.contents(atPath: path),
-                (try? JSONSerialization.jsonObject(with: data)) == nil
-            {
-                throw ServerError("\(path) has comments, which would be lost: change it by hand")
-            }
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-            let temporary = "\(path).new-\(ProcessInfo.processInfo.processIdentifier)"
-            let data = try encoder.encode(file) + Data("\n".utf8)
-            // An access file that somebody has let others read stays as it is.
-            let old = try? FileManager.default.attributesOfItem(atPath: path)
-            let mode = old?[.posixPermissions]
-            guard
-                FileManager.default.createFile(
-                    atPath: temporary, contents: data, attributes: [.posixPermissions: mode ?? 0o600])
-            else { throw ServerError("cannot write \(temporary)") }
-            // The server that reads it may be another user's.
-            if let owner = old?[.ownerAccountID] as? Int, let group = old?[.groupOwnerAccountID] as? Int,
-                chown(temporary, uid_t(owner), gid_t(group)) != 0
-            {
-                try? FileManager.default.removeItem(atPath: temporary)
-                throw ServerError("cannot keep \(path) its owner's: run this as the user that it belongs to")
-            }
-            guard rename(temporary, path) == 0 else {
-                try? FileManager.default.removeItem(atPath: temporary)
-                throw ServerError("cannot write \(path): \(String(cString: strerror(errno)))")
+        /// Changes the file, which is made if it is not there.
+        func change(_ body: (inout AccessFile) throws -> Void) throws {
+            try SecretFile(path: path).change { data in
+                if let data, (try? JSONSerialization.jsonObject(with: data)) == nil, (try? parse(data)) != nil {
+                    throw ServerError("\(path) has comments, which would be lost: change it by hand")
+                }
+                var file = try data.map(parse) ?? AccessFile()
+                try body(&file)
+                let encoder = JSONEncoder()
+                encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+                return (try encoder.encode(file) + Data("\n".utf8), ())
             }
         }
     }
@@ -122,7 +89,7 @@ struct Token: ParsableCommand {
             }
             if monitor { entry.monitor = true }
             let new = entry
-            try file.change(mayBeAbsent: true) { rules in
+            try file.change { rules in
                 if rules.tokens?.contains(where: { $0.id == id }) == true {
                     throw ServerError(
                         "\(file.path) has a token \(id) already; revoke that first, or choose another name")

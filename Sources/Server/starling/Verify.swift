@@ -1,8 +1,6 @@
 import ArgumentParser
 import Foundation
 import Registers
-import SQLiteStore
-import SyncEngine
 import SyncProtocol
 
 /// `starling verify`
@@ -32,13 +30,11 @@ struct Verify: AsyncParsableCommand {
 
     @OptionGroup var way: ConnectionOptions
 
-    @Option(help: ArgumentHelp("The keys that values in files are encrypted with.", valueName: "file"))
-    var encryptionKeyFile: String?
+    @OptionGroup var encryption: EncryptionKeyOption
 
     func run() async throws {
         let way = way
-        let cipher = try (encryptionKeyFile ?? Environment().string("encryption-key-file"))
-            .map { path throws(StoreError) in try ValueCipher(path: path) }
+        let cipher = try encryption.cipher()
         _ = try Pattern(typed: pattern)
         let pattern = pattern
         let settle = settle

@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import Registers
 
 /// A token as its bearer has it: `stl.<id>.<secret>`. The id is no secret: it says which entry of the access file the
 /// secret is compared with, so that one comparison is enough, and that one takes the same time whatever the secret is.
@@ -44,10 +45,7 @@ package struct TokenSecret: Sendable {
 
     /// What the access file keeps. A fast hash is enough for a secret that cannot be guessed.
     package var hash: String {
-        SHA256.hash(data: Data(secret.utf8)).map { byte in
-            let digits = String(byte, radix: 16)
-            return digits.count == 1 ? "0" + digits : digits
-        }.joined()
+        SHA256.hash(data: Data(secret.utf8)).hex
     }
 
     /// Whether this is the token whose hash is `expected`. Takes the same time wherever the two differ.
@@ -55,5 +53,12 @@ package struct TokenSecret: Sendable {
         let (own, other) = (Array(hash.utf8), Array(expected.lowercased().utf8))
         guard own.count == other.count else { return false }
         return zip(own, other).reduce(0) { $0 | ($1.0 ^ $1.1) } == 0
+    }
+}
+
+extension Sequence<UInt8> {
+    /// Two lower-case hex digits a byte.
+    var hex: String {
+        String(decoding: flatMap { [Hex.digit(UInt64($0 >> 4)), Hex.digit(UInt64($0))] }, as: UTF8.self)
     }
 }

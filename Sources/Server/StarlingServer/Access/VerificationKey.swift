@@ -29,7 +29,7 @@ struct VerificationKey: Sendable {
     private init(_ material: Material, id: String? = nil, bytes: Data) {
         self.material = material
         self.id = id
-        digest = SHA256.hash(data: bytes).map { String($0, radix: 16) }.joined(separator: ".")
+        digest = SHA256.hash(data: bytes).hex
     }
 
     /// - Throws: when the token is not signed by this key.
