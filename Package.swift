@@ -106,8 +106,12 @@ let package = Package(
         tests("SyncProtocolTests", ["SyncProtocol", "Registers", "TestSupport", nioCore]),
         tests(
             "SQLiteStoreTests",
-            ["SQLiteStore", "Access", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore]),
+            [
+                "SQLiteStore", "Access", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore,
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ]),
         tests("TransportTests", ["Transport", "Access", "SyncEngine", "TestSupport", nioCore, nioEmbedded]),
+        tests("StarlingServerTests", ["StarlingServer", "TestSupport"]),
         tests(
             "ConformanceTests",
             [

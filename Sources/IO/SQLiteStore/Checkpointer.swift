@@ -18,9 +18,13 @@ package final class Checkpointer {
     }
 
     /// Moves what can be moved without waiting for anyone.
-    package func checkpoint() throws(StoreError) {
+    ///
+    /// - Returns: how many pages of the log are left: those that were written meanwhile, and those that a reader still needs.
+    @discardableResult
+    package func checkpoint() throws(StoreError) -> Int {
         do {
-            _ = try queue.writeWithoutTransaction { try $0.checkpoint(.passive) }
+            let result = try queue.writeWithoutTransaction { try $0.checkpoint(.passive) }
+            return max(0, result.walFrameCount - result.checkpointedFrameCount)
         } catch {
             throw StoreError("checkpoint failed: \(error)")
         }

@@ -13,7 +13,10 @@ final class WriterConnection {
 
     init(_ path: String, _ durability: Durability) throws(StoreError) {
         var handle: OpaquePointer?
-        let code = sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nil)
+        // Where a commit does not sync the log, nothing would say when what is in the buffer has to be in the file.
+        let isBuffered = durability == .commit && LogBuffer.register() == SQLITE_OK
+        let code = sqlite3_open_v2(
+            path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, isBuffered ? LogBuffer.name : nil)
         guard code == SQLITE_OK, let handle else {
             sqlite3_close(handle)
             throw StoreError("cannot open \(path) for writing: \(String(cString: sqlite3_errstr(code)))", code: code)

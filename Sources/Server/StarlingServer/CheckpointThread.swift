@@ -5,10 +5,15 @@ import SQLiteStore
 import SyncEngine
 import Synchronization
 
-/// The thread that moves the write-ahead log into the database when that has grown.
+/// The thread that moves the write-ahead log into the database when that has grown, up to a rest that only the writer can
+/// move, since it goes on writing meanwhile.
 final class CheckpointThread: Sendable {
+    /// How often the log is looked at again for what was written meanwhile, before the rest is left for another time.
+    private static let rounds = 4
+
     private let isDue = Mutex(false)
     private let isStopping = Mutex(false)
+    private let isNearlyDone = Atomic(false)
     private let wake = DispatchSemaphore(value: 0)
     private let stopped = DispatchSemaphore(value: 0)
 
@@ -21,6 +26,11 @@ final class CheckpointThread: Sendable {
         if !wasDue { wake.signal() }
     }
 
+    /// Whether the writer should move the rest, which is little. Says so once.
+    func takeRest() -> Bool {
+        isNearlyDone.load(ordering: .relaxed) && isNearlyDone.exchange(false, ordering: .relaxed)
+    }
+
     func start(_ database: SQLiteDatabase, logger: Logger) throws(StoreError) {
         nonisolated(unsafe) let checkpointer = try Checkpointer(database)
         let thread = Thread { [self] in
@@ -28,7 +38,12 @@ final class CheckpointThread: Sendable {
                 wake.wait()
                 if isStopping.withLock({ $0 }) { break }
                 do throws(StoreError) {
-                    try checkpointer.checkpoint()
+                    var left = 0
+                    for _ in 0..<Self.rounds {
+                        left = try checkpointer.checkpoint()
+                        if left <= SQLiteWriter.fewPages { break }
+                    }
+                    if left <= SQLiteWriter.fewPages { isNearlyDone.store(true, ordering: .relaxed) }
                 } catch {
                     logger.warning("Checkpoint failed", metadata: ["error": "\(error)"])
                 }

@@ -19,8 +19,8 @@ final class CommitterThread: Sendable {
         var requests: [WriteRequest] = []
         var cost = 0
         var isStopping = false
-        /// Whether the thread sleeps and wants to be woken.
-        var isAsleep = false
+        /// The thread sleeps, and wants to be woken when so many requests are there; nil: it is awake.
+        var wakeAt: Int?
     }
 
     private let mailbox = Mutex(Mailbox())
@@ -52,8 +52,9 @@ final class CommitterThread: Sendable {
             }
             mailbox.requests += requests
             mailbox.cost += cost
-            defer { mailbox.isAsleep = false }
-            return (true, mailbox.isAsleep)
+            guard let wakeAt = mailbox.wakeAt, mailbox.requests.count >= wakeAt else { return (true, false) }
+            mailbox.wakeAt = nil
+            return (true, true)
         }
         if mustWake { wake.signal() }
         return isTaken
@@ -63,10 +64,10 @@ final class CommitterThread: Sendable {
     ///
     /// - Parameters:
     ///   - publish: is given every batch, in order.
-    ///   - logGrew: is called when the write-ahead log is worth a checkpoint.
+    ///   - checkpoints: is asked for one when the write-ahead log is worth it.
     func start(
         database: SQLiteDatabase, loops: Int, cacheSize: Int, retention: UInt64, framing: @escaping Framing,
-        publish: @escaping @Sendable (CommittedBatch) -> Void, logGrew: @escaping @Sendable () -> Void
+        publish: @escaping @Sendable (CommittedBatch) -> Void, checkpoints: CheckpointThread
     ) throws(StoreError) {
         // Made here, so that a failure is the caller's; used by the thread alone from then on.
         let writer = try database.makeWriter()
@@ -82,10 +83,12 @@ final class CommitterThread: Sendable {
         let hasEndedHolds = endHolds(&committer, publish: publish)
         let thread = Thread { [self] in
             var upkeep = Upkeep(retention: retention, mustEndHolds: !hasEndedHolds)
-            while let requests = take(timeout: upkeep.pause(committer.nextExpiry, now: SystemClock.now())) {
+            var gathering = Gathering()
+            while let requests = take(timeout: upkeep.pause(committer.nextExpiry, now: SystemClock.now()), gathering) {
                 let now = SystemClock.now()
                 if !requests.isEmpty || (committer.nextExpiry ?? .max) <= now {
-                    commit(requests, with: &committer, now: now, publish: publish)
+                    let time = commit(requests, with: &committer, now: now, publish: publish)
+                    gathering.note(count: requests.count, time: time)
                     upkeep.hasFailed = measured.lastFailure != nil
                 }
                 if upkeep.mustEndHolds, upkeep.isProbeDue {
@@ -94,7 +97,11 @@ final class CommitterThread: Sendable {
                 if mustRekey.load(ordering: .relaxed) { upkeep.hasMore = rekey(&committer) }
                 let collected = upkeep.run(now: now, with: &committer, publish: publish, note: note)
                 statistics.withLock { $0.collected += UInt64(collected) }
-                if committer.store.logPages >= SQLiteWriter.checkpointPages { logGrew() }
+                if checkpoints.takeRest() {
+                    committer.store.finishCheckpoint()
+                } else if committer.store.logPages >= SQLiteWriter.checkpointPages {
+                    checkpoints.request()
+                }
             }
             let stamp = committer.lastStamp
             finalStamp.withLock { $0 = stamp }
@@ -140,10 +147,11 @@ final class CommitterThread: Sendable {
         return false
     }
 
+    /// - Returns: how many nanoseconds it took.
     private func commit(
         _ requests: [WriteRequest], with committer: inout Committer<SQLiteWriter>, now: UInt64,
         publish: (CommittedBatch) -> Void
-    ) {
+    ) -> UInt64 {
         let start = DispatchTime.now().uptimeNanoseconds
         var lastFailure: StoreError?
         var hasWritten = false
@@ -157,15 +165,16 @@ final class CommitterThread: Sendable {
             if let failure { lastFailure = failure }
             if batch.changes.contains(where: { $0.revision != nil }) { hasWritten = true }
         }
-        let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
+        let time = DispatchTime.now().uptimeNanoseconds - start
         if !requests.isEmpty {
             statistics.withLock { statistics in
                 statistics.batchSize.observe(Double(requests.count))
-                statistics.latency.observe(seconds)
+                statistics.latency.observe(Double(time) / 1e9)
             }
         }
         // A transaction that wrote nothing says nothing of the disk.
         if hasWritten || lastFailure != nil { note(lastFailure) }
+        return time
     }
 
     /// Notes how a transaction went.
@@ -243,21 +252,44 @@ final class CommitterThread: Sendable {
         }
     }
 
-    /// Waits for requests.
+    private enum Look {
+        case taken([WriteRequest])
+        case few
+        case none
+        case stopping
+    }
+
+    /// Waits for requests, and a little for more of them where there are usually more.
     ///
     /// - Parameter timeout: after how many milliseconds to come back without any.
     /// - Returns: nil when the thread is to stop, and nothing is left.
-    private func take(timeout: UInt64) -> [WriteRequest]? {
+    private func take(timeout: UInt64, _ gathering: Gathering) -> [WriteRequest]? {
         let deadline = DispatchTime.now() + .milliseconds(Int(timeout))
+        var patience: DispatchTime?
         while true {
-            let (requests, isStopping) = mailbox.withLock { mailbox in
-                let taken = Self.takeBatch(of: &mailbox)
-                mailbox.isAsleep = taken.isEmpty
-                return (taken, mailbox.isStopping)
+            switch look(wanted: patience.map { $0 <= .now() } == true ? 1 : gathering.wanted) {
+            case .taken(let requests): return requests
+            case .stopping: return nil
+            case .few:
+                let end = patience ?? .now() + .nanoseconds(gathering.patience)
+                patience = end
+                _ = wake.wait(timeout: end)
+            case .none:
+                if wake.wait(timeout: deadline) == .timedOut { return [] }
             }
-            if !requests.isEmpty { return requests }
-            if isStopping { return nil }
-            if wake.wait(timeout: deadline) == .timedOut { return [] }
+        }
+    }
+
+    private func look(wanted: Int) -> Look {
+        mailbox.withLock { mailbox in
+            let count = mailbox.requests.count
+            if count == 0, mailbox.isStopping { return .stopping }
+            if count > 0, count >= wanted || mailbox.isStopping {
+                mailbox.wakeAt = nil
+                return .taken(Self.takeBatch(of: &mailbox))
+            }
+            mailbox.wakeAt = count == 0 ? 1 : wanted
+            return count == 0 ? .none : .few
         }
     }
 

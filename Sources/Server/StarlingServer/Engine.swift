@@ -62,7 +62,7 @@ struct Engine: Sendable {
             database: database, loops: drivers.count, cacheSize: configuration.cacheSize,
             retention: configuration.tombstoneRetention, framing: Self.framing,
             publish: { batch in for driver in drivers { driver.deliver(.batch(batch)) } },
-            logGrew: { checkpoints.request() })
+            checkpoints: checkpoints)
         for driver in drivers { driver.eventLoop.execute { driver.start() } }
     }
 
