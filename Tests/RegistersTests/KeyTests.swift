@@ -37,4 +37,18 @@ struct KeyTests {
         #expect(try Key("a") < Key("aa"))
         #expect(try Key("z") < Key("é"))
     }
+
+    @Test("Two keys are equal where all their bytes are, at whatever place one differs")
+    func equality() throws {
+        for length in 1...40 {
+            let bytes = [UInt8](repeating: UInt8(ascii: "k"), count: length)
+            #expect(try Key(bytes) == Key(bytes))
+            #expect(try Key(bytes) != Key(bytes + [UInt8(ascii: "k")]))
+            for place in 0..<length {
+                var other = bytes
+                other[place] = UInt8(ascii: "l")
+                #expect(try Key(bytes) != Key(other), "byte \(place) of \(length)")
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ import SyncProtocol
 import TestSupport
 import Testing
 
-struct SQLiteReaderTests {
+final class SQLiteReaderTests {
     private static let framing: Framing = { buffer, body in
         body(&buffer)
         buffer.writeStaticString("\n")
@@ -52,7 +52,7 @@ struct SQLiteReaderTests {
     }
 
     /// Subscribes, and goes through all pages until the subscription is live.
-    private mutating func pages(_ pattern: String, since: UInt64? = nil, now: UInt64 = 0) throws -> [String] {
+    private func pages(_ pattern: String, since: UInt64? = nil, now: UInt64 = 0) throws -> [String] {
         let head = try writer.state().head
         // The shard is told of what was committed behind its back.
         let batch = CommittedBatch(
@@ -80,7 +80,7 @@ struct SQLiteReaderTests {
     }
 
     @Test("Snapshots by key have what matches, and nothing that is gone")
-    mutating func snapshots() throws {
+    func snapshots() throws {
         try writer.begin(now: 0, clockBound: nil)
         let keys = ["a", "a:1", "a:1:x", "a:2", "a;", "b:1", "é"]
         for (index, key) in keys.enumerated() { try put(key, "1", UInt64(index + 1)) }
@@ -99,7 +99,7 @@ struct SQLiteReaderTests {
     }
 
     @Test("Catching up has every change behind the cursor once, expired ones as deletes")
-    mutating func changes() throws {
+    func changes() throws {
         try writer.begin(now: 0, clockBound: nil)
         for index in 1...5 as ClosedRange<UInt64> { try put("k\(index)", "1", index) }
         try writer.commit()
@@ -114,7 +114,7 @@ struct SQLiteReaderTests {
     }
 
     @Test("Many rows come in many pages, none twice and none missing")
-    mutating func paging() throws {
+    func paging() throws {
         try writer.begin(now: 0, clockBound: nil)
         let value = "\"" + String(repeating: "x", count: 100) + "\""
         for index in 1...9_000 as ClosedRange<UInt64> { try put("k:\(index)", value, index) }

@@ -6,7 +6,7 @@ import SyncProtocol
 import Testing
 
 /// Single steps of an event loop's state machine, where the order of things matters.
-struct ShardTests {
+final class ShardTests {
     private final class Output: ShardOutput {
         var messages: [JSONObject] = []
         var writes: [WriteRequest] = []
@@ -49,26 +49,26 @@ struct ShardTests {
         output.messages = []
     }
 
-    private mutating func receive(_ text: String) throws {
+    private func receive(_ text: String) throws {
         let decoder = ClientMessageDecoder(maximumValueSize: 1 << 20)
         let message = try decoder.decode(Array(text.utf8).span)
         shard.receive(.message(message), from: client, head: committer.head, now: 1_000)
         shard.flush(into: output)
     }
 
-    private mutating func commit() -> CommittedBatch {
+    private func commit() -> CommittedBatch {
         let requests = output.writes
         output.writes = []
         return committer.commit(requests, now: 1_000).0
     }
 
-    private mutating func deliver(_ batch: CommittedBatch) {
+    private func deliver(_ batch: CommittedBatch) {
         shard.receive(batch, head: committer.head, now: 1_000)
         shard.flush(into: output)
     }
 
     /// Reads for all jobs as readers would, now.
-    private mutating func read() {
+    private func read() {
         while !output.jobs.isEmpty {
             switch output.jobs.removeFirst() {
             case .page(let request):
@@ -80,13 +80,13 @@ struct ShardTests {
         }
     }
 
-    private mutating func seen() -> [String] {
+    private func seen() -> [String] {
         defer { output.messages = [] }
         return output.messages.map { "\($0.string("type") ?? "") \($0.string("id") ?? $0.string("key") ?? "")" }
     }
 
     @Test("A get waits for the writes before it, and a write behind it waits for the get")
-    mutating func order() throws {
+    func order() throws {
         try receive(#"{"type":"broadcast","id":"w1","key":"k","value":1}"#)
         try receive(#"{"type":"get","id":"g","key":"k"}"#)
         try receive(#"{"type":"broadcast","id":"w2","key":"k","value":2}"#)
@@ -101,7 +101,7 @@ struct ShardTests {
     }
 
     @Test("Writes that the committer does not take are refused as overloaded, and what waited goes on")
-    mutating func overloaded() throws {
+    func overloaded() throws {
         try receive(#"{"type":"broadcast","id":"w1","key":"k","value":1}"#)
         try receive(#"{"type":"broadcast","key":"k","value":1}"#)
         try receive(#"{"type":"ping","id":"p"}"#)
@@ -114,7 +114,7 @@ struct ShardTests {
     }
 
     @Test("An acknowledgement leaves before the fan-out of its batch, other answers behind it")
-    mutating func acknowledgedFirst() throws {
+    func acknowledgedFirst() throws {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
         read()
         _ = seen()
@@ -125,7 +125,7 @@ struct ShardTests {
     }
 
     @Test("What was read at a head that is not delivered here waits for it, pages and lookups alike")
-    mutating func held() throws {
+    func held() throws {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
         read()
         _ = seen()
@@ -143,7 +143,7 @@ struct ShardTests {
     }
 
     @Test("A subscription does not go live on a socket that is behind, by whatever way it would")
-    mutating func backedUp() throws {
+    func backedUp() throws {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
         shard.backedUp(client)
         read()
@@ -160,7 +160,7 @@ struct ShardTests {
     @Test(
         "What is dropped for a slow socket is read again, cursor notices are dropped with it, and what was skipped is counted"
     )
-    mutating func dropped() throws {
+    func dropped() throws {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*","cursors":true,"conflated":true}"#)
         read()
         for value in 1...3 {
@@ -182,7 +182,7 @@ struct ShardTests {
     }
 
     @Test("Lookups are answered as far as they fit, and the rest when the socket has drained")
-    mutating func partial() throws {
+    func partial() throws {
         for id in 1...3 { try receive(#"{"type":"get","id":"g\#(id)","key":"k"}"#) }
         read()
         #expect(seen() == ["register g1", "register g2", "register g3"])
@@ -206,7 +206,7 @@ struct ShardTests {
     }
 
     @Test("Many refusals of small writes do not each show a great value")
-    mutating func omittedValues() throws {
+    func omittedValues() throws {
         let great = "\"" + String(repeating: "x", count: 1 << 19) + "\""
         try receive(#"{"type":"broadcast","key":"k","value":\#(great)}"#)
         deliver(commit())
@@ -219,7 +219,7 @@ struct ShardTests {
     }
 
     @Test("A cursor older than what was collected is refused")
-    mutating func collected() throws {
+    func collected() throws {
         let state = StoreState(epoch: store.epoch, head: 9, clockBound: .zero, collectedRevision: 5)
         let welcome = Welcome(
             server: "", node: "", limits: .init(value: 1, message: 1, subscriptions: 9, drift: 0), pingInterval: 0)
@@ -238,7 +238,7 @@ struct ShardTests {
     }
 
     @Test("A Close waits for what is owed, snapshots too, and nothing comes behind it")
-    mutating func close() throws {
+    func close() throws {
         try receive(#"{"type":"broadcast","id":"w","key":"k","value":1}"#)
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
         shard.receive(.close, from: client, head: 0, now: 0)

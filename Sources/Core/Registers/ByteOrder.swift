@@ -12,6 +12,26 @@ package enum ByteOrder {
         return left.count - right.count
     }
 
+    /// Whether two byte strings are the same. Many bytes at a time, which `==` of arrays does not do.
+    package static func areEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+        guard left.count == right.count else { return false }
+        return left.withUnsafeBytes { left in
+            right.withUnsafeBytes { right in
+                var offset = 0
+                while offset + 8 <= left.count {
+                    let one = left.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+                    if one != right.loadUnaligned(fromByteOffset: offset, as: UInt64.self) { return false }
+                    offset += 8
+                }
+                while offset < left.count {
+                    if left[offset] != right[offset] { return false }
+                    offset += 1
+                }
+                return true
+            }
+        }
+    }
+
     /// Orders optional byte strings: what is absent comes first.
     package static func compare(_ left: [UInt8]?, _ right: [UInt8]?) -> Int {
         switch (left, right) {

@@ -34,6 +34,10 @@ package struct Key: Hashable, Comparable, Sendable {
         try TextError.check(bytes, what: .key, maximumLength: maximumLength)
     }
 
+    package static func == (left: Key, right: Key) -> Bool {
+        ByteOrder.areEqual(left.bytes, right.bytes)
+    }
+
     package static func < (left: Key, right: Key) -> Bool {
         ByteOrder.compare(left.bytes, right.bytes) < 0
     }

@@ -39,10 +39,10 @@ struct CommitDraft {
     var head: UInt64
     /// Whether there is anything for the disk: transient broadcasts alone are not.
     var isTransaction = false
-    /// The registers that the batch has changed, as they are now.
-    var latest: [Key: StoredRegister] = [:]
-    /// What was in the database of the registers that the batch has changed, where anything was.
-    private(set) var replaced: [Key: Replaced] = [:]
+    /// The updates to be told, in order.
+    var updates: [Update] = []
+    /// Where the latest change of each key is among the updates.
+    private var places: [Key: Int] = [:]
     /// The clock's new bound, where it has to be raised.
     var clockBound: Stamp?
     /// The tombstones that were forgotten.
@@ -54,7 +54,6 @@ struct CommitDraft {
     var owners: [Key: Owner?] = [:]
     /// By how much the batch has changed the number of keys in each scope that a limit was asked for in it.
     private var growth: [Scope: Int] = [:]
-    var updates: [Update] = []
     var answers: [(request: WriteRequest, outcome: WriteOutcome, held: CommittedBatch.Held?)] = []
 
     /// A register that another takes the place of.
@@ -63,11 +62,35 @@ struct CommitDraft {
         let isTombstone: Bool
     }
 
-    /// A change to be told, or a transient broadcast, which has no revision.
-    typealias Update = (register: Register, revision: UInt64?, origin: Origin)
+    /// A change to be told, or a transient broadcast.
+    struct Update {
+        let stored: StoredRegister
+        /// nil for a transient broadcast.
+        let revision: UInt64?
+        let origin: Origin
+        /// What was in the database of the key before the batch, where anything was.
+        var replaced: Replaced?
+        /// Whether it is for the disk: not where the batch has changed the key again.
+        var isLatest: Bool
+
+        /// 1 where a key has come, -1 where it has gone.
+        var growth: Int {
+            (stored.register.isTombstone ? 0 : 1) - (replaced?.isTombstone == false ? 1 : 0)
+        }
+    }
 
     init(head: UInt64) {
         self.head = head
+    }
+
+    /// The register of a key as the batch has left it so far; nil where it has not changed it.
+    func latest(of key: Key) -> StoredRegister? {
+        places[key].map { updates[$0].stored }
+    }
+
+    /// The registers for the disk, in the order of their revisions: the table is appended to.
+    func forEachLatest<Failure>(_ body: (Update) throws(Failure) -> Void) throws(Failure) {
+        for update in updates where update.isLatest { try body(update) }
     }
 
     /// Gives `stored` the next revision, and puts it in the place of `current`.
@@ -76,9 +99,6 @@ struct CommitDraft {
         var stored = stored
         stored.revision = head
         let key = stored.register.key
-        if latest[key] == nil, let current {
-            replaced[key] = Replaced(revision: current.revision, isTombstone: current.register.isTombstone)
-        }
         if !growth.isEmpty {
             let isThere = !stored.register.isTombstone
             let before = current?.register.isTombstone == false
@@ -86,24 +106,30 @@ struct CommitDraft {
                 for scope in growth.keys where scope.admits(key) { growth[scope]? += isThere ? 1 : -1 }
             }
         }
-        latest[key] = stored
-        updates.append((stored.register, head, origin))
+        var replaced: Replaced?
+        if let earlier = places.updateValue(updates.count, forKey: key) {
+            updates[earlier].isLatest = false
+            replaced = updates[earlier].replaced
+        } else if let current {
+            replaced = Replaced(revision: current.revision, isTombstone: current.register.isTombstone)
+        }
+        updates.append(Update(stored: stored, revision: head, origin: origin, replaced: replaced, isLatest: true))
+    }
+
+    /// Notes a transient broadcast, which is told and not stored.
+    mutating func fanOut(_ register: Register, origin: Origin) {
+        updates.append(
+            Update(stored: StoredRegister(register, revision: 0), revision: nil, origin: origin, isLatest: false))
     }
 
     /// By how much the batch has changed the number of keys in a scope so far.
     mutating func growth(in scope: Scope) -> Int {
         if let known = growth[scope] { return known }
-        let difference = latest.reduce(0) { sum, change in
-            guard scope.admits(change.key) else { return sum }
-            return sum + self.difference(of: change.key, change.value)
+        let difference = updates.reduce(0) { sum, update in
+            update.isLatest && scope.admits(update.stored.register.key) ? sum + update.growth : sum
         }
         growth[scope] = difference
         return difference
-    }
-
-    /// 1 where a key has come, -1 where it has gone.
-    func difference(of key: Key, _ stored: StoredRegister) -> Int {
-        (stored.register.isTombstone ? 0 : 1) - (replaced[key]?.isTombstone == false ? 1 : 0)
     }
 
     mutating func answer(_ request: WriteRequest, _ outcome: WriteOutcome, held: CommittedBatch.Held? = nil) {
@@ -117,10 +143,10 @@ struct CommitDraft {
         changes.reserveCapacity(updates.count)
         for update in updates {
             let start = frames.readableBytes
-            framing(&frames) { ServerMessage.writeUpdate(update.register, revision: update.revision, to: &$0) }
+            framing(&frames) { ServerMessage.writeUpdate(update.stored.register, revision: update.revision, to: &$0) }
             changes.append(
                 CommittedBatch.Change(
-                    key: update.register.key, revision: update.revision, origin: update.origin, start: start,
+                    key: update.stored.register.key, revision: update.revision, origin: update.origin, start: start,
                     end: frames.readableBytes))
         }
         var results = [[CommittedBatch.Result]](repeating: [], count: loops)

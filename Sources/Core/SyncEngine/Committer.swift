@@ -137,10 +137,10 @@ package struct Committer<Store: WriteStore> {
             nextExpiry = draft.nextExpiry
             sweep.succeeded()
         }
-        for (key, stored) in draft.latest {
-            cache.insert(stored)
-            note(expiryOf: stored)
-            if !quotas.isEmpty { quotas.note(key, by: draft.difference(of: key, stored)) }
+        draft.forEachLatest { update in
+            cache.insert(update.stored)
+            note(expiryOf: update.stored)
+            if !quotas.isEmpty { quotas.note(update.stored.register.key, by: update.growth) }
         }
         for (key, owner) in draft.owners { owners[key] = owner }
         if let collected = draft.collected { accept(collected) }
@@ -174,7 +174,7 @@ package struct Committer<Store: WriteStore> {
             if let held { draft.owners[key] = Owner(request.origin, held, before: owner(of: key, in: draft)) }
             draft.answer(request, outcome, held: held)
         case .fanOut(let register):
-            draft.updates.append((register, nil, request.origin))
+            draft.fanOut(register, origin: request.origin)
             draft.answer(request, .transient(version: register.version))
         case .apply(let change):
             if let refusal = try quotaRefusal(request, change, current, &draft) {
@@ -242,7 +242,7 @@ package struct Committer<Store: WriteStore> {
     }
 
     private mutating func current(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
-        if let stored = draft.latest[key] { return stored }
+        if let stored = draft.latest(of: key) { return stored }
         if let stored = cache.find(key) { return stored }
         return try store.current(of: key)
     }
@@ -282,9 +282,8 @@ package struct Committer<Store: WriteStore> {
     }
 
     private mutating func put(_ draft: inout CommitDraft) throws(StoreError) {
-        // In the order of revisions: the table is appended to.
-        for stored in draft.latest.values.sorted(by: { $0.revision < $1.revision }) {
-            try store.put(stored, replacing: draft.replaced[stored.register.key]?.revision)
+        try draft.forEachLatest { update throws(StoreError) in
+            try store.put(update.stored, replacing: update.replaced?.revision)
         }
         if draft.hasSwept { draft.nextExpiry = try store.nextExpiry(skipping: sweep.skipped) }
     }

@@ -8,7 +8,9 @@ package import SyncProtocol
 /// A state machine without I/O. Its inputs are its methods: a connection comes or goes, a message is received, a batch
 /// was committed, something was read, a socket backs up or drains. What is to be done about it is collected, and handed
 /// to a ``ShardOutput`` by ``flush(into:)``, which the caller calls after each round of inputs.
-package struct Shard {
+///
+/// Not copyable: a copy would count its dozens of arrays up and down.
+package struct Shard: ~Copyable {
     package struct Configuration: Sendable {
         /// The index of the event loop.
         package var loop: Int

@@ -9,7 +9,7 @@ struct RowReader {
     private let statement: Statement
 
     init(_ statement: GRDB.Statement, cipher: ValueCipher?) {
-        self.statement = Statement(borrowing: statement.sqliteStatement, cipher: cipher)
+        self.statement = Statement(borrowing: statement.sqliteStatement, of: statement, cipher: cipher)
         self.statement.reset()
     }
 

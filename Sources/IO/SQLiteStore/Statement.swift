@@ -8,7 +8,10 @@ import SyncProtocol
 final class Statement {
     private let handle: OpaquePointer
     private let connection: OpaquePointer
-    private let isOwned: Bool
+    /// Who finalizes the statement, where somebody else does.
+    private let owner: AnyObject?
+    /// Where the parameters are that are bound.
+    private let scratch = Scratch()
     /// What encrypted values are read by.
     private let cipher: ValueCipher?
 
@@ -19,19 +22,20 @@ final class Statement {
         guard code == SQLITE_OK, let handle else { throw StoreError.sqlite(code, on: connection, doing: sql) }
         self.handle = handle
         self.connection = connection
-        isOwned = true
+        owner = nil
     }
 
-    /// Uses a statement that somebody else prepared, and will finalize.
-    init(borrowing handle: OpaquePointer, cipher: ValueCipher? = nil) {
+    /// Uses a statement that `owner` prepared, and will finalize.
+    init(borrowing handle: OpaquePointer, of owner: AnyObject, cipher: ValueCipher? = nil) {
         self.cipher = cipher
         self.handle = handle
+        self.owner = owner
         connection = sqlite3_db_handle(handle)
-        isOwned = false
     }
 
     deinit {
-        if isOwned { sqlite3_finalize(handle) }
+        // What is bound is in memory that goes with this.
+        if owner == nil { sqlite3_finalize(handle) } else { reset() }
     }
 
     // MARK: Parameters
@@ -44,19 +48,15 @@ final class Statement {
         }
     }
 
-    /// Binds bytes as text; SQLite makes its own copy.
+    /// Binds bytes as text.
     func bind(_ bytes: [UInt8]?, at index: Int32) {
         guard let bytes else {
             sqlite3_bind_null(handle, index)
             return
         }
-        // An empty array may have no address, which SQLite would take for NULL.
-        (bytes.isEmpty ? [0] : bytes).withUnsafeBufferPointer { buffer in
-            buffer.withMemoryRebound(to: CChar.self) { text in
-                // A negative "destructor" is SQLITE_TRANSIENT: copy before this call returns.
-                let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
-                _ = sqlite3_bind_text(handle, index, text.baseAddress, Int32(bytes.count), transient)
-            }
+        bytes.withUnsafeBytes { bytes in
+            let copy = scratch.copy(bytes).bindMemory(to: CChar.self, capacity: bytes.count)
+            _ = sqlite3_bind_text(handle, index, copy, Int32(bytes.count), Self.isStatic)
         }
     }
 
@@ -66,9 +66,13 @@ final class Statement {
             sqlite3_bind_null(handle, index)
             return
         }
-        let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
-        _ = bytes.withUnsafeBytes { sqlite3_bind_blob(handle, index, $0.baseAddress, Int32($0.count), transient) }
+        bytes.withUnsafeBytes { bytes in
+            _ = sqlite3_bind_blob(handle, index, scratch.copy(bytes), Int32(bytes.count), Self.isStatic)
+        }
     }
+
+    /// What is bound stays where it is until the statement is reset: SQLite needs no copy of its own.
+    private static var isStatic: sqlite3_destructor_type? { nil }
 
     // MARK: Running
 
@@ -92,6 +96,7 @@ final class Statement {
     func reset() {
         sqlite3_reset(handle)
         sqlite3_clear_bindings(handle)
+        scratch.removeAll()
     }
 
     // MARK: Columns
@@ -135,6 +140,42 @@ final class Statement {
         return StoredRegister(
             register, revision: UInt64(bitPattern: integer(0)), op: bytes(7), fence: UInt64(bitPattern: integer(9)),
             lease: isNull(10) ? nil : Lease(rawValue: integer(10)))
+    }
+}
+
+/// Memory for the parameters of a statement, used again for the next ones.
+private final class Scratch {
+    /// How much is kept for the next ones.
+    private static let capacity = 4 * 1_024
+
+    private let block = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 8)
+    private var used = 0
+    /// What did not fit.
+    private var extra: [UnsafeMutableRawPointer] = []
+
+    deinit {
+        removeAll()
+        block.deallocate()
+    }
+
+    /// Copies `bytes` to where they stay until ``removeAll()``. Never to address 0, which SQLite takes for NULL.
+    func copy(_ bytes: UnsafeRawBufferPointer) -> UnsafeMutableRawPointer {
+        let place: UnsafeMutableRawPointer
+        if bytes.count <= Self.capacity - used {
+            place = block + used
+            used += bytes.count
+        } else {
+            place = .allocate(byteCount: bytes.count, alignment: 8)
+            extra.append(place)
+        }
+        if let start = bytes.baseAddress { place.copyMemory(from: start, byteCount: bytes.count) }
+        return place
+    }
+
+    func removeAll() {
+        used = 0
+        for place in extra { place.deallocate() }
+        extra.removeAll()
     }
 }
 

@@ -131,7 +131,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        driver.run()
+        driver.runSoon()
         if inbound.readableBytes == 0 {
             inbound = ByteBuffer()
             reader.releaseMemory()

@@ -21,6 +21,7 @@ package final class LoopDriver: @unchecked Sendable {
     /// What happened to sockets while the shard was busy, to be told to it afterwards.
     private var events: [SocketEvent] = []
     private var isRunning = false
+    private var willRun = false
     private var ticker: RepeatedTask?
     private var ticks = 0
     private var stalls: UInt64 = 0
@@ -54,7 +55,7 @@ package final class LoopDriver: @unchecked Sendable {
     }
 
     package init(
-        eventLoop: any EventLoop, loop: Int, shard: Shard, limits: TransportLimits, services: LoopServices
+        eventLoop: any EventLoop, loop: Int, shard: consuming Shard, limits: TransportLimits, services: LoopServices
     ) {
         self.eventLoop = eventLoop
         self.loop = loop
@@ -157,6 +158,17 @@ package final class LoopDriver: @unchecked Sendable {
             events.append(.readable(handler.id))
         } else {
             handler.readMessages()
+        }
+    }
+
+    /// Has ``run()`` called once all sockets that have something have been read: what came from many connections at once
+    /// goes to the committer as one batch.
+    func runSoon() {
+        guard !willRun else { return }
+        willRun = true
+        eventLoop.execute { [self] in
+            willRun = false
+            run()
         }
     }
 

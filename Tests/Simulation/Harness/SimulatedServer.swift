@@ -23,7 +23,7 @@ final class SimulatedServer {
         var connections: [Int32: SimulatedConnection] = [:]
         var backedUp: [Int32] = []
 
-        init(_ shard: Shard) { self.shard = shard }
+        init(_ shard: consuming Shard) { self.shard = shard }
 
         func send(_ frames: ByteBuffer, to slot: Int32) { send(frames, to: slot, of: nil) }
         func deliver(_ delivery: Delivery) {
