@@ -7,26 +7,31 @@ import NIOPosix
     import Darwin
 #endif
 
+/// Who has a ``ChannelSocket``: the handler of its channel.
+protocol ChannelSocketOwner: AnyObject {
+    /// The channel has got rid of something that was queued.
+    func socketWrote()
+    /// The sending side is closed.
+    func socketFinished()
+}
+
 /// The socket of a channel, as an ``Outbound`` wants it. Belongs to the channel's event loop.
 final class ChannelSocket: OutboundSocket {
     private var context: ChannelHandlerContext?
+    /// Strong, until the channel is closed: anything weaker makes every reference to the handler slower.
+    private var owner: (any ChannelSocketOwner)?
     private var descriptor: NIOBSDSocket.Handle?
     /// Whether bytes must not go past the channel's other handlers.
     private let isEncrypted: Bool
-    /// Told when the channel has got rid of something that was queued.
-    private let wrote: () -> Void
-    /// Told when the sending side is closed.
-    private let finished: () -> Void
 
-    init(isEncrypted: Bool = false, wrote: @escaping () -> Void, finished: @escaping () -> Void = {}) {
+    init(isEncrypted: Bool = false) {
         self.isEncrypted = isEncrypted
-        self.wrote = wrote
-        self.finished = finished
     }
 
     /// The handler was added to the pipeline of an open channel.
-    func attach(_ context: ChannelHandlerContext) {
+    func attach(_ context: ChannelHandlerContext, to owner: any ChannelSocketOwner) {
         self.context = context
+        self.owner = owner
         descriptor = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable(
             of: NIOBSDSocket.Handle.self
         ) { $0 }
@@ -35,6 +40,7 @@ final class ChannelSocket: OutboundSocket {
     /// The channel is closed: its descriptor may be another's by now.
     func detach() {
         context = nil
+        owner = nil
         descriptor = nil
     }
 
@@ -90,10 +96,11 @@ final class ChannelSocket: OutboundSocket {
     func writeLater(_ bytes: ByteBuffer) {
         guard let context else { return }
         let promise = context.eventLoop.makePromise(of: Void.self)
-        promise.futureResult.assumeIsolated().whenComplete { [weak self] result in
+        promise.futureResult.assumeIsolated().whenComplete { [self] result in
+            let owner = owner
             // The socket is closed before the channel says that it is inactive: its descriptor may be another's by now.
-            if case .failure = result { self?.detach() }
-            self?.wrote()
+            if case .failure = result { detach() }
+            owner?.socketWrote()
         }
         context.writeAndFlush(NIOAny(bytes), promise: promise)
     }
@@ -103,9 +110,9 @@ final class ChannelSocket: OutboundSocket {
         // Closing the output of a channel whose input is closed closes it as a whole, with what is queued in it: so not
         // before that is gone.
         let promise = context.eventLoop.makePromise(of: Void.self)
-        promise.futureResult.assumeIsolated().whenComplete { [weak self] _ in
+        promise.futureResult.assumeIsolated().whenComplete { [self] _ in
             context.close(mode: .output, promise: nil)
-            self?.finished()
+            owner?.socketFinished()
         }
         context.writeAndFlush(NIOAny(ByteBuffer()), promise: promise)
     }

@@ -6,7 +6,7 @@ import WebSocket
 
 /// The only handler of a connection after its handshake: bytes to messages on the way in, and one ``Outbound`` on the way
 /// out. It decides nothing: the ``Shard`` does.
-final class ConnectionHandler: ChannelDuplexHandler {
+final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -17,8 +17,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var reader: MessageReader
     private(set) var id = ConnectionID(slot: -1, generation: 0)
     private var context: ChannelHandlerContext?
-    private var socket: ChannelSocket!
-    private var outbound: Outbound!
+    private let socket: ChannelSocket
+    private let outbound: Outbound
     /// Bytes that wait for the shard to catch up, or for the rest of a frame's header.
     private var inbound = ByteBuffer()
     /// The answers to pings that are to be sent.
@@ -55,9 +55,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         let inflater = deflate.map { $0.clientForgets ? driver.inflater : $0.makeInflater() }
         reader = MessageReader(
             role: .server, maximumMessageSize: driver.limits.maximumMessageSize, inflater: inflater)
-        socket = ChannelSocket(
-            isEncrypted: isEncrypted, wrote: { [weak self] in self?.wrote() },
-            finished: { [weak self] in self?.linger() })
+        socket = ChannelSocket(isEncrypted: isEncrypted)
         outbound = Outbound(socket: socket)
     }
 
@@ -80,7 +78,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        socket.attach(context)
+        socket.attach(context, to: self)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
@@ -276,7 +274,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         outbound.send(frame)
     }
 
-    private func wrote() {
+    func socketWrote() {
         if outbound.wrote() { driver.drained(id) }
     }
 
@@ -373,7 +371,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// The sending side is closed. Its own side the client closes: to close both at once would throw away what is still
     /// on its way to it.
-    private func linger() {
+    func socketFinished() {
         isFinished = true
         closeTimer?.cancel()
         if isInputClosed { return abort() }
@@ -382,8 +380,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Closes the socket when some time has passed.
     private func schedule(_ delay: TimeAmount) {
-        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: delay) { [weak self] () -> Void in
-            self?.abort()
+        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] () -> Void in
+            abort()
         }
     }
 

@@ -3,13 +3,13 @@ import WebSocket
 
 /// Sends every message back: what conformance suites test a WebSocket by. It shares the reader and the way out with
 /// real connections.
-final class EchoHandler: ChannelInboundHandler {
+final class EchoHandler: ChannelInboundHandler, ChannelSocketOwner {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     private var reader: MessageReader
-    private var socket: ChannelSocket!
-    private var outbound: Outbound!
+    private let socket = ChannelSocket()
+    private let outbound: Outbound
     private var inbound = ByteBuffer()
     private let deflater: FrameDeflater?
     private var isClosing = false
@@ -19,7 +19,6 @@ final class EchoHandler: ChannelInboundHandler {
             role: .server, maximumMessageSize: limits.maximumMessageSize, inflater: deflate?.makeInflater())
         // Everything is compressed, however small: that is what is tested.
         deflater = deflate?.makeDeflater(threshold: 0)
-        socket = ChannelSocket(wrote: { [weak self] in _ = self?.outbound.wrote() })
         outbound = Outbound(socket: socket)
     }
 
@@ -30,8 +29,12 @@ final class EchoHandler: ChannelInboundHandler {
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
-        socket.attach(context)
+        socket.attach(context, to: self)
     }
+
+    func socketWrote() { _ = outbound.wrote() }
+
+    func socketFinished() {}
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
