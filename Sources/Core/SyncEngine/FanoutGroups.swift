@@ -23,7 +23,7 @@ struct FanoutGroups {
     private var free: [GroupID] = []
     private var shared: [[PatternID]: GroupID] = [:]
     /// The groups that have each pattern.
-    private var users: [PatternID: [GroupID]] = [:]
+    private var users: [GroupSet] = []
     /// The group of each connection's slot, and its place in the group's members.
     private var places: [(group: GroupID, index: Int)?] = []
     /// The groups that the batch under way has something for.
@@ -39,7 +39,7 @@ struct FanoutGroups {
         let patterns = groups[Int(place.group)]?.patterns ?? []
         if groups[Int(place.group)]?.isPrivate == true {
             groups[Int(place.group)]?.patterns.append(pattern)
-            users[pattern, default: []].append(place.group)
+            use(pattern, by: place.group)
         } else {
             leave(slot)
             join(slot, (patterns + [pattern]).sorted())
@@ -54,7 +54,7 @@ struct FanoutGroups {
         patterns.remove(at: index)
         if groups[Int(place.group)]?.isPrivate == true, !patterns.isEmpty {
             groups[Int(place.group)]?.patterns = patterns
-            forget(pattern, of: place.group)
+            users[Int(pattern)].remove(place.group)
         } else {
             leave(slot)
             if !patterns.isEmpty { join(slot, patterns) }
@@ -63,7 +63,8 @@ struct FanoutGroups {
 
     /// Notes that every group with `pattern` gets the change of the batch under way with this index.
     mutating func note(_ change: Int, for pattern: PatternID) {
-        for group in users[pattern] ?? [] {
+        guard Int(pattern) < users.count else { return }
+        for group in users[Int(pattern)].groups {
             let last = groups[Int(group)]?.pending.last
             if last == Int32(change) { continue }
             if last == nil { touched.append(group) }
@@ -97,7 +98,7 @@ struct FanoutGroups {
             groups.append(group)
         }
         if !isPrivate { shared[patterns] = id }
-        for pattern in patterns { users[pattern, default: []].append(id) }
+        for pattern in patterns { use(pattern, by: id) }
         return id
     }
 
@@ -113,16 +114,42 @@ struct FanoutGroups {
             return
         }
         if !group.isPrivate { shared[group.patterns] = nil }
-        for pattern in group.patterns { forget(pattern, of: id) }
+        for pattern in group.patterns { users[Int(pattern)].remove(id) }
         free.append(id)
     }
 
-    private mutating func forget(_ pattern: PatternID, of group: GroupID) {
-        guard let index = users[pattern]?.firstIndex(of: group) else { return }
-        if users[pattern]?.count == 1 {
-            users[pattern] = nil
-        } else {
-            users[pattern]?.remove(at: index)
+    private mutating func use(_ pattern: PatternID, by group: GroupID) {
+        while users.count <= Int(pattern) { users.append(GroupSet()) }
+        users[Int(pattern)].insert(group)
+    }
+}
+
+/// A set of groups that is gone through fast, and changed in constant time however large it is.
+private struct GroupSet {
+    /// Up to so many, looking for one is faster than knowing where it is.
+    private static let few = 32
+
+    private(set) var groups: [GroupID] = []
+    /// Where each is; empty while there are few.
+    private var places: [GroupID: Int32] = [:]
+
+    /// Adds a group that is not in the set.
+    mutating func insert(_ group: GroupID) {
+        groups.append(group)
+        if groups.count == Self.few + 1 {
+            for (place, group) in groups.enumerated() { places[group] = Int32(place) }
+        } else if groups.count > Self.few {
+            places[group] = Int32(groups.count - 1)
         }
+    }
+
+    mutating func remove(_ group: GroupID) {
+        let known = places.isEmpty ? groups.firstIndex(of: group) : places.removeValue(forKey: group).map(Int.init)
+        guard let place = known, let last = groups.popLast() else { return }
+        if place < groups.count {
+            groups[place] = last
+            if !places.isEmpty { places[last] = Int32(place) }
+        }
+        if groups.count == Self.few { places = [:] }
     }
 }

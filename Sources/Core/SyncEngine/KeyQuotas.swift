@@ -33,7 +33,9 @@ struct KeyQuotas {
     /// A key has come, or gone.
     mutating func note(_ key: Key, by difference: Int) {
         guard difference != 0 else { return }
-        for id in index.matches(key) { counts[id]? += difference }
+        var scopes: [PatternID] = []
+        index.findMatches(of: key, into: &scopes)
+        for id in scopes { counts[id]? += difference }
     }
 
     /// Forgets everything: what is in the database has to be asked again.

@@ -4,8 +4,8 @@ package import Registers
 /// A pattern of a ``PatternIndex``.
 package typealias PatternID = Int32
 
-/// Finds the distinct patterns that a key matches: exact ones by hash, prefixes by trie, the others one by one, but only
-/// those whose literal beginning the key shares. What a key matched is remembered until a pattern comes or goes.
+/// Finds the distinct patterns that a key matches: exact ones by hash, all others in one walk over the key, apart from the few
+/// kinds that have to be tested one by one: see ``Pattern/path``. Those are found by the literal bytes they begin with.
 ///
 /// The same pattern under different read grants counts as different ones: what is matched here may be sent.
 package struct PatternIndex: Sendable {
@@ -14,26 +14,20 @@ package struct PatternIndex: Sendable {
         var uses: Int
     }
 
-    /// How many keys are remembered.
-    private static let cacheCapacity = 8_192
-
     private var entries: [Entry?] = []
     private var free: [PatternID] = []
     private var ids: [Filter: PatternID] = [:]
     private var exact: [Key: [PatternID]] = [:]
-    private var tries = PrefixTries()
-    private var cache: [Key: [PatternID]] = [:]
-
-    /// Prefix patterns match by being found; general ones are candidates that have to be tested.
-    private struct PrefixTries: Sendable {
-        var prefixes = PrefixTrie<PatternID>()
-        var candidates = PrefixTrie<PatternID>()
-    }
+    private var trie = PatternTrie()
+    /// Of the key that is looked up; kept for its memory.
+    private var candidates: [PatternID] = []
 
     package init() {}
 
     /// The number of distinct patterns.
     package var count: Int { ids.count }
+    /// Whether nothing is left of patterns that were there.
+    package var isEmptied: Bool { ids.isEmpty && exact.isEmpty && trie.count == 1 }
 
     /// Adds a use of `filter`. Each call wants one of ``release(_:)``.
     package mutating func retain(_ filter: Filter) -> PatternID {
@@ -50,14 +44,10 @@ package struct PatternIndex: Sendable {
             entries.append(Entry(filter: filter, uses: 1))
         }
         ids[filter] = id
-        cache.removeAll(keepingCapacity: true)
-        for range in filter.ranges {
-            if range.isExact {
-                exact[Key(unchecked: range.start), default: []].append(id)
-            } else if filter.isPrefix {
-                tries.prefixes.insert(id, at: range.start)
-            } else {
-                tries.candidates.insert(id, at: range.start)
+        for place in filter.places {
+            switch place {
+            case .key(let key): exact[key, default: []].append(id)
+            case .node(let kind, let path): trie.insert(id, kind, at: path)
             }
         }
         return id
@@ -73,38 +63,45 @@ package struct PatternIndex: Sendable {
         entries[Int(id)] = nil
         free.append(id)
         ids[entry.filter] = nil
-        cache.removeAll(keepingCapacity: true)
-        for range in entry.filter.ranges {
-            if range.isExact {
-                let key = Key(unchecked: range.start)
+        for place in entry.filter.places {
+            switch place {
+            case .key(let key):
                 exact[key]?.removeAll { $0 == id }
                 if exact[key]?.isEmpty == true { exact[key] = nil }
-            } else if entry.filter.isPrefix {
-                tries.prefixes.remove(id, at: range.start)
-            } else {
-                tries.candidates.remove(id, at: range.start)
+            case .node(let kind, let path): trie.remove(id, kind, at: path)
             }
         }
     }
 
-    /// The patterns that `key` matches, in no particular order.
-    package mutating func matches(_ key: Key) -> [PatternID] {
-        if let found = cache[key] { return found }
-        var found = (exact[key] ?? []).filter { entries[Int($0)]?.filter.matches(key) == true }
-        tries.prefixes.forEachPrefix(of: key.bytes) { found.append($0) }
-        tries.candidates.forEachPrefix(of: key.bytes) { id in
-            if entries[Int(id)]?.filter.matches(key) == true { found.append(id) }
+    /// Adds the patterns that `key` matches to `found`, in no particular order, each once.
+    package mutating func findMatches(of key: Key, into found: inout [PatternID]) {
+        if !exact.isEmpty, let ids = exact[key] {
+            for id in ids where matches(id, key) { found.append(id) }
         }
-        if cache.count >= Self.cacheCapacity { cache.removeAll(keepingCapacity: true) }
-        cache[key] = found
-        return found
+        trie.find(key.bytes, found: &found, candidates: &candidates)
+        if candidates.isEmpty { return }
+        for id in candidates where matches(id, key) { found.append(id) }
+        candidates.removeAll(keepingCapacity: true)
+    }
+
+    private func matches(_ id: PatternID, _ key: Key) -> Bool {
+        entries[Int(id)]?.filter.matches(key) == true
     }
 }
 
+/// Where a filter is found in a ``PatternIndex``.
+private enum FilterPlace {
+    case key(Key)
+    case node(PatternTrie.Kind, [Pattern.Path.Step])
+}
+
 extension Filter {
-    /// Whether everything that starts as it wants matches.
-    fileprivate var isPrefix: Bool {
-        if case .prefix = pattern.shape { return !isRestricted }
-        return false
+    fileprivate var places: [FilterPlace] {
+        let path = isRestricted ? nil : pattern.path
+        return ranges.map { range in
+            if range.isExact { return .key(Key(unchecked: range.start)) }
+            if let path { return .node(path.isOpen ? .prefix : .exact, path.steps) }
+            return .node(.candidate, range.start.isEmpty ? [] : [.literal(range.start)])
+        }
     }
 }

@@ -20,10 +20,12 @@ extension Shard {
     private mutating func fanOut(_ batch: CommittedBatch) {
         guard !batch.changes.isEmpty, groups.count > 0 || demotedCount > 0 else { return }
         for (place, change) in batch.changes.enumerated() {
-            for pattern in index.matches(change.key) {
+            index.findMatches(of: change.key, into: &found)
+            for pattern in found {
                 groups.note(place, for: pattern)
                 if change.revision != nil { matched[Int(pattern)] &+= 1 }
             }
+            found.removeAll(keepingCapacity: true)
         }
         let alone = silentWriters(of: batch)
         for id in groups.touched {

@@ -57,6 +57,8 @@ package struct Shard: ~Copyable {
     var groups = FanoutGroups()
     /// How many changes have matched each pattern, and how many subscriptions are behind by being slow.
     var matched: [UInt64] = []
+    /// The patterns that the change being fanned out matches; kept for its memory.
+    var found: [PatternID] = []
     var demotedCount = 0
     var recent = RecentBatches()
     /// Pages read at a head that has not been delivered here yet.
