@@ -8,14 +8,14 @@ package struct Filter: Hashable, Sendable {
     private let scope: Scope
     /// The same without any of it taken for granted; no part of what the filter is known by.
     private let whole: Scope
-    /// All matches are in these ranges, which are in the order of keys and have nothing in common.
-    package let ranges: [KeyRange]
+    /// ``ranges``, where they are not just the pattern's.
+    private let narrowed: [KeyRange]?
 
     package init(_ pattern: Pattern, within scope: Scope = .everything) {
         self.pattern = pattern
         whole = scope
         self.scope = scope.remainder(within: pattern)
-        ranges = Self.ranges(of: pattern, self.scope)
+        narrowed = self.scope == .everything ? nil : Self.ranges(of: pattern, self.scope)
     }
 
     package static func == (left: Filter, right: Filter) -> Bool {
@@ -26,6 +26,9 @@ package struct Filter: Hashable, Sendable {
         hasher.combine(pattern)
         hasher.combine(scope)
     }
+
+    /// All matches are in these ranges, which are in the order of keys and have nothing in common.
+    package var ranges: [KeyRange] { narrowed ?? [KeyRange(of: pattern)] }
 
     package func matches(_ key: Key) -> Bool {
         pattern.matches(key) && scope.admits(key)

@@ -16,6 +16,14 @@ extension Pattern {
     /// The pattern's path; nil where there would be several ways to match one key: with `?`, with `**` before the end, and
     /// with `*` that something else than a separator follows.
     package var path: Path? {
+        switch shape {
+        case .exact(let bytes): Path(steps: [.literal(bytes)], isOpen: false)
+        case .prefix(let bytes): Path(steps: bytes.isEmpty ? [] : [.literal(bytes)], isOpen: true)
+        case .general: generalPath
+        }
+    }
+
+    private var generalPath: Path? {
         var steps: [Path.Step] = []
         var literal: [UInt8] = []
         for (index, token) in tokens.enumerated() {

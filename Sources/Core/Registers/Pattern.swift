@@ -34,6 +34,7 @@ package struct Pattern: Sendable {
     /// The pattern as it was written.
     package let text: [UInt8]
     package let shape: Shape
+    /// Empty where ``shape`` says it all.
     let tokens: [Token]
 
     /// Reads a pattern.
@@ -45,9 +46,10 @@ package struct Pattern: Sendable {
         } catch {
             throw .text(error)
         }
-        tokens = try Self.tokenize(text)
+        let tokens = try Self.tokenize(text)
         self.text = text
         shape = Self.shape(of: tokens)
+        if case .general = shape { self.tokens = tokens } else { self.tokens = [] }
     }
 
     package init(_ text: String) throws(PatternError) {
@@ -59,7 +61,7 @@ package struct Pattern: Sendable {
 
     private init(all: Void) {
         text = [UInt8(ascii: "*")]
-        tokens = [.anyRun]
+        tokens = []
         shape = .prefix([])
     }
 

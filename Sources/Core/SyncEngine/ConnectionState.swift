@@ -11,7 +11,7 @@ final class ConnectionState {
     /// What its credentials allow.
     var grant: Grant
     /// How fast it may send; nil: as it likes.
-    var rate: RateLimit?
+    let rate: RateLimiter?
     /// How many more messages came too fast than in time, and how many credentials were not valid.
     var strikes = 0
     var attempts = 0
@@ -25,9 +25,9 @@ final class ConnectionState {
     var counters = TimestampCounters()
 
     /// The subscriptions by their ids.
-    var subscriptions: [RequestID: SubscriptionID] = [:]
+    var subscriptions = SmallDictionary<RequestID, SubscriptionID>()
     /// How many live subscriptions have each pattern.
-    var livePatterns: [PatternID: Int] = [:]
+    var livePatterns = SmallDictionary<PatternID, Int>()
     /// Subscriptions that are catching up, the next one to read for first.
     var catchingUp: [SubscriptionID] = []
     /// How many subscriptions have not sent `synced`.
@@ -66,9 +66,16 @@ final class ConnectionState {
         self.id = id
         self.agent = grant.agent ?? agent
         self.grant = grant
-        self.rate = rate.map(RateLimit.init)
+        self.rate = rate.map { RateLimiter($0) }
         connectedAt = now
         lastMessageAt = now
+    }
+
+    /// A subscription is not catching up any more.
+    func hasCaughtUp(_ id: SubscriptionID) {
+        catchingUp.removeAll { $0 == id }
+        // Most connections do so once, and then never again.
+        if catchingUp.isEmpty { catchingUp = [] }
     }
 
     /// Whether the next message may take effect: nothing that it would have to wait for is under way, and the socket has

@@ -11,12 +11,15 @@ package typealias PatternID = Int32
 package struct PatternIndex: Sendable {
     private struct Entry: Sendable {
         var filter: Filter
-        var uses: Int
+        var uses: Int32
+        /// Another pattern with the same hash; -1: there is none.
+        var next: PatternID
     }
 
     private var entries: [Entry?] = []
     private var free: [PatternID] = []
-    private var ids: [Filter: PatternID] = [:]
+    /// The patterns by their hashes. The filters themselves stand among the entries: once is enough.
+    private var ids: [Int: PatternID] = [:]
     private var exact: [Key: [PatternID]] = [:]
     private var trie = PatternTrie()
     /// Of the key that is looked up; kept for its memory.
@@ -25,25 +28,27 @@ package struct PatternIndex: Sendable {
     package init() {}
 
     /// The number of distinct patterns.
-    package var count: Int { ids.count }
+    package var count: Int { entries.count - free.count }
     /// Whether nothing is left of patterns that were there.
     package var isEmptied: Bool { ids.isEmpty && exact.isEmpty && trie.count == 1 }
 
     /// Adds a use of `filter`. Each call wants one of ``release(_:)``.
     package mutating func retain(_ filter: Filter) -> PatternID {
-        if let id = ids[filter] {
+        let hash = filter.hashValue
+        if let id = find(filter, hash) {
             entries[Int(id)]?.uses += 1
             return id
         }
+        let entry = Entry(filter: filter, uses: 1, next: ids[hash] ?? -1)
         let id: PatternID
         if let reused = free.popLast() {
             id = reused
-            entries[Int(id)] = Entry(filter: filter, uses: 1)
+            entries[Int(id)] = entry
         } else {
             id = PatternID(entries.count)
-            entries.append(Entry(filter: filter, uses: 1))
+            entries.append(entry)
         }
-        ids[filter] = id
+        ids[hash] = id
         for place in filter.places {
             switch place {
             case .key(let key): exact[key, default: []].append(id)
@@ -60,17 +65,37 @@ package struct PatternIndex: Sendable {
             entries[Int(id)]?.uses -= 1
             return
         }
-        entries[Int(id)] = nil
-        free.append(id)
-        ids[entry.filter] = nil
+        forget(id, entry)
         for place in entry.filter.places {
             switch place {
             case .key(let key):
                 exact[key]?.removeAll { $0 == id }
                 if exact[key]?.isEmpty == true { exact[key] = nil }
-            case .node(let kind, let path): trie.remove(id, kind, at: path)
+            case .node(_, let path): trie.remove(id, at: path)
             }
         }
+    }
+
+    private func find(_ filter: Filter, _ hash: Int) -> PatternID? {
+        var id = ids[hash] ?? -1
+        while id >= 0, let entry = entries[Int(id)] {
+            if entry.filter == filter { return id }
+            id = entry.next
+        }
+        return nil
+    }
+
+    private mutating func forget(_ id: PatternID, _ entry: Entry) {
+        let hash = entry.filter.hashValue
+        if ids[hash] == id {
+            ids[hash] = entry.next < 0 ? nil : entry.next
+        } else {
+            var before = ids[hash] ?? -1
+            while before >= 0, let next = entries[Int(before)]?.next, next != id { before = next }
+            if before >= 0 { entries[Int(before)]?.next = entry.next }
+        }
+        entries[Int(id)] = nil
+        free.append(id)
     }
 
     /// Adds the patterns that `key` matches to `found`, in no particular order, each once.

@@ -17,35 +17,14 @@ struct PatternTrie: Sendable {
         var parent: Int32
         /// The bytes between the parent and this node; none behind a wildcard.
         var label: [UInt8]
-        var exact: [PatternID] = []
-        var prefixes: [PatternID] = []
-        var candidates: [PatternID] = []
+        var patterns: [(id: PatternID, kind: Kind)] = []
         /// The nodes behind literals, and the first byte of each one's label.
         var children: [Int32] = []
         var firstBytes: [UInt8] = []
         /// The node behind a wildcard for the rest of the segment; 0, which is the root, where there is none.
         var restOfSegment: Int32 = 0
 
-        var isNeeded: Bool {
-            !exact.isEmpty || !prefixes.isEmpty || !candidates.isEmpty || !children.isEmpty || restOfSegment != 0
-        }
-
-        subscript(kind: Kind) -> [PatternID] {
-            get {
-                switch kind {
-                case .exact: exact
-                case .prefix: prefixes
-                case .candidate: candidates
-                }
-            }
-            _modify {
-                switch kind {
-                case .exact: yield &exact
-                case .prefix: yield &prefixes
-                case .candidate: yield &candidates
-                }
-            }
-        }
+        var isNeeded: Bool { !patterns.isEmpty || !children.isEmpty || restOfSegment != 0 }
     }
 
     private static var root: Int32 { 0 }
@@ -74,19 +53,20 @@ struct PatternTrie: Sendable {
         var index = Int(start)
         var offset = offset
         while true {
-            if !nodes[index].prefixes.isEmpty { found += nodes[index].prefixes }
-            if !nodes[index].candidates.isEmpty { candidates += nodes[index].candidates }
+            for pattern in nodes[index].patterns {
+                switch pattern.kind {
+                case .prefix: found.append(pattern.id)
+                case .candidate: candidates.append(pattern.id)
+                case .exact: if offset == key.count { found.append(pattern.id) }
+                }
+            }
             if nodes[index].restOfSegment != 0 {
                 var end = offset
                 while end < key.count, key[end] != Key.separator { end += 1 }
                 // At most as deep as a pattern may have wildcards.
                 walk(nodes, key, from: nodes[index].restOfSegment, at: end, &found, &candidates)
             }
-            guard offset < key.count else {
-                found += nodes[index].exact
-                return
-            }
-            guard let child = child(of: index, in: nodes, for: key[offset]),
+            guard offset < key.count, let child = child(of: index, in: nodes, for: key[offset]),
                 nodes[child].matches(key, at: offset)
             else { return }
             offset += nodes[child].label.count
@@ -114,19 +94,19 @@ struct PatternTrie: Sendable {
                 index = nodes[Int(index)].restOfSegment
             }
         }
-        nodes[Int(index)][kind].append(id)
+        nodes[Int(index)].patterns.append((id, kind))
     }
 
     /// Removes what ``insert(_:_:at:)`` has added, and the nodes that nothing is left under.
-    mutating func remove(_ id: PatternID, _ kind: Kind, at path: [Pattern.Path.Step]) {
+    mutating func remove(_ id: PatternID, at path: [Pattern.Path.Step]) {
         var index = Self.root
         for step in path {
             guard let next = next(from: index, by: step) else { return }
             index = next
         }
-        guard let place = nodes[Int(index)][kind].firstIndex(of: id) else { return }
-        nodes[Int(index)][kind].swapAt(place, nodes[Int(index)][kind].count - 1)
-        nodes[Int(index)][kind].removeLast()
+        guard let place = nodes[Int(index)].patterns.firstIndex(where: { $0.id == id }) else { return }
+        nodes[Int(index)].patterns.swapAt(place, nodes[Int(index)].patterns.count - 1)
+        nodes[Int(index)].patterns.removeLast()
         prune(index)
     }
 

@@ -165,7 +165,7 @@ extension Shard {
         }
         if frames.readableBytes > 0 { replyFrames(to: subscription.connection, frames) }
         subscriptions[Int(id.slot)]?.position = delivered
-        connections[Int(subscription.connection.slot)]?.catchingUp.removeAll { $0 == id }
+        connections[Int(subscription.connection.slot)]?.hasCaughtUp(id)
         counters.subscriptionsCatchingUp -= 1
         endDemotion(id)
         goLive(id)

@@ -97,10 +97,9 @@ extension Shard {
         let patternID = index.retain(filter)
         while matched.count <= Int(patternID) { matched.append(0) }
         subscriptions[Int(slot)] = Subscription(
-            id: request.id, connection: id, generation: nextGeneration, filter: filter, patternID: patternID,
-            wantsEcho: request.wantsEcho, wantsCursors: request.wantsCursors,
-            wantsConflated: request.wantsConflated, state: start.state, position: start.position,
-            syncTarget: delivered)
+            id: request.id, connection: id, filter: filter, state: start.state, wantsEcho: request.wantsEcho,
+            wantsCursors: request.wantsCursors, wantsConflated: request.wantsConflated, generation: nextGeneration,
+            position: start.position, syncTarget: delivered, patternID: patternID)
         connections[Int(id.slot)]?.subscriptions[request.id] = subscriptionID
         connections[Int(id.slot)]?.unsynced += 1
         if !request.wantsEcho { connections[Int(id.slot)]?.hasSilentSubscription = true }
@@ -132,7 +131,7 @@ extension Shard {
         subscriptions[Int(subscriptionID.slot)] = nil
         freeSubscriptions.append(subscriptionID.slot)
         connections[slot]?.subscriptions[subscription.id] = nil
-        connections[slot]?.catchingUp.removeAll { $0 == subscriptionID }
+        connections[slot]?.hasCaughtUp(subscriptionID)
         if subscription.syncTarget != nil { connections[slot]?.unsynced -= 1 }
         if !subscription.wantsEcho {
             let left = connections[slot]?.subscriptions.values.contains { self.subscription($0)?.wantsEcho == false }
@@ -169,7 +168,8 @@ extension Shard {
             connections[slot]?.livePatterns[subscription.patternID] = nil
             groups.remove(subscription.patternID, from: subscription.connection.slot)
         } else {
-            connections[slot]?.livePatterns[subscription.patternID]? -= 1
+            connections[slot]?.livePatterns[subscription.patternID] =
+                (connections[slot]?.livePatterns[subscription.patternID] ?? 1) - 1
         }
     }
 

@@ -13,28 +13,32 @@ struct Subscription {
         case live
     }
 
-    struct Demotion {
+    /// A class, since most subscriptions have none.
+    final class Demotion {
         /// What ``Shard/matched`` said, less what was dropped from the connection's queue.
-        var matched: UInt64
+        let matched: UInt64
         var sent: UInt64 = 0
+
+        init(matched: UInt64) { self.matched = matched }
     }
 
     let id: RequestID
     let connection: ConnectionID
-    let generation: UInt32
     /// What it gets: what matches its pattern and may be read.
     let filter: Filter
-    let patternID: PatternID
+    // From here on in an order that leaves no gaps: there may be millions.
+    var state: State
     let wantsEcho: Bool
     let wantsCursors: Bool
     let wantsConflated: Bool
-    var state: State
+    let generation: UInt32
     /// The last key that was read and may be named: in a first snapshot, where to resume from.
     var lastNamed: Key?
     /// Everything up to this revision has been handed over. Not kept up while live: it is the event loop's then.
     var position: UInt64
     /// The revision to be passed before `synced` is sent; nil afterwards.
     var syncTarget: UInt64?
+    let patternID: PatternID
     /// The updates sent since `subscribed`, for `synced`.
     var count: UInt64 = 0
     /// While it is behind by being slow: how many changes it would have been sent, and how many it was.

@@ -69,10 +69,9 @@ package final class ConnectionGate: Sendable {
         case overrun
     }
 
-    /// A connection was accepted. It counts until it is closed.
-    func enter(with channel: any Channel) -> Answer {
-        channel.closeFuture.whenComplete { [self] _ in state.withLock { $0.counts.open -= 1 } }
-        return state.withLock { state in
+    /// A connection was accepted. It counts until ``leave()``.
+    func enter() -> Answer {
+        state.withLock { state in
             state.counts.open += 1
             if state.counts.open <= limits.total { return .welcome }
             state.counts.refusedTotal += 1
@@ -80,10 +79,18 @@ package final class ConnectionGate: Sendable {
         }
     }
 
+    /// A connection that was accepted is closed.
+    func leave() {
+        state.withLock { $0.counts.open -= 1 }
+    }
+
+    /// Whether it matters where connections come from.
+    var countsAddresses: Bool { limits.perAddress != nil }
+
     /// A connection is known to come from `address`. Unless there are far too many it counts until it is closed.
     func enter(_ address: IPAddress, with channel: any Channel) -> Answer {
         let answer = enter(address)
-        if answer != .overrun { channel.closeFuture.whenComplete { [self] _ in leave(address) } }
+        if answer != .overrun, countsAddresses { channel.closeFuture.whenComplete { [self] _ in leave(address) } }
         return answer
     }
 

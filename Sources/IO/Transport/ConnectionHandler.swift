@@ -12,8 +12,8 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     typealias OutboundOut = ByteBuffer
 
     private let driver: LoopDriver
+    private let gate: ConnectionGate
     private let deflate: DeflateParameters?
-    private let decoder: ClientMessageDecoder
     private var reader: MessageReader
     private(set) var id = ConnectionID(slot: -1, generation: 0)
     private var context: ChannelHandlerContext?
@@ -23,6 +23,12 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     private var inbound = ByteBuffer()
     /// The answers to pings that are to be sent.
     private var pongs = ByteBuffer()
+    /// The payload of the Close frame to be sent; nil where the peer is not there to read one.
+    private var closePayload: [UInt8]?
+    private var closeTimer: Scheduled<Void>?
+    private var lastHeard = NIODeadline.now()
+    /// Of a silent or slow peer; nil of the others, which are the most.
+    private var vigil: Vigil?
     private var isPaused = false
     /// Whether credentials are being checked, and what comes behind them has to wait.
     private var isChecking = false
@@ -30,28 +36,20 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     private var isYielding = false
     /// Whether the channel asked for more bytes while there was no wish for them.
     private var hasHeldRead = false
-    /// The payload of the Close frame to be sent; nil where the peer is not there to read one.
-    private var closePayload: [UInt8]?
     /// Whether the client has closed its sending side; what it sent before may still wait to be read.
     private var isInputClosed = false
     private var isShuttingDown = false
     private var isClosing = false
     /// Whether the sending side is closed.
     private var isFinished = false
-    private var closeTimer: Scheduled<Void>?
-    private var lastHeard = NIODeadline.now()
-    /// When a ping was sent that nothing has come after.
-    private var pingedAt: NIODeadline?
-    /// While the peer has something to take or to answer: what its progress was, and when that changed.
-    private var progress: (value: UInt64?, since: NIODeadline)?
-    /// How much the peer's kernel has taken once it has the ping; nil while that is not known.
-    private var pingEnd: UInt64?
 
-    /// - Parameter isEncrypted: whether bytes must not go past the channel's other handlers.
-    init(driver: LoopDriver, deflate: DeflateParameters? = nil, isEncrypted: Bool = false) {
+    /// - Parameters:
+    ///   - gate: what it came through, and leaves when it is closed.
+    ///   - isEncrypted: whether bytes must not go past the channel's other handlers.
+    init(driver: LoopDriver, gate: ConnectionGate, deflate: DeflateParameters? = nil, isEncrypted: Bool = false) {
         self.driver = driver
         self.deflate = deflate
-        decoder = ClientMessageDecoder(maximumValueSize: driver.limits.maximumValueSize)
+        self.gate = gate
         let inflater = deflate.map { $0.clientForgets ? driver.inflater : $0.makeInflater() }
         reader = MessageReader(
             role: .server, maximumMessageSize: driver.limits.maximumMessageSize, inflater: inflater)
@@ -84,6 +82,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     func handlerRemoved(context: ChannelHandlerContext) {
         socket.detach()
         self.context = nil
+        gate.leave()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -117,7 +116,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         lastHeard = .now()
-        pingedAt = nil
+        vigil?.pingedAt = nil
         var bytes = unwrapInboundIn(data)
         if inbound.readableBytes == 0 {
             inbound = bytes
@@ -196,7 +195,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
         case .text:
             let result: Result<ClientMessage, WireError>
             do throws(WireError) {
-                result = .success(try decoder.decode(reader.payload.readableBytesUInt8Span))
+                result = .success(try driver.decoder.decode(reader.payload.readableBytesUInt8Span))
             } catch {
                 result = .failure(error)
             }
@@ -280,41 +279,25 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
 
     // MARK: Silence
 
-    /// What a look at a connection found.
-    enum Condition {
-        case alive
-        /// It takes nothing of what it is owed.
-        case stalled
-        /// It does not answer, and takes nothing either.
-        case unresponsive
-    }
-
     /// Pings a silent client, and finds out whether a slow or silent one is still there. To be called every second or so.
-    func check(at now: NIODeadline) -> Condition {
+    func check(at now: NIODeadline) -> Vigil.Finding {
         guard !isClosing else { return .alive }
         if isPaused {
             // It is not read from: whatever it has answered is still to come.
-            pingedAt = nil
-        } else if pingedAt == nil, now - lastHeard >= driver.limits.pingInterval {
-            pingedAt = now
-            pingEnd = nil
+            vigil?.pingedAt = nil
+        } else if vigil?.pingedAt == nil, now - lastHeard >= driver.limits.pingInterval {
+            let vigil = vigil ?? Vigil()
+            vigil.pingedAt = now
+            self.vigil = vigil
             sendControl(.ping, [])
         }
-        guard backlog > 0 || pingedAt != nil else {
-            progress = nil
+        guard backlog > 0 || vigil?.pingedAt != nil else {
+            vigil = nil
             return .alive
         }
-        let value = socket.progress()
-        if backlog == 0, pingEnd == nil { pingEnd = value.map { $0.taken + $0.outstanding } }
-        // A slow reader comes to the ping late. From when its kernel has the ping, only an answer counts: a frozen
-        // client's kernel goes on taking.
-        let isBeforePing = pingEnd == nil || (value?.taken ?? .max) < (pingEnd ?? 0)
-        let isNew = progress.map { $0.value != value?.taken && (backlog > 0 || isBeforePing) } ?? true
-        if isNew { progress = (value?.taken, now) }
-        let takenAt = progress?.since ?? now
-        if backlog > 0 { return now - takenAt >= driver.limits.stallTimeout ? .stalled : .alive }
-        let silence = now - max(pingedAt ?? now, takenAt)
-        return silence >= driver.limits.pingTimeout ? .unresponsive : .alive
+        let vigil = vigil ?? Vigil()
+        self.vigil = vigil
+        return vigil.look(socket.progress(), backlog: backlog, at: now, limits: driver.limits)
     }
 
     /// Ends the connection without what it is owed. It is told why, should it read again before the drain timeout.

@@ -21,20 +21,22 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     private let routes: DoorRoutes
     private let limits: TransportLimits
     private let refusal: DoorRefusal?
-    private let upgrade: (ChannelHandlerContext, Upgrade) -> Void
+    private let upgrade: (DoorHandler, ChannelHandlerContext, Upgrade) -> Void
     private var buffer = ByteBuffer()
     private var timer: Scheduled<Void>?
     /// Whether nothing more is read here.
     private var isDone = false
     private var isInputClosed = false
+    /// Whether somebody else tells the gate when the connection is closed.
+    private var isHandedOver = false
     private var context: ChannelHandlerContext?
 
     /// - Parameters:
     ///   - refusal: what every request is answered with: there are too many connections.
-    ///   - upgrade: makes the handler that takes over.
+    ///   - upgrade: makes the handler that takes over, and calls ``handOver()`` when it has.
     init(
         routes: DoorRoutes, limits: TransportLimits, refusal: DoorRefusal? = nil,
-        upgrade: @escaping (ChannelHandlerContext, Upgrade) -> Void
+        upgrade: @escaping (DoorHandler, ChannelHandlerContext, Upgrade) -> Void
     ) {
         self.routes = routes
         self.limits = limits
@@ -55,7 +57,11 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     func handlerRemoved(context: ChannelHandlerContext) {
         timer?.cancel()
         self.context = nil
+        if !isHandedOver { routes.gate.leave() }
     }
+
+    /// Somebody else leaves the gate from now on.
+    func handOver() { isHandedOver = true }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
@@ -113,7 +119,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
             let rest = buffer
             buffer = ByteBuffer()
             upgrade(
-                context,
+                self, context,
                 Upgrade(
                     response: ByteBuffer(string: acceptance.response), rest: rest, grant: grant,
                     deflate: acceptance.deflate))
@@ -187,6 +193,9 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     private func leaveToHTTP(_ context: ChannelHandlerContext) {
         timer?.cancel()
+        let gate = routes.gate
+        context.channel.closeFuture.whenComplete { _ in gate.leave() }
+        handOver()
         do {
             try routes.takeHTTP(context.channel)
         } catch {

@@ -10,16 +10,18 @@ final class EchoHandler: ChannelInboundHandler, ChannelSocketOwner {
     private var reader: MessageReader
     private let socket = ChannelSocket()
     private let outbound: Outbound
+    private let gate: ConnectionGate
     private var inbound = ByteBuffer()
     private let deflater: FrameDeflater?
     private var isClosing = false
 
-    init(limits: TransportLimits, deflate: DeflateParameters? = nil) {
+    init(limits: TransportLimits, gate: ConnectionGate, deflate: DeflateParameters? = nil) {
         reader = MessageReader(
             role: .server, maximumMessageSize: limits.maximumMessageSize, inflater: deflate?.makeInflater())
         // Everything is compressed, however small: that is what is tested.
         deflater = deflate?.makeDeflater(threshold: 0)
         outbound = Outbound(socket: socket)
+        self.gate = gate
     }
 
     func open(response: ByteBuffer, rest: ByteBuffer) {
@@ -30,6 +32,10 @@ final class EchoHandler: ChannelInboundHandler, ChannelSocketOwner {
 
     func handlerAdded(context: ChannelHandlerContext) {
         socket.attach(context, to: self)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        gate.leave()
     }
 
     func socketWrote() { _ = outbound.wrote() }

@@ -18,22 +18,29 @@ package enum Listener {
                 throw ChannelError.inputClosed
             }
             let gate = routes.gate
-            let inAll = gate.enter(with: channel)
+            let inAll = gate.enter()
             // One that comes by a trusted proxy is counted when that has said from where.
-            let peer = IPAddress(channel.remoteAddress).flatMap { gate.trusts($0) ? nil : $0 }
+            let address = gate.countsAddresses ? IPAddress(channel.remoteAddress) : nil
+            let peer = address.flatMap { gate.trusts($0) ? nil : $0 }
             let fromPeer = peer.map { gate.enter($0, with: channel) } ?? .welcome
-            if inAll == .overrun || fromPeer == .overrun { return channel.close(promise: nil) }
+            if inAll == .overrun || fromPeer == .overrun {
+                gate.leave()
+                return channel.close(promise: nil)
+            }
             let refusal: DoorRefusal? =
                 inAll == .full ? .tooManyConnections : fromPeer == .full ? .tooManyFromAddress : nil
-            if let certificates { try channel.pipeline.syncOperations.addHandler(certificates.makeHandler()) }
-            let door = DoorHandler(routes: routes, limits: driver.limits, refusal: refusal) { context, upgrade in
+            let door = DoorHandler(routes: routes, limits: driver.limits, refusal: refusal) { door, context, upgrade in
                 let handler = ConnectionHandler(
-                    driver: driver, deflate: upgrade.deflate, isEncrypted: certificates != nil)
-                replaceDoor(with: handler, context) {
+                    driver: driver, gate: gate, deflate: upgrade.deflate, isEncrypted: certificates != nil)
+                replace(door, by: handler, context) {
                     handler.open(response: upgrade.response, rest: upgrade.rest, grant: upgrade.grant)
                 }
             }
+            // From now on it is the door's to leave the gate.
             try channel.pipeline.syncOperations.addHandler(door)
+            if let certificates {
+                try channel.pipeline.syncOperations.addHandler(certificates.makeHandler(), position: .first)
+            }
         }.bind(host: host, port: port).get()
     }
 
@@ -44,9 +51,10 @@ package enum Listener {
     ) async throws -> any Channel {
         let routes = DoorRoutes(webSocketPath: path, handshake: Handshake(compression: compression)) { _ = $0.close() }
         return try await bootstrap(group) { channel in
-            let door = DoorHandler(routes: routes, limits: limits) { context, upgrade in
-                let handler = EchoHandler(limits: limits, deflate: upgrade.deflate)
-                replaceDoor(with: handler, context) { handler.open(response: upgrade.response, rest: upgrade.rest) }
+            _ = routes.gate.enter()
+            let door = DoorHandler(routes: routes, limits: limits) { door, context, upgrade in
+                let handler = EchoHandler(limits: limits, gate: routes.gate, deflate: upgrade.deflate)
+                replace(door, by: handler, context) { handler.open(response: upgrade.response, rest: upgrade.rest) }
             }
             try channel.pipeline.syncOperations.addHandler(door)
         }.bind(host: host, port: port).get()
@@ -71,20 +79,21 @@ package enum Listener {
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.tcpOption(unsentLowWaterMark), value: unsentBytes)
-            // A large receive buffer would stay with every idle connection.
-            .childChannelOption(
-                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 64, initial: 512, maximum: 65_536)
-            )
+            // One read for each time that the kernel says there is something: the next ones have their turn, and no channel
+            // keeps more than the one buffer that comes first.
+            .childChannelOption(.maxMessagesPerRead, value: 1)
+            .childChannelOption(.recvAllocator, value: ReceiveBuffers())
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try initialize(channel) }
             }
     }
 
-    private static func replaceDoor(
-        with handler: some ChannelHandler, _ context: ChannelHandlerContext, then body: () -> Void
+    private static func replace(
+        _ door: DoorHandler, by handler: some ChannelHandler, _ context: ChannelHandlerContext, then body: () -> Void
     ) {
         do {
-            try context.pipeline.syncOperations.addHandler(handler, position: .after(context.handler))
+            try context.pipeline.syncOperations.addHandler(handler, position: .after(door))
+            door.handOver()
             context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
             body()
         } catch {

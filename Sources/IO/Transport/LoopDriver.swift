@@ -11,6 +11,7 @@ import WebSocket
 package final class LoopDriver: @unchecked Sendable {
     package let eventLoop: any EventLoop
     package let limits: TransportLimits
+    let decoder: ClientMessageDecoder
     let services: LoopServices
     private let loop: Int
     private var shard: Shard
@@ -61,6 +62,7 @@ package final class LoopDriver: @unchecked Sendable {
         self.loop = loop
         self.shard = shard
         self.limits = limits
+        decoder = ClientMessageDecoder(maximumValueSize: limits.maximumValueSize)
         self.services = services
     }
 

@@ -51,11 +51,11 @@ package final class Outbound {
     /// so it is given nothing that can still be dropped.
     package var deflater: FrameDeflater?
     private unowned let socket: any OutboundSocket
-    private var state = State.idle
     private var waiting: [Waiting] = []
     /// What the channel has, in bytes of the memory that it holds on to.
     private var pendingCost = 0
     private var waitingCost = 0
+    private var state = State.idle
     private var isPumping = false
     private var mustFinish = false
     /// Whether the kernel said that the connection is broken. To be acted on by the owner, after the fan-out under way.
