@@ -14,22 +14,7 @@ package enum ByteOrder {
 
     /// Whether two byte strings are the same. Many bytes at a time, which `==` of arrays does not do.
     package static func areEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
-        guard left.count == right.count else { return false }
-        return left.withUnsafeBytes { left in
-            right.withUnsafeBytes { right in
-                var offset = 0
-                while offset + 8 <= left.count {
-                    let one = left.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
-                    if one != right.loadUnaligned(fromByteOffset: offset, as: UInt64.self) { return false }
-                    offset += 8
-                }
-                while offset < left.count {
-                    if left[offset] != right[offset] { return false }
-                    offset += 1
-                }
-                return true
-            }
-        }
+        left.count == right.count && left.starts(withBytes: right)
     }
 
     /// Orders optional byte strings: what is absent comes first.
@@ -39,6 +24,28 @@ package enum ByteOrder {
         case (nil, _): -1
         case (_, nil): 1
         case (let left?, let right?): compare(left, right)
+        }
+    }
+}
+
+extension [UInt8] {
+    /// Whether it begins with all of `prefix`. Many bytes at a time.
+    package func starts(withBytes prefix: [UInt8]) -> Bool {
+        guard count >= prefix.count else { return false }
+        return withUnsafeBytes { bytes in
+            prefix.withUnsafeBytes { prefix in
+                var offset = 0
+                while offset + 8 <= prefix.count {
+                    let one = bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+                    if one != prefix.loadUnaligned(fromByteOffset: offset, as: UInt64.self) { return false }
+                    offset += 8
+                }
+                while offset < prefix.count {
+                    if bytes[offset] != prefix[offset] { return false }
+                    offset += 1
+                }
+                return true
+            }
         }
     }
 }

@@ -2,16 +2,10 @@ extension Pattern {
     /// Whether `key` matches. Costs a comparison for an exact or a prefix pattern, else O(pattern × key) at worst.
     package func matches(_ key: Key) -> Bool {
         switch shape {
-        case .exact(let bytes): key.bytes == bytes
-        case .prefix(let bytes): Self.starts(key.bytes, with: bytes)
-        case .general(let prefix): Self.starts(key.bytes, with: prefix) && matchesBehind(prefix.count, key.bytes)
+        case .exact(let bytes): ByteOrder.areEqual(key.bytes, bytes)
+        case .prefix(let bytes): key.bytes.starts(withBytes: bytes)
+        case .general(let prefix): key.bytes.starts(withBytes: prefix) && matchesBehind(prefix.count, key.bytes)
         }
-    }
-
-    private static func starts(_ key: [UInt8], with prefix: [UInt8]) -> Bool {
-        guard key.count >= prefix.count else { return false }
-        for index in prefix.indices where key[index] != prefix[index] { return false }
-        return true
     }
 
     /// Matches the tokens behind the literal prefix of `skipped` bytes, by dynamic programming: `row[j]` says whether

@@ -12,7 +12,7 @@ package struct Version: Hashable, Comparable, Sendable {
     }
 
     /// The number of bytes before the agent in the text of a version.
-    private static let prefixLength = 18
+    package static let prefixLength = 18
 
     /// Reads the canonical text of a version.
     ///
@@ -40,18 +40,29 @@ package struct Version: Hashable, Comparable, Sendable {
 
     /// The canonical text.
     package var bytes: [UInt8] {
-        var text: [UInt8] = []
-        text.reserveCapacity(Self.prefixLength + agent.bytes.count)
-        for shift in stride(from: 60, through: 16, by: -4) {
-            text.append(Hex.digit(stamp.rawValue >> UInt64(shift)))
+        let count = Self.prefixLength + agent.bytes.count
+        return Array(unsafeUninitializedCapacity: count) { text, used in
+            let bytes = UnsafeMutableRawBufferPointer(text)
+            used = writePrefix(to: bytes)
+            UnsafeMutableRawBufferPointer(rebasing: bytes[used...]).copyBytes(from: agent.bytes)
+            used = count
         }
-        text.append(UInt8(ascii: "-"))
-        for shift in stride(from: 12, through: 0, by: -4) {
-            text.append(Hex.digit(stamp.rawValue >> UInt64(shift)))
+    }
+
+    /// Writes the canonical text up to the agent.
+    ///
+    /// - Returns: how many bytes that is: ``prefixLength``.
+    package func writePrefix(to bytes: UnsafeMutableRawBufferPointer) -> Int {
+        var rest = stamp.rawValue
+        for index in (0..<Self.prefixLength).reversed() {
+            if index == 12 || index == 17 {
+                bytes[index] = UInt8(ascii: "-")
+            } else {
+                bytes[index] = Hex.digit(rest)
+                rest >>= 4
+            }
         }
-        text.append(UInt8(ascii: "-"))
-        text += agent.bytes
-        return text
+        return Self.prefixLength
     }
 
     package static func < (left: Version, right: Version) -> Bool {

@@ -73,12 +73,17 @@ extension ByteBuffer {
     /// Appends `bytes`, which are UTF-8, as a JSON string.
     package mutating func writeJSONString(_ bytes: [UInt8]) {
         writeInteger(UInt8(ascii: "\""))
+        writeJSONText(bytes)
+        writeInteger(UInt8(ascii: "\""))
+    }
+
+    /// Appends `bytes`, which are UTF-8, as they stand between the quotes of a JSON string.
+    mutating func writeJSONText(_ bytes: [UInt8]) {
         if bytes.allSatisfy({ $0 >= 0x20 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) {
             writeBytes(bytes)
         } else {
             for byte in bytes { writeEscaped(byte) }
         }
-        writeInteger(UInt8(ascii: "\""))
     }
 
     package mutating func writeJSONString(_ text: String) {

@@ -63,7 +63,10 @@ package enum ServerMessage {
     }
 
     private static func writeVersion(_ version: Version, to buffer: inout ByteBuffer) {
-        buffer.writeJSONString(version.bytes)
+        buffer.writeInteger(UInt8(ascii: "\""))
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Version.prefixLength) { version.writePrefix(to: $0) }
+        buffer.writeJSONText(version.agent.bytes)
+        buffer.writeInteger(UInt8(ascii: "\""))
     }
 
     private static func writeID(_ id: RequestID?, to buffer: inout ByteBuffer) {

@@ -253,15 +253,16 @@ package struct SQLiteReader: Sendable {
     private func forEachRow(
         in range: KeyRange, after: Key?, _ connection: Database, _ body: (StoredRegister) throws -> Bool
     ) throws -> Bool {
-        let (prefix, isExact) = (range.start, range.isExact)
-        let condition = isExact ? "key = ?1 AND key > ?2" : "key >= ?1 AND key > ?2 AND key < ?3"
+        // One bound at each end: of two at the same end SQLite begins at the first, and looks at all rows up to the other.
+        // No key has a zero byte: there is none between a key and the same with a zero behind it.
+        var start = range.start
+        if let after, after.bytes.lexicographicallyPrecedes(start) == false { start = after.bytes + [0] }
         let statement = try connection.cachedStatement(
-            sql: "SELECT \(Schema.registerColumns) FROM register WHERE \(condition) ORDER BY key")
+            sql: "SELECT \(Schema.registerColumns) FROM register WHERE key >= ?1 AND key < ?2 ORDER BY key")
         let rows = RowReader(statement, cipher: database.configuration.cipher)
         defer { rows.reset() }
-        rows.bind(prefix, at: 1)
-        rows.bind(after?.bytes ?? [], at: 2)
-        if !isExact { rows.bind(Self.end(of: prefix), at: 3) }
+        rows.bind(start, at: 1)
+        rows.bind(range.isExact ? range.start + [0] : Self.end(of: range.start), at: 2)
         while let row = try rows.next() {
             guard try body(row) else { return false }
         }
@@ -289,6 +290,8 @@ package struct SQLiteReader: Sendable {
         var isFull: Bool { frames.readableBytes >= maximumBytes || looked >= maximumRows }
 
         mutating func append(_ row: StoredRegister) {
+            // Most pages of many rows are full ones.
+            if rows.count == 64 { frames.reserveCapacity(maximumBytes + maximumBytes / 8) }
             framing(&frames) { ServerMessage.writeUpdate(row.register, revision: row.revision, to: &$0) }
             rows.append(PageResult.Row(key: row.register.key, end: frames.readableBytes))
         }
