@@ -218,6 +218,47 @@ final class ShardTests {
         #expect(winners.suffix(10).allSatisfy { $0.bool("value_omitted") == true && $0.raw("value") == nil })
     }
 
+    @Test("Who is a little behind is sent the latest of each key from memory, in order, and nothing is read")
+    func fromMemory() throws {
+        try receive(#"{"type":"subscribe","id":"a","pattern":"k:*","snapshot":false}"#)
+        let cursor = try #require(output.messages.last?.string("cursor"))
+        try receive(#"{"type":"unsubscribe","id":"a"}"#)
+        for (key, value) in [("k:1", 1), ("k:2", 2), ("other", 3), ("k:1", 4)] {
+            try receive(#"{"type":"broadcast","key":"\#(key)","value":\#(value)}"#)
+            deliver(commit())
+        }
+        try receive(#"{"type":"broadcast","key":"k:3","value":5,"transient":true}"#)
+        deliver(commit())
+        _ = seen()
+        try receive(#"{"type":"subscribe","id":"b","pattern":"k:*","since":"\#(cursor)"}"#)
+        #expect(output.jobs.isEmpty)
+        let values = output.messages.filter { $0.string("type") == "update" }.map { $0.integer("value") }
+        #expect(values == [2, 4])
+        #expect(output.messages.last?.integer("count") == 2)
+        #expect(seen() == ["subscribed b", "update k:2", "update k:1", "synced b"])
+        // It is live now.
+        try receive(#"{"type":"broadcast","key":"k:9","value":6}"#)
+        deliver(commit())
+        #expect(seen() == ["update k:9"])
+    }
+
+    @Test("Who is further behind than memory reaches is sent what the database has")
+    func beyondMemory() throws {
+        try receive(#"{"type":"subscribe","id":"a","pattern":"k","snapshot":false}"#)
+        let cursor = try #require(output.messages.last?.string("cursor"))
+        try receive(#"{"type":"unsubscribe","id":"a"}"#)
+        let value = String(repeating: "x", count: 1 << 20 - 2)
+        for index in 0..<6 {
+            try receive(#"{"type":"broadcast","key":"\#(index == 0 ? "k" : "l")","value":"\#(value)"}"#)
+            deliver(commit())
+        }
+        _ = seen()
+        try receive(#"{"type":"subscribe","id":"b","pattern":"k","since":"\#(cursor)"}"#)
+        #expect(output.jobs.count == 1)
+        read()
+        #expect(seen() == ["subscribed b", "update k", "synced b"])
+    }
+
     @Test("A cursor older than what was collected is refused")
     func collected() throws {
         let state = StoreState(epoch: store.epoch, head: 9, clockBound: .zero, collectedRevision: 5)

@@ -1,14 +1,36 @@
+import Access
 import NIOCore
 import Registers
 
-/// The batches that were delivered while pages were being read, kept for as long as a page may need them: a page was read
-/// at some head, and what changed between that head and now must neither be lost nor go back in time.
+/// The batches that were delivered last: all that fit into so many bytes, and those that pages under way may need. A page was
+/// read at some head, and what changed between that head and now must neither be lost nor go back in time.
+///
+/// Who is only a little behind is served from here, and costs the database nothing: thousands who come back at once are, most
+/// often.
 struct RecentBatches {
+    /// How many changes are looked at for one subscription. Beyond that the database is asked, in a thread of its own.
+    private static let maximumScan = 2_048
+
     private var batches = Queue<CommittedBatch>()
+    /// Every change after this revision that was delivered is here.
+    private var base: UInt64
+    /// The revision delivered last.
+    private var head: UInt64
+    /// What the batches take, in bytes, and how much of that is kept for its own sake.
+    private var size = 0
+    private let capacity: Int
     /// The revision delivered when each page now under way was asked for, in rising order, with a count of such pages.
     private var starts = Queue<(revision: UInt64, pages: Int)>()
 
-    var isEmpty: Bool { batches.isEmpty }
+    /// - Parameter head: the latest change before all batches to come.
+    init(head: UInt64, capacity: Int) {
+        base = head
+        self.head = head
+        self.capacity = capacity
+    }
+
+    /// Whether no page is under way.
+    var isUnneeded: Bool { starts.isEmpty }
 
     /// Notes that a page was asked for when `delivered` was the latest revision delivered.
     mutating func pageAsked(at delivered: UInt64) {
@@ -31,12 +53,22 @@ struct RecentBatches {
 
     /// Notes that `batch` has been delivered.
     mutating func delivered(_ batch: CommittedBatch) {
-        if !starts.isEmpty { batches.append(batch) }
+        // Whatever has passed by without being delivered is not here.
+        if batch.changes.isEmpty, batch.head > head { base = batch.head }
+        head = batch.head
+        guard !batch.changes.isEmpty else { return }
+        batches.append(batch)
+        size += batch.size
+        forget()
     }
 
     private mutating func forget() {
         let needed = starts.first?.revision ?? .max
-        while let batch = batches.first, batch.head <= needed { _ = batches.popFirst() }
+        while size > capacity, let batch = batches.first, batch.head <= needed {
+            _ = batches.popFirst()
+            size -= batch.size
+            base = batch.head
+        }
     }
 
     /// Where a change is.
@@ -47,12 +79,14 @@ struct RecentBatches {
 
         /// The change's update.
         var frame: ByteBuffer { batch.frames(change..<(change + 1)) }
+        /// Of the update, in bytes.
+        var size: Int { batch.changes[change].end - batch.changes[change].start }
     }
 
     /// The latest change of each key after `revision`, by key; transient broadcasts are none.
     func latestChanges(after revision: UInt64) -> [Key: Place] {
         var latest: [Key: Place] = [:]
-        for offset in 0..<batches.count where batches[offset].head > revision {
+        for offset in firstBatch(after: revision)..<batches.count {
             let batch = batches[offset]
             for (index, change) in batch.changes.enumerated() {
                 guard let changed = change.revision, changed > revision else { continue }
@@ -61,4 +95,47 @@ struct RecentBatches {
         }
         return latest
     }
+
+    /// The latest change after `revision` of each key that `filter` matches, in the order of revisions.
+    ///
+    /// - Returns: nil where not all of them are here, or there are too many changes to look at.
+    func changes(after revision: UInt64, matching filter: Filter) -> [Place]? {
+        guard revision >= base else { return nil }
+        let prefix = filter.pattern.literalPrefix
+        var found: [Place] = []
+        var looked = 0
+        for offset in firstBatch(after: revision)..<batches.count {
+            let batch = batches[offset]
+            looked += batch.changes.count
+            if looked > Self.maximumScan { return nil }
+            // Most changes are none of the filter's: that is seen by their first bytes, without a reference counted.
+            batch.changes.withUnsafeBufferPointer { changes in
+                for index in changes.indices {
+                    guard let changed = changes[index].revision, changed > revision,
+                        changes[index].key.bytes.starts(withBytes: prefix), filter.matches(changes[index].key)
+                    else { continue }
+                    found.append(Place(batch: batch, change: index, revision: changed))
+                }
+            }
+        }
+        guard found.count > 1 else { return found }
+        var seen: Set<Key> = []
+        return found.reversed().filter { seen.insert($0.batch.changes[$0.change].key).inserted }.reversed()
+    }
+
+    /// The place of the first batch that has anything after `revision`.
+    private func firstBatch(after revision: UInt64) -> Int {
+        var range = 0..<batches.count
+        while !range.isEmpty {
+            let middle = range.lowerBound + range.count / 2
+            range =
+                batches[middle].head > revision ? range.lowerBound..<middle : (middle + 1)..<range.upperBound
+        }
+        return range.lowerBound
+    }
+}
+
+extension CommittedBatch {
+    /// What it takes of the memory, in bytes, give or take.
+    fileprivate var size: Int { frames.readableBytes + changes.count * 128 + 256 }
 }

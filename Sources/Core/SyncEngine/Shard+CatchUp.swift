@@ -7,6 +7,7 @@ extension Shard {
     /// Asks for the next page of a connection, if there is one to read and its socket keeps up. One at a time, so that
     /// many subscriptions of one connection take turns, and memory stays bounded by a page.
     mutating func readNextPage(of id: ConnectionID) {
+        while catchUpFromMemory(id) {}
         guard let state = connection(id), !state.isPageInFlight, !state.isBackedUp,
             let subscriptionID = state.catchingUp.first, let subscription = subscription(subscriptionID),
             let position = subscription.nextRead
@@ -20,6 +21,37 @@ extension Shard {
                 PageRequest(
                     connection: id, subscription: subscriptionID, filter: subscription.filter, position: position,
                     askedAt: delivered)))
+    }
+
+    /// Hands the next subscription of a connection what it has missed, where that is little and all of it is in memory: then
+    /// it is live, and nothing has to be read.
+    ///
+    /// - Returns: whether there was one.
+    private mutating func catchUpFromMemory(_ id: ConnectionID) -> Bool {
+        guard let state = connection(id), !state.isPageInFlight, !state.isBackedUp,
+            let subscriptionID = state.catchingUp.first, let subscription = subscription(subscriptionID),
+            case .catchingUp = subscription.state, subscription.position >= collectedRevision,
+            let changes = recent.changes(after: subscription.position, matching: subscription.filter),
+            changes.reduce(0, { $0 + $1.size }) <= configuration.maximumFromMemory
+        else { return false }
+        var frames = ByteBuffer()
+        for place in changes { frames.writeImmutableBuffer(place.frame) }
+        if !changes.isEmpty { replyFrames(to: id, frames) }
+        noteSent(UInt64(changes.count), to: subscriptionID)
+        becomeLive(subscriptionID)
+        sync(subscriptionID)
+        if subscription.wantsCursors { noticeCursor(subscriptionID) }
+        return true
+    }
+
+    /// The subscription has everything up to what was delivered last.
+    private mutating func becomeLive(_ id: SubscriptionID) {
+        guard let subscription = subscription(id) else { return }
+        subscriptions[Int(id.slot)]?.position = delivered
+        connections[Int(subscription.connection.slot)]?.hasCaughtUp(id)
+        counters.subscriptionsCatchingUp -= 1
+        endDemotion(id)
+        goLive(id)
     }
 
     /// A page was read.
@@ -164,11 +196,7 @@ extension Shard {
             noteSent(1, to: id)
         }
         if frames.readableBytes > 0 { replyFrames(to: subscription.connection, frames) }
-        subscriptions[Int(id.slot)]?.position = delivered
-        connections[Int(subscription.connection.slot)]?.hasCaughtUp(id)
-        counters.subscriptionsCatchingUp -= 1
-        endDemotion(id)
-        goLive(id)
+        becomeLive(id)
     }
 
     private mutating func noteSent(_ count: UInt64, to id: SubscriptionID) {

@@ -25,6 +25,10 @@ package struct Shard: ~Copyable {
         /// How many pages may be asked for at a time. Batches are kept for as long as a page is under way: when thousands
         /// catch up at once, they take turns, so that what is kept stays small.
         package var maximumPages = 64
+        /// How much of what was committed last is kept for those who come back, in bytes.
+        package var recentCapacity = 4 << 20
+        /// How much a subscription that catches up is sent at once from there, in bytes.
+        package var maximumFromMemory = 256 << 10
         /// How many registers of one connection may end with it.
         package var maximumHolds = 10_000
         /// How fast a connection may send; nil: as it likes.
@@ -60,7 +64,7 @@ package struct Shard: ~Copyable {
     /// The patterns that the change being fanned out matches; kept for its memory.
     var found: [PatternID] = []
     var demotedCount = 0
-    var recent = RecentBatches()
+    var recent: RecentBatches
     /// Pages read at a head that has not been delivered here yet.
     var heldPages: [PageResult] = []
     /// How many pages are asked for and not dealt with, and the connections that wait for their turn.
@@ -86,6 +90,7 @@ package struct Shard: ~Copyable {
         epoch = state.epoch
         collectedRevision = state.collectedRevision
         delivered = state.head
+        recent = RecentBatches(head: state.head, capacity: configuration.recentCapacity)
     }
 
     // MARK: Connections

@@ -91,7 +91,8 @@ extension Shard {
 extension Shard {
     /// Whether nothing is under way: no page is being read, and no batch is kept for one.
     package var isQuiescent: Bool {
-        recent.isEmpty && heldPages.isEmpty && pagesInFlight == 0 && pageQueue.isEmpty && dirty.isEmpty && jobs.isEmpty
+        recent.isUnneeded && heldPages.isEmpty && pagesInFlight == 0 && pageQueue.isEmpty && dirty.isEmpty
+            && jobs.isEmpty
             && writes.isEmpty
             && connections.allSatisfy { $0?.isPageInFlight != true && $0?.lookups.isEmpty != false }
     }

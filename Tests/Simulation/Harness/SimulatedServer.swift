@@ -71,6 +71,8 @@ final class SimulatedServer {
             var configuration = Shard.Configuration(loop: $0, welcome: welcome, framing: Simulation.framing)
             // Few enough for clients to have to take turns.
             configuration.maximumPages = 1
+            // Sometimes who comes back is served from memory, sometimes from the disk.
+            configuration.recentCapacity = [0, 1_500, 1 << 20][(Int(truncatingIfNeeded: now) + $0) % 3]
             return Loop(Shard(configuration: configuration, state: state))
         }
     }
