@@ -20,6 +20,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     private let routes: DoorRoutes
     private let limits: TransportLimits
+    private let turnstile: Turnstile?
     private let refusal: DoorRefusal?
     private let upgrade: (DoorHandler, ChannelHandlerContext, Upgrade) -> Void
     private var buffer = ByteBuffer()
@@ -32,14 +33,16 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
     private var context: ChannelHandlerContext?
 
     /// - Parameters:
+    ///   - turnstile: where requests wait for their turn; nil: they do not.
     ///   - refusal: what every request is answered with: there are too many connections.
     ///   - upgrade: makes the handler that takes over, and calls ``handOver()`` when it has.
     init(
-        routes: DoorRoutes, limits: TransportLimits, refusal: DoorRefusal? = nil,
+        routes: DoorRoutes, limits: TransportLimits, turnstile: Turnstile? = nil, refusal: DoorRefusal? = nil,
         upgrade: @escaping (DoorHandler, ChannelHandlerContext, Upgrade) -> Void
     ) {
         self.routes = routes
         self.limits = limits
+        self.turnstile = turnstile
         self.refusal = refusal
         self.upgrade = upgrade
     }
@@ -79,6 +82,12 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
         }
         guard length <= limits.maximumHeadSize else { return refuse(context, .headTooLarge) }
         isDone = true
+        if let turnstile { turnstile.enter(self) } else { pass() }
+    }
+
+    /// It is this request's turn.
+    func pass() {
+        guard let context, let length = headLength() else { return }
         let head = RequestHead(buffer.readableBytesView.prefix(length))
         if let refusal { return refuse(context, refusal) }
         guard count(head, context) else { return refuse(context, .tooManyFromAddress) }

@@ -29,7 +29,9 @@ package enum Listener {
             }
             let refusal: DoorRefusal? =
                 inAll == .full ? .tooManyConnections : fromPeer == .full ? .tooManyFromAddress : nil
-            let door = DoorHandler(routes: routes, limits: driver.limits, refusal: refusal) { door, context, upgrade in
+            let door = DoorHandler(
+                routes: routes, limits: driver.limits, turnstile: driver.turnstile, refusal: refusal
+            ) { door, context, upgrade in
                 let handler = ConnectionHandler(
                     driver: driver, gate: gate, deflate: upgrade.deflate, isEncrypted: certificates != nil)
                 replace(door, by: handler, context) {
@@ -75,7 +77,7 @@ package enum Listener {
         ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 4_096)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .serverChannelOption(.maxMessagesPerRead, value: 64)
+            .serverChannelOption(.maxMessagesPerRead, value: 4)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.tcpOption(unsentLowWaterMark), value: unsentBytes)

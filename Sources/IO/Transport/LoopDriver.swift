@@ -12,6 +12,7 @@ package final class LoopDriver: @unchecked Sendable {
     package let eventLoop: any EventLoop
     package let limits: TransportLimits
     let decoder: ClientMessageDecoder
+    let turnstile: Turnstile
     let services: LoopServices
     private let loop: Int
     private var shard: Shard
@@ -62,6 +63,7 @@ package final class LoopDriver: @unchecked Sendable {
         self.loop = loop
         self.shard = shard
         self.limits = limits
+        turnstile = Turnstile(eventLoop: eventLoop)
         decoder = ClientMessageDecoder(maximumValueSize: limits.maximumValueSize)
         self.services = services
     }

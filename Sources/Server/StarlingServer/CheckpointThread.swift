@@ -34,6 +34,7 @@ final class CheckpointThread: Sendable {
     func start(_ database: SQLiteDatabase, logger: Logger) throws(StoreError) {
         nonisolated(unsafe) let checkpointer = try Checkpointer(database)
         let thread = Thread { [self] in
+            ThreadRole.name("starling-ckpt")
             while true {
                 wake.wait()
                 if isStopping.withLock({ $0 }) { break }

@@ -82,6 +82,7 @@ final class CommitterThread: Sendable {
         mustRekey.store(database.needsRekeying, ordering: .relaxed)
         let hasEndedHolds = endHolds(&committer, publish: publish)
         let thread = Thread { [self] in
+            ThreadRole.name("starling-commit")
             var upkeep = Upkeep(retention: retention, mustEndHolds: !hasEndedHolds)
             var gathering = Gathering()
             while let requests = take(timeout: upkeep.pause(committer.nextExpiry, now: SystemClock.now()), gathering) {

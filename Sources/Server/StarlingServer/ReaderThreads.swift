@@ -34,6 +34,8 @@ final class ReaderThreads: Sendable {
     func start(reader: SQLiteReader, deliver: @escaping @Sendable (LoopDelivery, _ loop: Int) -> Void) {
         for index in 0..<count {
             let thread = Thread { [self] in
+                ThreadRole.name("starling-read")
+                ThreadRole.yieldToOthers()
                 while let (job, loop) = take() {
                     switch job {
                     case .page(let request): deliver(.page(reader.page(request, now: SystemClock.now())), loop)

@@ -1,0 +1,48 @@
+import NIOCore
+
+/// Lets so many handshakes of an event loop pass at a time, and gives everybody else their turn in between: thousands who come
+/// back at once would keep those who are there waiting for as long as all their handshakes take.
+final class Turnstile {
+    /// How many pass in a turn: a quarter of a millisecond's worth.
+    private static let turn = 4
+
+    private let eventLoop: any EventLoop
+    private var passed = 0
+    private var waiting: [DoorHandler] = []
+    /// How many of those have had their turn.
+    private var done = 0
+
+    init(eventLoop: any EventLoop) {
+        self.eventLoop = eventLoop
+    }
+
+    /// Calls ``DoorHandler/pass()`` now, or when it is this handshake's turn.
+    func enter(_ door: DoorHandler) {
+        if passed == 0 { scheduleTurn() }
+        passed += 1
+        if passed <= Self.turn {
+            door.pass()
+        } else {
+            waiting.append(door)
+        }
+    }
+
+    /// Not at once: an event loop runs what is to be done at once before it looks at any socket.
+    private func scheduleTurn() {
+        eventLoop.assumeIsolated().scheduleTask(in: .microseconds(20)) { [self] in nextTurn() }
+    }
+
+    private func nextTurn() {
+        passed = min(Self.turn, waiting.count - done)
+        if passed > 0 { scheduleTurn() }
+        for door in waiting[done...].prefix(passed) { door.pass() }
+        done += passed
+        if done == waiting.count {
+            waiting = []
+            done = 0
+        } else if done >= 1_024 {
+            waiting.removeFirst(done)
+            done = 0
+        }
+    }
+}
