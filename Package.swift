@@ -72,6 +72,7 @@ let package = Package(
             "IO", "Transport",
             ["Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", nioCore, nioPosix, nioSSL, logging]),
         module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix, nioSSL]),
+        module("IO", "LoadGenerator", ["SyncClient", nioCore, nioPosix]),
 
         // Server: where the rooms meet.
         module(
@@ -87,8 +88,8 @@ let package = Package(
         .executableTarget(
             name: "starling",
             dependencies: [
-                "StarlingServer", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Registers", "Access",
-                "Transport", "WebSocket",
+                "StarlingServer", "SQLiteStore", "SyncClient", "LoadGenerator", "SyncEngine", "SyncProtocol", "Registers",
+                "Access", "Transport", "WebSocket",
                 nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
@@ -135,6 +136,7 @@ let package = Package(
             name: "FuzzTargets",
             dependencies: ["StarlingServer", "WebSocket", "SyncProtocol", "Registers", "Access", nioCore],
             path: "Fuzzing/Targets", swiftSettings: settings),
+        tests("LoadGeneratorTests", ["LoadGenerator", "TestSupport"]),
         tests("FuzzTests", ["FuzzTargets", "TestSupport"]),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation"], path: "Tests/Simulation/Tests",

@@ -70,7 +70,7 @@ extension ConformanceTests {
         func help() throws {
             let commands = [
                 "", "serve", "sub", "pub", "get", "del", "keys", "backup", "restore", "check", "export", "import",
-                "verify",
+                "verify", "bench",
             ]
             for command in commands {
                 let arguments = command.isEmpty ? ["--help"] : [command, "--help"]

@@ -50,11 +50,15 @@ struct ConnectionOptions: ParsableArguments {
     func open<Result: Sendable>(
         _ url: String, _ body: @Sendable (SyncConnection, SyncConnection.Messages) async throws -> Result
     ) async throws -> Result {
+        try await SyncConnection.open(url, token: try credentials(), roots: roots, body)
+    }
+
+    func credentials() throws -> String? {
         let token = try token ?? Environment().string("token")
         if let token, token.utf8.contains(where: { !(0x21...0x7E ~= $0) }) {
             throw ValidationError("the token has characters that no token has")
         }
-        return try await SyncConnection.open(url, token: token, roots: roots, body)
+        return token
     }
 }
 

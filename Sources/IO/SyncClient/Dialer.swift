@@ -1,0 +1,95 @@
+package import NIOCore
+package import NIOPosix
+import NIOSSL
+
+/// Opens connections to one server.
+package struct Dialer: Sendable {
+    let endpoint: Endpoint
+    private let token: String?
+    private let context: NIOSSLContext?
+    private let maximumMessageSize: Int
+
+    /// - Parameters:
+    ///   - url: the server's, such as `ws://127.0.0.1:7827/sync`.
+    ///   - token: the credentials to show.
+    ///   - roots: a file of roots (PEM) that the server's certificate may come from; nil: those of this machine.
+    /// - Throws: ``ClientError`` when the URL is none, or the roots cannot be read.
+    package init(_ url: String, token: String? = nil, roots: String? = nil, maximumMessageSize: Int = 64 << 20) throws {
+        endpoint = try Endpoint(url)
+        self.token = token
+        self.maximumMessageSize = maximumMessageSize
+        context = endpoint.isSecure ? try Self.context(roots) : nil
+    }
+
+    private static func context(_ roots: String?) throws -> NIOSSLContext {
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        configuration.minimumTLSVersion = .tlsv12
+        if let roots {
+            do {
+                configuration.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(roots))
+            } catch {
+                throw ClientError(.badURL, "cannot read \(roots) as PEM: \(error)")
+            }
+        }
+        return try NIOSSLContext(configuration: configuration)
+    }
+
+    /// Connects, and adds a handler behind those that make a WebSocket of the channel: it reads and writes messages, each a
+    /// `ByteBuffer`.
+    ///
+    /// - Parameter opened: is completed when the handshake is.
+    /// - Returns: a future of the connected channel, whose handshake is under way.
+    package func dial(
+        on eventLoop: any EventLoop, opened: EventLoopPromise<Void>,
+        _ handler: @escaping @Sendable () -> any ChannelHandler
+    ) -> EventLoopFuture<any Channel> {
+        ClientBootstrap(group: eventLoop)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try addHandlers(to: channel, opened: opened)
+                    try channel.pipeline.syncOperations.addHandler(handler())
+                }
+            }
+            .connect(host: endpoint.host, port: endpoint.port)
+    }
+
+    /// Makes a WebSocket of a channel.
+    func addHandlers(to channel: any Channel, opened: EventLoopPromise<Void>) throws {
+        if let context {
+            // A name is checked; an address cannot be sent as one (RFC 6066, section 3), but is checked too.
+            let name = (try? SocketAddress(ipAddress: endpoint.host, port: 0)) == nil ? endpoint.host : nil
+            try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: context, serverHostname: name))
+        }
+        try channel.pipeline.syncOperations.addHandler(
+            ClientChannelHandler(
+                endpoint: endpoint, token: token, maximumMessageSize: maximumMessageSize, opened: opened))
+    }
+
+    /// What went wrong, in words that say what to do.
+    package static func unavailable(_ url: String, _ error: any Error) -> ClientError {
+        switch error {
+        case let error as ClientError: ClientError(error.code, "cannot connect to \(url): \(error.description)")
+        case let error as NIOConnectionError:
+            ClientError(
+                .unavailable,
+                "cannot connect to \(url): \(error.connectionErrors.first.map { "\($0.error)" } ?? "\(error)"). "
+                    + "Is the server running?")
+        case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
+            ClientError(.unavailable, "cannot connect to \(url): \(problem(inTLS: "\(error)"))")
+        default: ClientError(.unavailable, "cannot connect to \(url): \(error). Is the server running?")
+        }
+    }
+
+    /// What went wrong with a handshake, from the words of the TLS library, which has no codes for it.
+    private static func problem(inTLS text: String) -> String {
+        if text.contains("CERTIFICATE_VERIFY_FAILED") {
+            return "its certificate is not from a root that is trusted here, or has expired; --ca names a root to trust"
+        }
+        if text.contains("unableToValidateCertificate") || text.contains("failedToValidateHostname") {
+            return "its certificate is for another host"
+        }
+        if text.contains("WRONG_VERSION_NUMBER") { return "it does not speak TLS; is it ws:// in place of wss://?" }
+        return "the TLS handshake failed: \(text.prefix(200))"
+    }
+}
