@@ -12,7 +12,8 @@ protocol LoadConnectionOwner: AnyObject {
     func refused(_ connection: LoadConnection, _ message: String)
     /// All that had come together is dealt with.
     func finishedReading()
-    func disconnected(_ connection: LoadConnection)
+    /// - Parameter wasOpen: whether there ever was a connection.
+    func disconnected(_ connection: LoadConnection, wasOpen: Bool)
 }
 
 /// One connection of a load generator. Reads of each message just what it has to.
@@ -23,6 +24,7 @@ final class LoadConnection: ChannelInboundHandler {
     let index: Int
     private unowned let owner: any LoadConnectionOwner
     private var context: ChannelHandlerContext?
+    private var wasOpen = false
     /// When each write that is not acknowledged was sent, the oldest first from `answered` on.
     private var sent: [UInt64] = []
     private var answered = 0
@@ -69,11 +71,12 @@ final class LoadConnection: ChannelInboundHandler {
     }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
-    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+    func channelActive(context: ChannelHandlerContext) { wasOpen = true }
 
-    func channelInactive(context: ChannelHandlerContext) {
+    /// Also where the channel never became active.
+    func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
-        owner.disconnected(self)
+        owner.disconnected(self, wasOpen: wasOpen)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }

@@ -94,7 +94,7 @@ extension LoadRun {
         opened.futureResult.whenComplete { [self] result in
             switch result {
             case .success: dialNext()
-            case .failure(let error): fail("\(error)")
+            case .failure(let error): fail(opener.dialer.unavailable(error).description)
             }
         }
     }

@@ -257,8 +257,8 @@ extension LoadRun: LoadConnectionOwner {
 
     func finishedReading() { pump() }
 
-    func disconnected(_ connection: LoadConnection) {
-        if opener.disconnected(connection) { return }
+    func disconnected(_ connection: LoadConnection, wasOpen: Bool) {
+        if opener.disconnected(connection) || !wasOpen { return }
         report.lost += 1
         if report.lost == 1 { fail("the server closed a connection") }
     }

@@ -5,6 +5,7 @@ import NIOSSL
 /// Opens connections to one server.
 package struct Dialer: Sendable {
     let endpoint: Endpoint
+    private let url: String
     private let token: String?
     private let context: NIOSSLContext?
     private let maximumMessageSize: Int
@@ -16,6 +17,7 @@ package struct Dialer: Sendable {
     /// - Throws: ``ClientError`` when the URL is none, or the roots cannot be read.
     package init(_ url: String, token: String? = nil, roots: String? = nil, maximumMessageSize: Int = 64 << 20) throws {
         endpoint = try Endpoint(url)
+        self.url = url
         self.token = token
         self.maximumMessageSize = maximumMessageSize
         context = endpoint.isSecure ? try Self.context(roots) : nil
@@ -67,7 +69,7 @@ package struct Dialer: Sendable {
     }
 
     /// What went wrong, in words that say what to do.
-    package static func unavailable(_ url: String, _ error: any Error) -> ClientError {
+    package func unavailable(_ error: any Error) -> ClientError {
         switch error {
         case let error as ClientError: ClientError(error.code, "cannot connect to \(url): \(error.description)")
         case let error as NIOConnectionError:
@@ -76,7 +78,7 @@ package struct Dialer: Sendable {
                 "cannot connect to \(url): \(error.connectionErrors.first.map { "\($0.error)" } ?? "\(error)"). "
                     + "Is the server running?")
         case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
-            ClientError(.unavailable, "cannot connect to \(url): \(problem(inTLS: "\(error)"))")
+            ClientError(.unavailable, "cannot connect to \(url): \(Self.problem(inTLS: "\(error)"))")
         default: ClientError(.unavailable, "cannot connect to \(url): \(error). Is the server running?")
         }
     }

@@ -19,27 +19,20 @@ package struct SyncConnection: Sendable {
         _ url: String, token: String? = nil, roots: String? = nil, maximumMessageSize: Int = 64 << 20,
         _ body: @Sendable (SyncConnection, Messages) async throws -> Result
     ) async throws -> Result {
-        let dialer: Dialer
-        do {
-            dialer = try Dialer(url, token: token, roots: roots, maximumMessageSize: maximumMessageSize)
-        } catch let error as ClientError {
-            throw error
-        } catch {
-            throw Dialer.unavailable(url, error)
-        }
+        let dialer = try Dialer(url, token: token, roots: roots, maximumMessageSize: maximumMessageSize)
         let opened = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
         let channel: NIOAsyncChannel<ByteBuffer, ByteBuffer>
         do {
             channel = try await connect(dialer, opened)
         } catch {
             opened.fail(error)
-            throw Dialer.unavailable(url, error)
+            throw dialer.unavailable(error)
         }
         return try await channel.executeThenClose { inbound, outbound in
             do {
                 try await opened.futureResult.get()
             } catch {
-                throw Dialer.unavailable(url, error)
+                throw dialer.unavailable(error)
             }
             return try await body(SyncConnection(writer: outbound), inbound)
         }
