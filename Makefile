@@ -4,7 +4,7 @@ SHELL := /bin/bash
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test build setup lint format conformance bench simulate mutants kill fuzz clean
+.PHONY: run test build setup lint format conformance bench compare micro simulate mutants kill fuzz clean
 
 run: build
 	@exec .build/release/starling serve $(ARGS)
@@ -34,9 +34,16 @@ format:
 conformance: build
 	Tests/Autobahn/run
 
-# Needs WSLOAD, a load generator: Benchmarks/README.md
+# A minute of each scenario's short form. `compare` measures peers too, and needs WSLOAD, a load generator; `micro` measures
+# single steps, and fetches a package of its own: Benchmarks/README.md
 bench: build
-	Benchmarks/run
+	Benchmarks/short
+
+compare: build
+	Benchmarks/compare
+
+micro: setup
+	BENCHMARKS=1 swift package --scratch-path .build-benchmarks benchmark run --target Micro
 
 # Whole systems under seeds: Tests/Simulation/README.md. SEEDS=558 runs one again.
 SEEDS ?= 0-9999

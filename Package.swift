@@ -152,3 +152,18 @@ if Context.environment["FUZZ"] != nil {
             name: "fuzz", dependencies: ["FuzzTargets"], path: "Fuzzing/LibFuzzer",
             swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])]))
 }
+
+// Of use to those who work on the code, and a dependency that nobody else should have to fetch: Benchmarks/README.md
+if Context.environment["BENCHMARKS"] != nil {
+    package.dependencies.append(
+        .package(url: "https://github.com/ordo-one/benchmark", from: "1.38.1", traits: []))
+    package.targets.append(
+        .executableTarget(
+            name: "Micro",
+            dependencies: [
+                "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "Simulation", nioCore,
+                .product(name: "Benchmark", package: "benchmark"),
+            ],
+            path: "Benchmarks/Micro", swiftSettings: settings,
+            plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")]))
+}
