@@ -25,10 +25,10 @@ setup:
 	fi
 
 lint:
-	swift format lint --strict --recursive Sources Tests Fuzzing Package.swift
+	swift format lint --strict --recursive Sources Tests Fuzzing Benchmarks/Micro Package.swift
 
 format:
-	swift format format --in-place --recursive Sources Tests Fuzzing Package.swift
+	swift format format --in-place --recursive Sources Tests Fuzzing Benchmarks/Micro Package.swift
 
 # The Autobahn test suite against the echo server: Tests/Autobahn/README.md says how to have wstest.
 conformance: build

@@ -88,7 +88,8 @@ let package = Package(
         .executableTarget(
             name: "starling",
             dependencies: [
-                "StarlingServer", "SQLiteStore", "SyncClient", "LoadGenerator", "SyncEngine", "SyncProtocol", "Registers",
+                "StarlingServer", "SQLiteStore", "SyncClient", "LoadGenerator", "SyncEngine", "SyncProtocol",
+                "Registers",
                 "Access", "Transport", "WebSocket",
                 nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

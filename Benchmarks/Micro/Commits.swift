@@ -21,9 +21,12 @@ func commits() {
     }
 
     for groups in [1, 10, 100, 1_000] {
-        Benchmark("fan-out: 32 updates to 1,000 subscribers in \(groups) groups", configuration: .init(scalingFactor: .one)) {
+        Benchmark(
+            "fan-out: 32 updates to 1,000 subscribers in \(groups) groups", configuration: .init(scalingFactor: .one)
+        ) {
             benchmark in
-            var shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: Simulation.framing), state: state)
+            var shard = Shard(
+                configuration: .init(loop: 0, welcome: welcome, framing: Simulation.framing), state: state)
             let output = Nowhere()
             for subscriber in 0..<1_000 {
                 let id = shard.connect(agent: Agent(random: UInt64(subscriber)), now: 0)
@@ -32,7 +35,8 @@ func commits() {
                 subscribe(id, text, &shard)
                 if groups > 1 {
                     subscribe(
-                        id, #"{"type":"subscribe","id":"t","pattern":"group:\#(subscriber % groups)","snapshot":false}"#,
+                        id,
+                        #"{"type":"subscribe","id":"t","pattern":"group:\#(subscriber % groups)","snapshot":false}"#,
                         &shard)
                 }
             }
