@@ -76,6 +76,46 @@
             }
 
             @Test(
+                "Where the database cannot be synced its log is kept whole, readyz says so, and no power cut loses anything"
+            )
+            func lostSync() throws {
+                let folder = try ServerProcess.makeFolder()
+                let later = try ServerProcess.makeFolder()
+                defer { for folder in [folder, later] { try? FileManager.default.removeItem(at: folder) } }
+                let server = try ServerProcess(in: folder, environment: faults.environment)
+                let client = try RawClient.connected(server)
+                let value = String(repeating: "x", count: 200_000)
+                func put(_ keys: Range<Int>) throws {
+                    for key in keys {
+                        try client.send(#"{"type":"broadcast","id":"w","key":"k:\#(key)","value":"\#(value)"}"#)
+                        #expect(try client.receive(type: "ack").bool("applied") == true)
+                    }
+                }
+                // What the disk has for certain, from here on.
+                try FileManager.default.copyItem(at: server.database, to: later.appending(path: "starling.db"))
+                faults.failTableSyncs(EIO)
+                try put(0..<120)
+                let problem = try ServerProcess.until {
+                    let answer = try HTTP.get("/readyz", server)
+                    return answer.contains("503") ? answer : nil
+                }
+                #expect(problem.contains("the database could not be synced"))
+                // The kernel says so once only. It does not get better by that.
+                faults.failTableSyncs(0)
+                try put(120..<200)
+                #expect(try HTTP.get("/readyz", server).contains("503"))
+                server.terminate()
+                #expect(server.wait() == 0)
+                // The power was cut before anything that was not synced reached the disk.
+                let log = folder.appending(path: "starling.db-wal")
+                try FileManager.default.copyItem(at: log, to: later.appending(path: "starling.db-wal"))
+                let restarted = try ServerProcess(in: later)
+                let keys = try ServerProcess.run(["keys", "k:*", "--url", restarted.url]).output
+                #expect(keys.split(separator: "\n").count == 200)
+                #expect(try HTTP.get("/readyz", restarted).contains("200"))
+            }
+
+            @Test(
                 "A crash right after a failed sync leaves what was acknowledged, and the refused write whole or not at all"
             )
             func crashAfterFailedSync() throws {

@@ -18,6 +18,7 @@ struct faults {
     int32_t sync_error;      // errno of fsync and fdatasync on a database's files; 0: none
     int32_t write_error;     // errno of writes to them; 0: none
     int64_t clock_offset_ms; // added to the wall clock
+    int32_t table_sync_error; // errno of fsync and fdatasync on the database itself, and not on its log; 0: none
 };
 
 static volatile struct faults none;
@@ -48,12 +49,27 @@ static int fails(int32_t error, int descriptor) {
     return 1;
 }
 
+// Whether the descriptor is of the database itself.
+static int is_table(int descriptor) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    return length > 3 && memcmp(path + length - 3, ".db", 3) == 0;
+}
+
+static int sync_fails(int descriptor) {
+    if (fails(faults->sync_error, descriptor)) return 1;
+    if (faults->table_sync_error == 0 || !is_table(descriptor)) return 0;
+    errno = faults->table_sync_error;
+    return 1;
+}
+
 int fsync(int descriptor) {
-    return fails(faults->sync_error, descriptor) ? -1 : (int)syscall(SYS_fsync, descriptor);
+    return sync_fails(descriptor) ? -1 : (int)syscall(SYS_fsync, descriptor);
 }
 
 int fdatasync(int descriptor) {
-    return fails(faults->sync_error, descriptor) ? -1 : (int)syscall(SYS_fdatasync, descriptor);
+    return sync_fails(descriptor) ? -1 : (int)syscall(SYS_fdatasync, descriptor);
 }
 
 ssize_t pwrite64(int descriptor, const void *bytes, size_t count, off64_t offset) {

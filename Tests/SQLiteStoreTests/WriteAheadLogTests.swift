@@ -4,6 +4,7 @@ import Registers
 import SQLiteStore
 import SyncEngine
 import SyncProtocol
+import Synchronization
 import TestSupport
 import Testing
 
@@ -97,16 +98,17 @@ struct WriteAheadLogTests {
         var sizes: [Int] = []
         for _ in 0..<6 {
             while writer.logPages < 400 { try commit() }
-            // Commits go on while the checkpoint is under way, and what they wrote is left for the writer.
-            try checkpointer.checkpoint()
+            // What is written behind the checkpoint is left for the writer.
+            #expect(try checkpointer.moveMost())
+            #expect(database.log.left == 0)
             try commit()
-            let left = try checkpointer.checkpoint()
-            #expect(left <= SQLiteWriter.fewPages)
-            try commit()
-            writer.finishCheckpoint()
+            #expect(database.log.left > 0)
+            try writer.finishCheckpoint()
+            #expect(database.log.left == 0)
             try commit()
             #expect(writer.logPages < 100)
             sizes.append(try size("a.db-wal"))
+            #expect(database.log.left == writer.logPages)
         }
         #expect(Set(sizes.dropFirst()).count == 1, "\(sizes)")
         #expect(try askSQLite("PRAGMA integrity_check") == "ok")
@@ -124,8 +126,10 @@ struct WriteAheadLogTests {
             try writer.begin(now: 1, clockBound: nil)
             try put("new", size: 100, revision: 51)
             try writer.commit()
-            #expect(try checkpointer.checkpoint() > 0)
-            writer.finishCheckpoint()
+            _ = try checkpointer.moveMost()
+            #expect(database.log.left > 0)
+            try writer.finishCheckpoint()
+            #expect(database.log.left > 0)
             try writer.begin(now: 1, clockBound: nil)
             try put("newer", size: 100, revision: 52)
             try writer.commit()
@@ -133,5 +137,109 @@ struct WriteAheadLogTests {
         }
         #expect(try askSQLite("SELECT count(*) FROM register") == "52")
         checkpointer.close()
+    }
+
+    @Test(
+        "A log that is in the database already is not checkpointed again: SQLite can lose the commit that starts it over"
+    )
+    func noneOnFinished() throws {
+        let checkpointer = try Checkpointer(database)
+        for revision in 1...3 {
+            try writer.begin(now: 1, clockBound: nil)
+            try put("k:\(revision)", size: 100, revision: UInt64(revision))
+            try writer.commit()
+            #expect(try checkpointer.moveMost())
+            let count = checkpointer.count
+            #expect(count > 0)
+            for _ in 0..<3 { #expect(try checkpointer.moveMost()) }
+            try writer.finishCheckpoint()
+            #expect(try checkpointer.moveMost())
+            #expect(checkpointer.count == count)
+        }
+        checkpointer.close()
+    }
+
+    @Test("While commits go on beside them, checkpoints lose nothing, and say what is left of the log as it is then")
+    func beside() throws {
+        let checkpointer = try Checkpointer(database)
+        let isDone = Atomic(false)
+        let most = Atomic(0)
+        nonisolated(unsafe) let beside = checkpointer
+        let log = database.log
+        let thread = Thread {
+            while !isDone.load(ordering: .relaxed) {
+                _ = try? beside.moveMost()
+                most.store(max(most.load(ordering: .relaxed), log.left), ordering: .relaxed)
+            }
+            isDone.store(false, ordering: .releasing)
+        }
+        thread.start()
+        for revision in 1...2_000 as ClosedRange<UInt64> {
+            try writer.begin(now: 1, clockBound: nil)
+            try put("k:\(revision)", size: 3_000, revision: revision)
+            try writer.commit()
+            if revision % 100 == 0 { try writer.finishCheckpoint() }
+        }
+        isDone.store(true, ordering: .relaxed)
+        while isDone.load(ordering: .acquiring) { Thread.sleep(forTimeInterval: 0.001) }
+        // Pages were written during checkpoints, and seen.
+        #expect(most.load(ordering: .relaxed) > 0)
+        #expect(try askSQLite("SELECT count(*), max(revision) FROM register") == "2000|2000")
+        #expect(try afterCrash("SELECT count(*) FROM register") == "2000")
+        #expect(try askSQLite("PRAGMA integrity_check") == "ok")
+        checkpointer.close()
+    }
+
+    /// What somebody sees who opens the files as they are now, after a crash: the index of the log is not among them.
+    private func afterCrash(_ sql: String) throws -> String {
+        let copy = try TemporaryFolder()
+        for name in ["a.db", "a.db-wal"] {
+            try FileManager.default.copyItem(
+                at: folder.url.appending(path: name), to: copy.url.appending(path: name))
+        }
+        return try DatabaseQueue(path: copy.path("a.db")).read { try String.fetchOne($0, sql: sql) ?? "" }
+    }
+
+    @Test(
+        "What another connection commits after a rollback stays, whatever the rolled back transaction had begun to write",
+        arguments: Array(stride(from: 464, through: 500, by: 4)), [false, true])
+    func rollbackThenOther(rows: Int, isClosed: Bool) throws {
+        var writer: SQLiteWriter? = try database.makeWriter()
+        func put(_ range: ClosedRange<Int>, anew isNew: Bool = true) throws {
+            for row in range {
+                let register = Register(
+                    key: try Key("k:\(row)"),
+                    version: Version(stamp: Stamp(milliseconds: UInt64(row)), agent: try Agent("a")),
+                    value: Array("\"\(String(repeating: "x", count: 3_000))\"".utf8))
+                try writer?.put(StoredRegister(register, revision: UInt64(row)), replacing: isNew ? nil : UInt64(row))
+            }
+        }
+        try writer?.begin(now: 1, clockBound: nil)
+        try put(1...600)
+        try writer?.commit()
+        try writer?.finishCheckpoint()
+        // This transaction is the first one in a log that starts over.
+        try writer?.begin(now: 1, clockBound: nil)
+        try put(1...rows, anew: false)
+        writer?.rollback()
+        let other = try DatabaseQueue(path: folder.path("a.db"))
+        for number in 1...5 {
+            try other.write { database in
+                try database.execute(sql: "INSERT INTO meta VALUES ('other \(number)', '')")
+            }
+        }
+        if isClosed {
+            writer = nil
+        } else {
+            try writer?.begin(now: 1, clockBound: nil)
+            try put(2_000...2_000)
+            try writer?.commit()
+        }
+        let count = "SELECT count(*) FROM meta WHERE name LIKE 'other %'"
+        #expect(try askSQLite(count) == "5")
+        #expect(try afterCrash(count) == "5")
+        #expect(try afterCrash("SELECT max(revision) FROM register") == (isClosed ? "600" : "2000"))
+        #expect(try afterCrash("PRAGMA integrity_check") == "ok")
+        withExtendedLifetime(other) {}
     }
 }

@@ -24,6 +24,14 @@ struct GatheringTests {
         #expect(commits < 30)
     }
 
+    @Test("After a burst, however great, writes that come alone are soon not waited with")
+    func burst() {
+        var gathering = Gathering()
+        gathering.note(count: 4_096, time: 5_000_000)
+        for _ in 0..<25 { gathering.note(count: 1, time: 150_000) }
+        #expect(gathering.wanted == 1)
+    }
+
     @Test("Neither how many are waited for nor how long ever grows beyond its bound", arguments: 0..<10)
     func bounds(seed: UInt64) {
         var random = SeededGenerator(seed: seed)

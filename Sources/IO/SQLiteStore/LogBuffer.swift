@@ -7,7 +7,8 @@ import GRDBSQLite
 /// which costs a commit of 16 registers a fifth less CPU, and one of 256 a third.
 ///
 /// That is only right where every commit syncs the log before it tells other connections of it (`synchronous = FULL`).
-/// Nothing else of SQLite's own file system is changed: locks, shared memory and the database file are its own.
+/// And what a transaction had begun to write has to be dropped when it is rolled back, before anybody else writes there:
+/// ``discard(of:)``. Nothing else of SQLite's own file system is changed: locks, shared memory and the database file are its own.
 enum LogBuffer {
     /// The name to open a database with.
     static let name = "starling-log-buffer"
@@ -36,6 +37,7 @@ enum LogBuffer {
 
     private static let registration: Registration = {
         guard let original = sqlite3_vfs_find(nil) else { preconditionFailure("SQLite has no file system") }
+        precondition(MemoryLayout<File>.offset(of: \File.header) == 0, "SQLite looks for its methods at the start")
         let methods = UnsafeMutablePointer<sqlite3_io_methods>.allocate(capacity: 1)
         methods.initialize(to: makeMethods())
         let text = UnsafeMutableBufferPointer<CChar>.allocate(capacity: name.utf8CString.count)
@@ -53,6 +55,16 @@ enum LogBuffer {
     ///
     /// - Returns: SQLite's result code.
     static func register() -> Int32 { registration.code }
+
+    /// Drops what waits for the write-ahead log of a connection. To be called behind each rollback: all that was committed
+    /// has been synced, so that what waits is of nobody's.
+    static func discard(of connection: OpaquePointer) {
+        var file: UnsafeMutablePointer<sqlite3_file>?
+        guard sqlite3_file_control(connection, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file) == SQLITE_OK, let file,
+            file.pointee.pMethods == UnsafePointer(registration.methods)
+        else { return }
+        view(file).pointee.count = 0
+    }
 
     private static func open(
         _ path: UnsafePointer<CChar>?, _ file: UnsafeMutablePointer<sqlite3_file>?, _ flags: Int32,
@@ -117,9 +129,10 @@ enum LogBuffer {
     private static func write(
         _ file: UnsafeMutablePointer<sqlite3_file>?, _ bytes: UnsafeRawPointer?, _ count: Int32, _ offset: sqlite3_int64
     ) -> Int32 {
+        let handle = file
         let file = view(file)
         guard let buffer = file.pointee.buffer, let bytes, count > 0, count <= capacity else {
-            return settled(&file.pointee.header) { $0.xWrite($1, bytes, count, offset) }
+            return settled(handle) { $0.xWrite($1, bytes, count, offset) }
         }
         let waiting = file.pointee.count
         if waiting > 0, file.pointee.offset + Int64(waiting) != offset || waiting + Int(count) > capacity {
@@ -134,11 +147,11 @@ enum LogBuffer {
 
     private static func close(_ pointer: UnsafeMutablePointer<sqlite3_file>?) -> Int32 {
         let file = view(pointer)
-        let flushed = flush(file)
+        // What waits is of no commit, and somebody else may have written there since.
         let code = file.pointee.real.pointee.pMethods.pointee.xClose(file.pointee.real)
         UnsafeMutableRawPointer(file.pointee.real).deallocate()
         file.pointee.buffer?.deallocate()
-        return flushed == SQLITE_OK ? code : flushed
+        return code
     }
 
     /// Version 2: without the calls for memory maps, which SQLite does without then.

@@ -49,6 +49,7 @@ package final class SQLiteDatabase: Sendable {
     package let needsRekeying: Bool
 
     let pool: DatabasePool
+    package let log = LogProgress()
     private let lock: FileLock
 
     /// Opens the database at a path, or makes it.
@@ -152,9 +153,18 @@ package final class SQLiteDatabase: Sendable {
         do {
             try pool.writeWithoutTransaction { database in
                 try Meta.close(database, lastStamp: lastStamp)
-                _ = try? database.checkpoint(.truncate)
+                do {
+                    if log.mayCheckpoint { _ = try database.checkpoint(.truncate) }
+                } catch let error as DatabaseError {
+                    log.failed(error.extendedResultCode.rawValue)
+                }
             }
-            try pool.close()
+            if log.mayCheckpoint {
+                try pool.close()
+            } else {
+                // The last connection to be closed would move the log, and delete it: it is left to the end of the process.
+                _ = Unmanaged.passRetained(pool)
+            }
         } catch {
             throw StoreError("cannot close \(configuration.path): \(error)")
         }

@@ -11,12 +11,15 @@ package final class SQLiteWriter: WriteStore {
     /// From so many pages in the write-ahead log on, it is worth a checkpoint.
     package static let checkpointPages = 4_000
     /// Down to so many pages, what checkpoints beside the writer have left is worth its while: see ``finishCheckpoint()``.
-    package static let fewPages = 256
+    package static let fewPages = 1_000
     /// From so many pages on (256 MiB), the writer itself checkpoints, and writes wait: the checkpoints beside it do not
     /// keep up.
     private static let restartPages = 65_536
 
     private let database: SQLiteDatabase
+    private var log: LogProgress { database.log }
+    /// From so many pages on it is tried next.
+    private var nextRestart = restartPages
     private let connection: WriterConnection
     private let begin: Statement
     private let commitStatement: Statement
@@ -157,6 +160,7 @@ package final class SQLiteWriter: WriteStore {
         do throws(StoreError) {
             let count = try rekeying.run(cipher, limit: limit)
             try commitStatement.run()
+            noteCommit()
             return count
         } catch {
             rollback()
@@ -187,23 +191,45 @@ package final class SQLiteWriter: WriteStore {
 
     package func commit() throws(StoreError) {
         try commitStatement.run()
-        logPages = connection.logPages
-        if logPages >= Self.restartPages {
-            // Failing to is no failure of the commit, and is tried again after the next one.
-            sqlite3_wal_checkpoint_v2(connection.handle, nil, SQLITE_CHECKPOINT_RESTART, nil, nil)
+        noteCommit()
+        guard logPages >= nextRestart else {
+            if logPages < Self.restartPages { nextRestart = Self.restartPages }
+            return
         }
+        // Failing to is no failure of the commit. Not after each one: a reader that lasts would hold all of them up.
+        nextRestart = logPages + Self.restartPages / 8
+        try? checkpoint(SQLITE_CHECKPOINT_RESTART)
+    }
+
+    private func noteCommit() {
+        logPages = connection.logPages
+        log.written(logPages)
     }
 
     /// Moves the last pages of the log, which the checkpoints beside this cannot catch while it goes on writing. Nothing is
     /// left then, and the next commit writes over the log from its start: in a file that does not grow, an fdatasync
     /// has no metadata to write, and costs half.
-    package func finishCheckpoint() {
-        // Failing to is no failure of anything, and is tried again behind the next checkpoint.
-        sqlite3_wal_checkpoint_v2(connection.handle, nil, SQLITE_CHECKPOINT_PASSIVE, nil, nil)
+    ///
+    /// - Throws: ``StoreError`` where the disk fails: no failure of any commit, but see ``LogProgress/mayCheckpoint``.
+    package func finishCheckpoint() throws(StoreError) {
+        try checkpoint(SQLITE_CHECKPOINT_PASSIVE)
+    }
+
+    private func checkpoint(_ mode: Int32) throws(StoreError) {
+        guard log.mayCheckpoint else { return }
+        var moved: Int32 = 0
+        let code = sqlite3_wal_checkpoint_v2(connection.handle, nil, mode, nil, &moved)
+        // Busy: a reader needs the log, or somebody else is at it.
+        guard code & 0xFF == SQLITE_OK || code & 0xFF == SQLITE_BUSY else {
+            log.failed(code)
+            throw .checkpoint(code, String(cString: sqlite3_errmsg(connection.handle)))
+        }
+        if moved >= 0 { log.moved(Int(moved)) }
     }
 
     package func rollback() {
         notedKey = nil
         if sqlite3_get_autocommit(connection.handle) == 0 { try? rollbackStatement.run() }
+        connection.rolledBack()
     }
 }

@@ -5,6 +5,7 @@ import SyncEngine
 final class WriterConnection {
     let handle: OpaquePointer
     private let log: Log
+    private let isBuffered: Bool
 
     /// What SQLite's hook, a C function, writes to.
     private final class Log {
@@ -22,6 +23,7 @@ final class WriterConnection {
             throw StoreError("cannot open \(path) for writing: \(String(cString: sqlite3_errstr(code)))", code: code)
         }
         self.handle = handle
+        self.isBuffered = isBuffered
         log = Log()
         sqlite3_extended_result_codes(handle, 1)
         sqlite3_busy_timeout(handle, 5_000)
@@ -44,6 +46,11 @@ final class WriterConnection {
 
     /// The pages in the write-ahead log after the last commit.
     var logPages: Int { Int(log.pages) }
+
+    /// A transaction was rolled back.
+    func rolledBack() {
+        if isBuffered { LogBuffer.discard(of: handle) }
+    }
 
     func execute(_ sql: String) throws(StoreError) {
         let code = sqlite3_exec(handle, sql, nil, nil, nil)

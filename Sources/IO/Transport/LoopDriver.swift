@@ -359,7 +359,16 @@ extension LoopDriver: ShardOutput {
     }
 
     package func submit(_ writes: [WriteRequest]) {
-        if !services.submitWrites(writes) { events.append(.rejected(writes)) }
+        if services.submitWrites(writes) { return }
+        // Not all of them fit. Who has sent little is not refused for who has sent much.
+        var start = 0
+        while start < writes.count {
+            let connection = writes[start].origin.connection
+            let end = writes[start...].firstIndex { $0.origin.connection != connection } ?? writes.count
+            let part = Array(writes[start..<end])
+            if !services.submitWrites(part) { events.append(.rejected(part)) }
+            start = end
+        }
     }
 
     package func submit(_ job: ReadJob) {

@@ -1,6 +1,5 @@
 import Dispatch
 import Foundation
-import Logging
 import SQLiteStore
 import SyncEngine
 import Synchronization
@@ -8,9 +7,6 @@ import Synchronization
 /// The thread that moves the write-ahead log into the database when that has grown, up to a rest that only the writer can
 /// move, since it goes on writing meanwhile.
 final class CheckpointThread: Sendable {
-    /// How often the log is looked at again for what was written meanwhile, before the rest is left for another time.
-    private static let rounds = 4
-
     private let isDue = Mutex(false)
     private let isStopping = Mutex(false)
     private let isNearlyDone = Atomic(false)
@@ -31,7 +27,8 @@ final class CheckpointThread: Sendable {
         isNearlyDone.load(ordering: .relaxed) && isNearlyDone.exchange(false, ordering: .relaxed)
     }
 
-    func start(_ database: SQLiteDatabase, logger: Logger) throws(StoreError) {
+    /// - Parameter noteFailure: is told when the disk failed.
+    func start(_ database: SQLiteDatabase, noteFailure: @escaping @Sendable (StoreError) -> Void) throws(StoreError) {
         nonisolated(unsafe) let checkpointer = try Checkpointer(database)
         let thread = Thread { [self] in
             ThreadRole.name("starling-ckpt")
@@ -39,14 +36,9 @@ final class CheckpointThread: Sendable {
                 wake.wait()
                 if isStopping.withLock({ $0 }) { break }
                 do throws(StoreError) {
-                    var left = 0
-                    for _ in 0..<Self.rounds {
-                        left = try checkpointer.checkpoint()
-                        if left <= SQLiteWriter.fewPages { break }
-                    }
-                    if left <= SQLiteWriter.fewPages { isNearlyDone.store(true, ordering: .relaxed) }
+                    if try checkpointer.moveMost() { isNearlyDone.store(true, ordering: .relaxed) }
                 } catch {
-                    logger.warning("Checkpoint failed", metadata: ["error": "\(error)"])
+                    noteFailure(error)
                 }
                 // A pause, so that a log that grows all the time is not checkpointed all the time.
                 Thread.sleep(forTimeInterval: 0.03)

@@ -1,3 +1,4 @@
+import SQLiteStore
 import SyncEngine
 
 /// What the committer has done so far.
@@ -15,6 +16,8 @@ struct CommitStatistics: Sendable {
     var lastFailure: String?
     /// What of the database was found to be damaged. That does not pass by itself.
     var damage: String?
+    /// Why the database cannot be relied on without its log. That does not pass by itself either.
+    var lostSync: String?
     var readFailures: UInt64 = 0
     var expired: UInt64 = 0
     var collected: UInt64 = 0
@@ -22,10 +25,13 @@ struct CommitStatistics: Sendable {
     /// Why the server cannot do all that it should; nil if it can.
     var problem: String? {
         damage.map { "the database is damaged: \($0); stop the server, run starling check, and restore a backup" }
-            ?? lastFailure
+            ?? lostSync.map {
+                "\($0); commits are safe in the log, which grows: mend the disk, and restart the server"
+            } ?? lastFailure
     }
 
     mutating func note(_ failure: StoreError) {
         if failure.isDamage { damage = failure.description }
+        if failure.isLostSync { lostSync = failure.description }
     }
 }

@@ -98,11 +98,8 @@ final class CommitterThread: Sendable {
                 if mustRekey.load(ordering: .relaxed) { upkeep.hasMore = rekey(&committer) }
                 let collected = upkeep.run(now: now, with: &committer, publish: publish, note: note)
                 statistics.withLock { $0.collected += UInt64(collected) }
-                if checkpoints.takeRest() {
-                    committer.store.finishCheckpoint()
-                } else if committer.store.logPages >= SQLiteWriter.checkpointPages {
-                    checkpoints.request()
-                }
+                if checkpoints.takeRest() { finishCheckpoint(&committer, of: database.log) }
+                if database.log.left >= SQLiteWriter.checkpointPages { checkpoints.request() }
             }
             let stamp = committer.lastStamp
             finalStamp.withLock { $0 = stamp }
@@ -197,6 +194,22 @@ final class CommitterThread: Sendable {
             statistics.note(failure)
         }
         logger.error("Reading failed", metadata: ["error": "\(failure)"])
+    }
+
+    /// Notes that the log could not be moved into the database; from any thread.
+    func noteCheckpointFailure(_ failure: StoreError) {
+        statistics.withLock { $0.note(failure) }
+        logger.error("Checkpoint failed", metadata: ["error": "\(failure)"])
+    }
+
+    /// Moves what the checkpoints beside this have left, if it is as little as they thought.
+    private func finishCheckpoint(_ committer: inout Committer<SQLiteWriter>, of log: LogProgress) {
+        guard log.left <= SQLiteWriter.fewPages else { return }
+        do throws(StoreError) {
+            try committer.store.finishCheckpoint()
+        } catch {
+            noteCheckpointFailure(error)
+        }
     }
 
     /// What the thread does when nobody wants anything of it.

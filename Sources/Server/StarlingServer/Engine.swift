@@ -53,8 +53,8 @@ struct Engine: Sendable {
             configuration, database, committer, readers, group, authority: access ?? OpenAuthority())
         let drivers = drivers
         let checkpoints = checkpoints
-        try checkpoints.start(database, logger: logger)
         let committer = committer
+        try checkpoints.start(database, noteFailure: { committer.noteCheckpointFailure($0) })
         let reader = SQLiteReader(
             database: database, framing: Self.framing, noteFailure: { committer.noteReadFailure($0) })
         readers.start(reader: reader) { delivery, loop in drivers[loop].deliver(delivery) }

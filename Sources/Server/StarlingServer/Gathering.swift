@@ -27,7 +27,9 @@ package struct Gathering {
 
     /// Notes a commit of so many requests, and how many nanoseconds it took.
     package mutating func note(count: Int, time: UInt64) {
-        usualCount = max(Double(count), usualCount + (Double(count) - usualCount) / 8)
+        // More than are ever waited for would only be remembered for longer.
+        let count = min(Double(count), Double(Self.enough) / Self.share)
+        usualCount = max(count, usualCount + (count - usualCount) / 8)
         usualTime += (Double(time) - usualTime) / 8
     }
 }

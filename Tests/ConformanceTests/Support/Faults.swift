@@ -15,7 +15,7 @@ final class Faults {
             program: URL(filePath: "/usr/bin/env"))
         guard status == 0 else { throw TestFailure("faults.c does not compile: \(errors)") }
         descriptor = open(folder.appending(path: "control").path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-        ftruncate(descriptor, 16)
+        ftruncate(descriptor, 24)
     }
 
     deinit {
@@ -33,6 +33,8 @@ final class Faults {
 
     /// The error of every fsync of the database's files; 0: none.
     func failSyncs(_ error: Int32) { set(error, at: 0) }
+    /// The error of every fsync of the database itself, and not of its log; 0: none.
+    func failTableSyncs(_ error: Int32) { set(error, at: 16) }
     /// The error of every write to them; 0: none.
     func failWrites(_ error: Int32) { set(error, at: 4) }
     /// What is added to the wall clock.
