@@ -1,0 +1,63 @@
+import { StarlingError } from "./errors.js";
+import { byteLength, hasControlCharacter } from "./text.js";
+
+const MAXIMUM_MILLISECONDS = 0xffff_ffff_ffff;
+const MAXIMUM_COUNTER = 0xffff;
+
+/**
+ * A hybrid logical clock (Kulkarni et al., 2014): its stamps follow the wall clock, never go back, and are above every stamp
+ * received. Time is a parameter.
+ */
+export class Clock {
+  milliseconds = 0;
+  counter = 0;
+
+  /** Issues the next stamp. @param {number} now the wall clock, in milliseconds */
+  tick(now) {
+    if (now > this.milliseconds) {
+      this.milliseconds = Math.floor(now);
+      this.counter = 0;
+    } else if (this.counter < MAXIMUM_COUNTER) {
+      this.counter++;
+    } else {
+      this.milliseconds++;
+      this.counter = 0;
+    }
+    return { milliseconds: this.milliseconds, counter: this.counter };
+  }
+
+  /** Takes note of a stamp, so that the next ones are above it. */
+  receive(milliseconds, counter) {
+    if (milliseconds < this.milliseconds) return;
+    if (milliseconds > this.milliseconds || counter > this.counter) {
+      this.milliseconds = milliseconds;
+      this.counter = counter;
+    }
+  }
+
+  /** Sets a clock back that turned out to be wrong; what it stamped has to be stamped again. */
+  reset() {
+    this.milliseconds = 0;
+    this.counter = 0;
+  }
+}
+
+/** The text of a version: `01a0c5d3e800-0000-planner`. */
+export function formatVersion({ milliseconds, counter }, agent) {
+  return `${milliseconds.toString(16).padStart(12, "0")}-${counter.toString(16).padStart(4, "0")}-${agent}`;
+}
+
+/**
+ * Reads a version.
+ *
+ * @throws {StarlingError} `bad_version` where the text is not canonical
+ */
+export function parseVersion(text) {
+  const match = /^([0-9a-f]{12})-([0-9a-f]{4})-(.+)$/su.exec(text);
+  if (!match || byteLength(match[3]) > 64 || hasControlCharacter(match[3])) {
+    throw new StarlingError("bad_version", `${JSON.stringify(text)} is no version like 01a0c5d3e800-0000-planner`);
+  }
+  return { milliseconds: parseInt(match[1], 16), counter: parseInt(match[2], 16), agent: match[3] };
+}
+
+export { MAXIMUM_MILLISECONDS };

@@ -1,0 +1,93 @@
+/** How many updates wait for a subscriber one by one. */
+const BUFFER = 1024;
+
+/**
+ * What a subscriber has still to be told. Up to a thousand updates wait one by one; beyond that a newer update takes the place of the
+ * one that waits for its key, so that however slow a subscriber is, what waits is bounded by the number of keys.
+ */
+export class Delivery {
+  #waiting = new Map();
+  #latest = new Map();
+  #next = 0;
+  #callback;
+  #failed;
+  #isRunning = false;
+  #isClosed = false;
+  #wake;
+  #error;
+
+  /**
+   * @param {((update: object) => unknown) | undefined} callback the next update is held back until a promise that it returns is
+   *   settled; undefined: updates are taken by `next`
+   * @param {(error: unknown) => void} failed is told what the callback throws
+   */
+  constructor(callback, failed) {
+    this.#callback = callback;
+    this.#failed = failed;
+  }
+
+  get size() {
+    return this.#waiting.size;
+  }
+
+  /** Queues an update. @param {string} slot what it may be conflated with */
+  push(slot, update) {
+    if (this.#isClosed) return;
+    const place = this.#latest.get(slot);
+    if (place !== undefined && this.#waiting.size >= BUFFER) {
+      this.#waiting.get(place).update = update;
+    } else {
+      this.#latest.set(slot, this.#next);
+      this.#waiting.set(this.#next++, { slot, update });
+    }
+    if (!this.#callback) this.#wake?.();
+    else if (!this.#isRunning) {
+      this.#isRunning = true;
+      queueMicrotask(() => this.#run());
+    }
+  }
+
+  /** The next update that waits; undefined if there is none. */
+  take() {
+    for (const [place, { slot, update }] of this.#waiting) {
+      this.#waiting.delete(place);
+      if (this.#latest.get(slot) === place) this.#latest.delete(slot);
+      return update;
+    }
+    return undefined;
+  }
+
+  async #run() {
+    // close() empties what waits, and so ends this loop: nothing is told after an unsubscribe.
+    for (let update = this.take(); update !== undefined; update = this.take()) {
+      try {
+        const result = this.#callback(update);
+        if (typeof result?.then === "function") await result;
+      } catch (error) {
+        this.#failed(error);
+      }
+    }
+    this.#isRunning = false;
+  }
+
+  /** The next update; undefined at the end. @throws what the subscription failed with */
+  async next() {
+    while (true) {
+      const update = this.take();
+      if (update !== undefined) return update;
+      if (this.#error) throw this.#error;
+      if (this.#isClosed) return undefined;
+      await new Promise((resolve) => (this.#wake = resolve));
+      this.#wake = undefined;
+    }
+  }
+
+  /** Ends it: what waits is dropped. @param {Error} [error] what `next` throws from now on */
+  close(error) {
+    this.#isClosed = true;
+    this.#error = error;
+    this.#waiting.clear();
+    this.#latest.clear();
+    this.#wake?.();
+  }
+}

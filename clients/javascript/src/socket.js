@@ -1,0 +1,89 @@
+import { StarlingError } from "./errors.js";
+
+const PROBE_TIMEOUT = 5_000;
+const PROBE_PINGS = 3;
+
+/**
+ * The sockets of a client: the one in use, and those that measure other edges.
+ *
+ * @param {{received: (text: string) => void, dropped: (reason: string) => void, probed: (url: string, roundTrip?: number) => void}} engine
+ */
+export function dialer(options, engine) {
+  const { log } = options;
+  const WebSocket = options.WebSocket ?? globalThis.WebSocket;
+  if (WebSocket === undefined) {
+    throw new StarlingError(
+      "no_websocket",
+      "there is no WebSocket here; use Node 22 or later, or node --experimental-websocket, or pass one: connect(url, {WebSocket})",
+    );
+  }
+  const probes = new Set();
+  let current;
+  let token = typeof options.token === "function" ? undefined : options.token;
+
+  async function dial(url) {
+    const attempt = (current = { socket: undefined });
+    if (typeof options.token === "function") {
+      try {
+        token = await options.token();
+      } catch (error) {
+        if (current === attempt) engine.dropped(`there is no token: ${error.message}`);
+        return;
+      }
+    }
+    if (current !== attempt) return;
+    const socket = (attempt.socket = new WebSocket(url));
+    const isCurrent = () => current === attempt;
+    socket.addEventListener("message", ({ data }) => isCurrent() && engine.received(data));
+    socket.addEventListener("error", () => {});
+    socket.addEventListener("close", ({ code, reason }) => {
+      if (!isCurrent()) return;
+      current = undefined;
+      engine.dropped(reason || `closed with code ${code}`);
+    });
+  }
+
+  function send(text) {
+    if (current?.socket?.readyState === 1) current.socket.send(text);
+  }
+
+  function hangUp() {
+    const socket = current?.socket;
+    current = undefined;
+    socket?.close();
+  }
+
+  /** The least of a few round trips: what is on the way, not what is in front of it. */
+  function probe(url) {
+    if (probes.has(url)) return;
+    probes.add(url);
+    const socket = new WebSocket(url);
+    let best = Infinity;
+    let left = PROBE_PINGS;
+    let sentAt;
+    const ping = () => {
+      sentAt = performance.now();
+      socket.send('{"type":"ping"}');
+    };
+    const finish = (roundTrip) => {
+      if (!probes.delete(url)) return;
+      clearTimeout(timer);
+      socket.close();
+      engine.probed(url, roundTrip);
+    };
+    const timer = setTimeout(() => finish(undefined), PROBE_TIMEOUT);
+    socket.addEventListener("open", ping);
+    socket.addEventListener("error", () => finish(undefined));
+    socket.addEventListener("close", () => finish(undefined));
+    socket.addEventListener("message", ({ data }) => {
+      if (!data.startsWith('{"type":"pong"')) return;
+      best = Math.min(best, performance.now() - sentAt);
+      left--;
+      if (left > 0) ping();
+      else finish(best);
+    });
+    log("debug", `measuring ${url}`);
+  }
+
+  return { dial, send, hangUp, probe, token: () => token };
+}
