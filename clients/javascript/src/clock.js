@@ -1,7 +1,6 @@
 import { StarlingError } from "./errors.js";
 import { byteLength, hasControlCharacter } from "./text.js";
 
-const MAXIMUM_MILLISECONDS = 0xffff_ffff_ffff;
 const MAXIMUM_COUNTER = 0xffff;
 
 /**
@@ -14,7 +13,8 @@ export class Clock {
 
   /** Issues the next stamp. @param {number} now the wall clock, in milliseconds */
   tick(now) {
-    if (now > this.milliseconds) {
+    // A fraction must not make the same millisecond look like a later one.
+    if (Math.floor(now) > this.milliseconds) {
       this.milliseconds = Math.floor(now);
       this.counter = 0;
     } else if (this.counter < MAXIMUM_COUNTER) {
@@ -59,5 +59,3 @@ export function parseVersion(text) {
   }
   return { milliseconds: parseInt(match[1], 16), counter: parseInt(match[2], 16), agent: match[3] };
 }
-
-export { MAXIMUM_MILLISECONDS };

@@ -1,3 +1,5 @@
+import { Queue } from "./queue.js";
+
 /** How many updates wait for a subscriber one by one. */
 const BUFFER = 1024;
 
@@ -6,9 +8,9 @@ const BUFFER = 1024;
  * one that waits for its key, so that however slow a subscriber is, what waits is bounded by the number of keys.
  */
 export class Delivery {
-  #waiting = new Map();
+  #waiting = new Queue();
+  /** The newest that waits for each slot. */
   #latest = new Map();
-  #next = 0;
   #callback;
   #failed;
   #isRunning = false;
@@ -27,18 +29,19 @@ export class Delivery {
   }
 
   get size() {
-    return this.#waiting.size;
+    return this.#waiting.length;
   }
 
   /** Queues an update. @param {string} slot what it may be conflated with */
   push(slot, update) {
     if (this.#isClosed) return;
-    const place = this.#latest.get(slot);
-    if (place !== undefined && this.#waiting.size >= BUFFER) {
-      this.#waiting.get(place).update = update;
+    const latest = this.#latest.get(slot);
+    if (latest !== undefined && this.#waiting.length >= BUFFER) {
+      latest.update = update;
     } else {
-      this.#latest.set(slot, this.#next);
-      this.#waiting.set(this.#next++, { slot, update });
+      const item = { slot, update };
+      this.#latest.set(slot, item);
+      this.#waiting.push(item);
     }
     if (!this.#callback) this.#wake?.();
     else if (!this.#isRunning) {
@@ -49,12 +52,10 @@ export class Delivery {
 
   /** The next update that waits; undefined if there is none. */
   take() {
-    for (const [place, { slot, update }] of this.#waiting) {
-      this.#waiting.delete(place);
-      if (this.#latest.get(slot) === place) this.#latest.delete(slot);
-      return update;
-    }
-    return undefined;
+    const item = this.#waiting.shift();
+    if (item === undefined) return undefined;
+    if (this.#latest.get(item.slot) === item) this.#latest.delete(item.slot);
+    return item.update;
   }
 
   async #run() {

@@ -1,6 +1,6 @@
 import { Clock, formatVersion, parseVersion } from "./clock.js";
 import { StarlingError } from "./errors.js";
-import { Outbox, expiry } from "./outbox.js";
+import { Outbox } from "./outbox.js";
 import { Register } from "./register.js";
 import { rawField } from "./text.js";
 
@@ -122,8 +122,7 @@ export class Writer {
   }
 
   #restamp(write) {
-    const version = this.#stamp();
-    this.outbox.restamp(write, version, expiry({ ...write.record, version }));
+    this.outbox.restamp(write, this.#stamp());
     this.#engine.touch(write.record.key);
   }
 
@@ -146,8 +145,7 @@ export class Writer {
   renamed(from, to) {
     for (const write of [...this.outbox]) {
       if (parseVersion(write.record.version).agent !== from) continue;
-      const version = formatVersion(parseVersion(write.record.version), to);
-      this.outbox.restamp(write, version, expiry({ ...write.record, version }));
+      this.outbox.restamp(write, formatVersion(parseVersion(write.record.version), to));
       this.#engine.touch(write.record.key);
     }
   }

@@ -26,6 +26,12 @@ test("clocks", () => {
   }
 });
 
+test("a fraction of a millisecond does not repeat a stamp", () => {
+  const clock = new Clock();
+  const stamps = [1000.2, 1000.9, 1001.1].map((now) => Object.values(clock.tick(now)));
+  assert.deepEqual(stamps, [[1000, 0], [1000, 1], [1001, 0]]);
+});
+
 test("versions", () => {
   const { rising, invalid } = vectors("versions");
   for (const [index, text] of rising.entries()) {

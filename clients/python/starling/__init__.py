@@ -1,0 +1,43 @@
+"""Shared memory for swarms of agents: a local-first replica of a Starling server.
+
+    import starling
+
+    async with starling.connect("ws://127.0.0.1:7827/sync", agent="planner") as sync:
+        unsubscribe = sync.subscribe("task:*", lambda update: print(update.key, update.value))
+        await sync.broadcast("task:42:status", {"state": "done"})
+
+``starling.sync`` is the same without ``async``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._client import Client, Subscription
+from ._edges import EdgeStatus
+from ._errors import StarlingError
+from ._leases import Lease
+from ._outbox import FileOutbox, MemoryOutbox, OutboxStore, Outcome
+from ._pattern import Pattern
+from ._update import Update
+
+
+def connect(urls: str | list[str], **options: Any) -> Client:
+    """Opens a local-first replica of a server; the options are those of :class:`Client`. It connects in the background."""
+    return Client(urls, **options)
+
+
+__all__ = [
+    "Client",
+    "EdgeStatus",
+    "FileOutbox",
+    "Lease",
+    "MemoryOutbox",
+    "OutboxStore",
+    "Outcome",
+    "Pattern",
+    "StarlingError",
+    "Subscription",
+    "Update",
+    "connect",
+]

@@ -1,0 +1,259 @@
+"""The client's own writes that the server has not answered yet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TextIO
+
+from ._register import Register
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a write."""
+
+    #: ``applied``; ``superseded`` by something greater; ``condition``: ``expect`` was not met.
+    status: str
+    key: str
+    version: str | None = None
+    revision: int | None = None
+    durable: bool = False
+    #: For ``superseded``: the register that stays in place, or None where this client's own next write took the place.
+    winner: dict[str, Any] | None = None
+    #: For ``condition``: the register in place.
+    current: dict[str, Any] | None = None
+
+    @property
+    def applied(self) -> bool:
+        return self.status == "applied"
+
+
+class OutboxStore(Protocol):
+    """Keeps records over restarts: ``{key, version, value, ttl, metadata, session}``, value and metadata as texts of JSON."""
+
+    def load(self) -> list[dict[str, Any]]: ...
+    def put(self, record: dict[str, Any]) -> None: ...
+    def remove(self, version: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class MemoryOutbox:
+    """Keeps nothing over a restart."""
+
+    def load(self) -> list[dict[str, Any]]:
+        return []
+
+    def put(self, record: dict[str, Any]) -> None:
+        pass
+
+    def remove(self, version: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class FileOutbox:
+    """An outbox in a file: a line of JSON for each write (``{"put":…}``) and for each final answer (``{"done":<version>}``). A write is
+    in the file before ``broadcast`` returns, so that it survives the process; with ``fsync``, the machine too. One client at a time."""
+
+    def __init__(self, path: str | os.PathLike[str], fsync: bool = False) -> None:
+        self._path = os.fspath(path)
+        self._fsync = fsync
+        self._file: TextIO | None = None
+        self._records: dict[str, dict[str, Any]] = {}
+        self._lines = 0
+
+    def load(self) -> list[dict[str, Any]]:
+        if os.path.exists(self._path):
+            with open(self._path, encoding="utf-8") as file:
+                for line in file:
+                    self._replay(line)
+        self._compact()
+        return list(self._records.values())
+
+    def _replay(self, line: str) -> None:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return  # The last line of a process that was killed in the middle of it.
+        if "put" in entry:
+            self._records[entry["put"]["version"]] = entry["put"]
+        else:
+            self._records.pop(entry["done"], None)
+
+    def _compact(self) -> None:
+        """Begins a new file with what still waits; the old one stays until the new one is whole."""
+        temporary = f"{self._path}.new"
+        file = open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
+        for record in self._records.values():
+            file.write(json.dumps({"put": record}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+        if self._file is not None:
+            self._file.close()
+        self._file = file
+        self._lines = len(self._records)
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        if self._fsync:
+            os.fsync(self._file.fileno())
+        self._lines += 1
+        if self._lines > 1000 and self._lines > 4 * len(self._records):
+            self._compact()
+
+    def put(self, record: dict[str, Any]) -> None:
+        self._records[record["version"]] = record
+        self._append({"put": record})
+
+    def remove(self, version: str) -> None:
+        if self._records.pop(version, None) is not None:
+            self._append({"done": version})
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+@dataclass(eq=False)
+class Write:
+    """A write that waits for its final answer."""
+
+    record: dict[str, Any]
+    register: Register
+    outcome: asyncio.Future[Outcome]
+    #: ``waiting``, ``sent`` or ``done``
+    state: str = "waiting"
+    id: int = 0
+
+    def resolve(self, outcome: Outcome) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    def reject(self, error: Exception) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+@dataclass
+class Outbox:
+    """The writes that the server has not answered yet. Of the ones to a key that are not on their way, only the newest is kept. Each
+    has its full version from the start, so that sending it again is safe."""
+
+    store: OutboxStore
+    _all: dict[str, Write] = field(default_factory=dict)
+    # What is to be sent, with some that are done already: first what was on its way before, then the others.
+    _again: deque[Write] = field(default_factory=deque)
+    _unsent: deque[Write] = field(default_factory=deque)
+    _in_flight: dict[int, Write] = field(default_factory=dict)
+    # The writes to each key, by rising version.
+    _by_key: dict[str, list[Write]] = field(default_factory=dict)
+    _next_id: int = 1
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Write]:
+        return iter(list(self._all.values()))
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    def newest(self, key: str) -> Register | None:
+        """The newest write to a key, as a register."""
+        writes = self._by_key.get(key)
+        return writes[-1].register if writes else None
+
+    def add(self, record: dict[str, Any], stored: bool = False) -> Write:
+        """Puts a write in, and ends the one that it makes needless as superseded."""
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        # Whoever does not ask for the outcome is not to be bothered by it; it is logged.
+        outcome.add_done_callback(lambda future: future.cancelled() or future.exception())
+        write = Write(record, Register.from_record(record, _expiry(record)), outcome)
+        if not stored:
+            self.store.put(record)
+        self._all[record["version"]] = write
+        self._unsent.append(write)
+        writes = self._by_key.setdefault(record["key"], [])
+        previous = writes[-1] if writes else None
+        writes.append(write)
+        if previous is not None and previous.state == "waiting":
+            self._collapse(previous)
+        return write
+
+    def _collapse(self, write: Write) -> None:
+        self.finish(write)
+        write.resolve(Outcome("superseded", write.record["key"], write.record["version"]))
+
+    def take(self) -> Write | None:
+        """The next write to send; None if there is none."""
+        for queue in (self._again, self._unsent):
+            while queue:
+                write = queue.popleft()
+                if write.state == "waiting":
+                    write.state, write.id = "sent", self._next_id
+                    self._next_id += 1
+                    self._in_flight[write.id] = write
+                    return write
+        return None
+
+    def find(self, id: int) -> Write | None:
+        """The write on its way under an id; None if there is none."""
+        return self._in_flight.get(id)
+
+    def finish(self, write: Write) -> None:
+        """Takes a write out that has its final answer."""
+        write.state = "done"
+        self._in_flight.pop(write.id, None)
+        self._all.pop(write.record["version"], None)
+        self.store.remove(write.record["version"])
+        writes = self._by_key[write.record["key"]]
+        writes.remove(write)
+        if not writes:
+            del self._by_key[write.record["key"]]
+
+    def put_back(self, write: Write) -> None:
+        """Puts a write back that may be sent again, unless a later one makes it needless."""
+        self._in_flight.pop(write.id, None)
+        write.state = "waiting"
+        if self._by_key[write.record["key"]][-1] is write:
+            self._again.append(write)
+        else:
+            self._collapse(write)
+
+    def disconnected(self) -> None:
+        """The connection is gone: whatever was on its way may have to be sent again."""
+        for write in list(self._in_flight.values()):
+            self.put_back(write)
+
+    def restamp(self, write: Write, version: str) -> None:
+        """Stamps a write anew; nothing else of it changes."""
+        old = write.record["version"]
+        write.record = {**write.record, "version": version}
+        write.register = Register.from_record(write.record, _expiry(write.record))
+        # The new record first: a crash between the two leaves both, of which the newer one wins.
+        self.store.put(write.record)
+        self.store.remove(old)
+        self._all.pop(old, None)
+        self._all[version] = write
+        self._by_key[write.record["key"]].sort(key=lambda other: str(other.record["version"]))
+        if write.state == "sent":
+            self.put_back(write)
+
+
+def _expiry(record: dict[str, Any]) -> int | None:
+    """When a write expires, as the server reckons: its stamp plus its time to live."""
+    ttl = record.get("ttl")
+    return None if ttl is None else int(record["version"][:12], 16) + math.ceil(ttl * 1000)

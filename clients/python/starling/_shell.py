@@ -1,0 +1,57 @@
+"""What carries out what the engine decides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ._engine import Engine
+from ._socket import Sockets
+
+_LONGEST_SLEEP = 60_000
+
+
+class Shell:
+    """The engine's port: sockets, one timer, and those who want to know its state."""
+
+    def __init__(self, sockets: Sockets) -> None:
+        self.sockets = sockets
+        self._engine: Engine | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._listeners: list[Callable[[str], Any]] = []
+        self._loop = asyncio.get_running_loop()
+        self.dial = sockets.dial
+        self.send = sockets.send
+        self.hang_up = sockets.hang_up
+        self.probe = sockets.probe
+
+    def attach(self, engine: Engine) -> None:
+        self._engine = engine
+        self.sockets.engine = engine
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        self.sockets.start(work)
+
+    def wake(self) -> None:
+        """The deadline may have changed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._engine is None:
+            return
+        sleep = min(self._engine.deadline() - self._engine.now(), _LONGEST_SLEEP)
+        self._timer = self._loop.call_later(max(0, sleep) / 1000 + 0.0005, self._engine.tick)
+
+    def on_state(self, callback: Callable[[str], Any]) -> Callable[[], None]:
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
+
+    def state_changed(self, state: str) -> None:
+        for listener in list(self._listeners):
+            self._loop.call_soon(listener, state)
+
+    async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.sockets.close()

@@ -1,0 +1,126 @@
+"""The sockets of a client: the one in use, and those that measure other edges."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+_PROBE_TIMEOUT = 5.0
+_PROBE_PINGS = 3
+
+Token = str | Callable[[], str] | Callable[[], Awaitable[str]] | None
+
+
+class _Engine(Protocol):
+    def received(self, text: str) -> None: ...
+    def dropped(self, reason: str) -> None: ...
+    def probed(self, url: str, round_trip: float | None) -> None: ...
+
+
+class _Attempt:
+    """A connection, or the attempt at one."""
+
+    def __init__(self) -> None:
+        self.outgoing: asyncio.Queue[str] = asyncio.Queue()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Sockets:
+    """Dials, reads and writes. One task reads the connection in use, one writes what is queued for it."""
+
+    def __init__(self, token: Token, options: dict[str, Any]) -> None:
+        self.engine: _Engine
+        self._token = token
+        self._options = {"compression": None, "max_size": None, "ping_interval": None, "proxy": None, **options}
+        self._shown_token: str | None = None if callable(token) else token
+        self._current: _Attempt | None = None
+        self._probes: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def token(self) -> str | None:
+        return self._shown_token
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Runs work beside everything else, until it is done or the client is closed."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def dial(self, url: str) -> None:
+        self._current = _Attempt()
+        self._current.task = self.start(self._run(url, self._current))
+
+    async def _run(self, url: str, attempt: _Attempt) -> None:
+        reason = ""
+        try:
+            if callable(self._token):
+                token = self._token()
+                self._shown_token = await token if inspect.isawaitable(token) else token
+            async with connect(url, **self._options) as socket:
+                writer = self.start(_write(socket, attempt.outgoing))
+                try:
+                    async for text in socket:
+                        if self._current is not attempt:
+                            return
+                        self.engine.received(text if isinstance(text, str) else text.decode())
+                finally:
+                    writer.cancel()
+            reason = socket.close_reason or f"closed with code {socket.close_code}"
+        except Exception as error:  # noqa: BLE001: whatever ends a connection, the next one is tried
+            reason = str(error) or type(error).__name__
+        if self._current is attempt:
+            self._current = None
+            self.engine.dropped(reason)
+
+    def send(self, text: str) -> None:
+        if self._current is not None:
+            self._current.outgoing.put_nowait(text)
+
+    def hang_up(self) -> None:
+        attempt, self._current = self._current, None
+        # From within its own message, it ends when the engine is done with that.
+        if attempt is not None and attempt.task is not None and attempt.task is not asyncio.current_task():
+            attempt.task.cancel()
+
+    def probe(self, url: str) -> None:
+        if url not in self._probes:
+            self._probes.add(url)
+            self.start(self._probe(url))
+
+    async def _probe(self, url: str) -> None:
+        """The least of a few round trips: what is on the way, not what is in front of it."""
+        best: float | None = None
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT), connect(url, **self._options) as socket:
+                for _ in range(_PROBE_PINGS):
+                    sent_at = time.perf_counter()
+                    await socket.send('{"type":"ping"}')
+                    while not str(await socket.recv()).startswith('{"type":"pong"'):
+                        pass
+                    round_trip = (time.perf_counter() - sent_at) * 1000
+                    best = round_trip if best is None else min(best, round_trip)
+        except Exception:  # noqa: BLE001: it does not answer, for whatever reason
+            best = None
+        self._probes.discard(url)
+        self.engine.probed(url, best)
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            if task is not asyncio.current_task():
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _write(socket: ClientConnection, outgoing: asyncio.Queue[str]) -> None:
+    try:
+        while True:
+            await socket.send(await outgoing.get())
+    except ConnectionClosed:
+        pass  # The reader tells.
