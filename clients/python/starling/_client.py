@@ -8,7 +8,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -225,9 +225,7 @@ class Client:
         here; infinity if it never was."""
         return self._engine.age() / 1000
 
-    def subscribe(
-        self, pattern: str, callback: Callback | None = None, *, snapshot: bool = True, echo: bool = True
-    ) -> Subscription:
+    def subscribe(self, pattern: str, callback: Callback | None = None, *, snapshot: bool = True, echo: bool = True) -> Subscription:
         """Subscribes to a pattern: what matches now, and then every change.
 
         :param callback: is called with each :class:`Update`, plain or async; None: iterate over what is returned
@@ -246,14 +244,12 @@ class Client:
     def entry(self, key: str) -> Update | None:
         """The register of a key, from the replica, at once."""
         register = self._engine.read(key)
-        return register and describe(register, self._engine.outbox.newest(key) is register)
+        return describe(register, self._engine.outbox.newest(key) is register) if register else None
 
     def list(self, pattern: str = "*") -> list[Update]:
         """The registers of the replica that match a pattern, by key."""
         wanted = Pattern(pattern)
-        keys = {
-            register.key for subscription in self._engine.subscriptions for register in subscription.replica.list(-NEVER)
-        }
+        keys = {register.key for subscription in self._engine.subscriptions for register in subscription.replica.list(-NEVER)}
         found = (self.entry(key) for key in sorted(keys) if wanted.matches(key))
         return [entry for entry in found if entry is not None]
 
@@ -363,9 +359,7 @@ class Client:
         message.update((name, field) for name, field in fields.items() if field is not None)
         return await self._engine.holds.claim(message, ttl, until, renew)
 
-    def presence(
-        self, key: str, value: Any, *, metadata: dict[str, Any] | None = None
-    ) -> Callable[[], Awaitable[None]]:
+    def presence(self, key: str, value: Any, *, metadata: dict[str, Any] | None = None) -> Callable[[], Awaitable[None]]:
         """Keeps a register up while this client is connected.
 
         :return: an async function that takes it down
@@ -376,7 +370,7 @@ class Client:
         self._engine.holds.present(message)
         return lambda: self._engine.holds.absent(key)
 
-    def pending_writes(self) -> list[tuple[Update, Awaitable[Outcome]]]:
+    def pending_writes(self) -> Sequence[tuple[Update, Awaitable[Outcome]]]:
         """The writes that wait for their answer, oldest first, also those that an earlier run left; each with its outcome."""
         return [(describe(write.register, True), write.outcome) for write in self._engine.outbox]
 

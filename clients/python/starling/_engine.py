@@ -129,7 +129,7 @@ class Engine:
             self._last_live = self._last_heard
         try:
             message = json.loads(text)
-            handler = self._handlers.get(message.get("type")) if isinstance(message, dict) else None
+            handler = self._handlers.get(message.get("type", "")) if isinstance(message, dict) else None
             if handler is not None:
                 handler(message, text)
         except Exception:  # noqa: BLE001: one message that we cannot make sense of is no reason to lose the others

@@ -14,7 +14,7 @@ def raw_field(text: str, name: str) -> str | None:
     rule compares texts. It is for the rare ties."""
     index = _skip_space(text, text.index("{") + 1)
     while text[index] == '"':
-        found, index = json.decoder.scanstring(text, index + 1)
+        found, index = _DECODER.raw_decode(text, index)
         start = _skip_space(text, _skip_space(text, index) + 1)
         _, end = _DECODER.raw_decode(text, start)
         if found == name:

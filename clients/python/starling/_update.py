@@ -36,9 +36,7 @@ class Update:
     transient: bool = False
 
 
-def describe(
-    register: Register, pending: bool = False, cause: str | None = None, transient: bool = False
-) -> Update:
+def describe(register: Register, pending: bool = False, cause: str | None = None, transient: bool = False) -> Update:
     milliseconds, _, agent = parse_version(register.version)
     return Update(
         key=register.key,

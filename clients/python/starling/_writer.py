@@ -22,8 +22,8 @@ _PASSING = {"overloaded", "storage_failed", "outcome_unknown", "rate_limited"}
 
 
 class Writer:
-    """The client's own writes: stamps them, keeps them until they are answered, sends them as the connection allows, and says what
-    became of each."""
+    """The client's own writes: stamps them, keeps them until they are answered, sends them as the connection allows, and says
+    what became of each."""
 
     def __init__(
         self,
@@ -104,9 +104,7 @@ class Writer:
         register.revision = message.get("revision")
         # It is in the database now, and the replica need not wait for the echo.
         self._engine.confirm(register)
-        write.resolve(
-            Outcome("applied", register.key, message.get("version"), register.revision, message.get("durable", False))
-        )
+        write.resolve(Outcome("applied", register.key, message.get("version"), register.revision, message.get("durable", False)))
 
     def _superseded(self, write: Write, message: dict[str, Any], text: str) -> None:
         self._finish(write)
@@ -135,7 +133,7 @@ class Writer:
 
     def _pause(self) -> float:
         self._pauses = min(self._pauses + 1, 10)
-        return self._engine.random() * min(_LONGEST_PAUSE, 100 * 2 ** (self._pauses - 1))
+        return self._engine.random() * min(_LONGEST_PAUSE, 100.0 * (1 << (self._pauses - 1)))
 
     def _give_up(self, write: Write, error: StarlingError) -> None:
         key = write.record["key"]

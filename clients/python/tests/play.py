@@ -13,7 +13,15 @@ from starling._options import Options
 from starling._outbox import Outcome
 
 START = 1_700_000_000_000
-WELCOME = {"type": "welcome", "server": "played", "node": "n", "epoch": "e", "cursor": "e:0", "agent": "anon-1", "limits": {"drift_ms": 60_000}}
+WELCOME = {
+    "type": "welcome",
+    "server": "played",
+    "node": "n",
+    "epoch": "e",
+    "cursor": "e:0",
+    "agent": "anon-1",
+    "limits": {"drift_ms": 60_000},
+}
 
 
 class Player:

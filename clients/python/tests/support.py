@@ -43,7 +43,7 @@ class Server:
         return f"ws://127.0.0.1:{self.port}/sync"
 
     def run(self) -> None:
-        command = [SERVER, "serve", "--port", str(self.port), "--data", f"{self.folder}/data.db"]
+        command = [str(SERVER), "serve", "--port", str(self.port), "--data", f"{self.folder}/data.db"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self.process.stdout
         output = ""

@@ -36,7 +36,7 @@ class ServerTests(unittest.IsolatedAsyncioTestCase):
         return client
 
     async def test_five_lines_of_the_readme(self) -> None:
-        updates = []
+        updates: list[starling.Update] = []
         async with starling.connect(self.server.url, agent="planner") as sync:
             unsubscribe = sync.subscribe("task:*", updates.append)
             outcome = await sync.broadcast("task:42:status", {"state": "done"})
@@ -194,7 +194,7 @@ class ServerTests(unittest.IsolatedAsyncioTestCase):
     def test_without_async(self) -> None:
         with connect_and_wait(self.server.url, agent="script") as sync:
             sync.live(timeout=10)
-            seen = []
+            seen: list[starling.Update] = []
             unsubscribe = sync.subscribe("t:*", seen.append)
             outcome = sync.broadcast("t:1", {"a": 1})
             self.assertTrue(outcome and outcome.applied)
