@@ -4,7 +4,7 @@ SHELL := /bin/bash
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test build setup lint format conformance bench compare micro simulate mutants kill fuzz clean
+.PHONY: run test test-clients test-javascript test-python setup-clients build setup lint format conformance bench compare micro simulate mutants kill fuzz clean
 
 run: build
 	@exec .build/release/starling serve $(ARGS)
@@ -15,6 +15,25 @@ build: setup
 test: setup lint
 	swift build --build-tests
 	swift test --skip-build
+	@$(MAKE) --no-print-directory test-clients
+
+# The clients in other languages, against the server that was built last: clients/README.md
+SERVER ?= $(CURDIR)/.build/debug/starling
+test-clients: test-javascript test-python
+
+test-javascript: setup-clients
+	STARLING_BINARY=$(SERVER) node clients/javascript/test/run.js
+
+test-python: setup-clients
+	cd clients/python && STARLING_BINARY=$(SERVER) $(PYTHON) -m unittest
+
+# Node 20.10 or later, or any with Debian's node-ws; Python 3.11 or later, with the one package that the client needs.
+PYTHON := $(CURDIR)/.build/python/bin/python
+setup-clients: setup
+	@command -v node >/dev/null || $(SUDO) apt-get install -y -qq --no-install-recommends nodejs node-ws
+	@[ -x $(PYTHON) ] || { python3 -m venv .build/python 2>/dev/null || \
+	  { $(SUDO) apt-get install -y -qq --no-install-recommends python3-venv && python3 -m venv .build/python; }; }
+	@$(PYTHON) -c 'import websockets' 2>/dev/null || $(PYTHON) -m pip install --quiet --disable-pip-version-check 'websockets>=13'
 
 # The headers of SQLite and zlib, to build; SQLite's shell, for the tests to look into a database with.
 setup:

@@ -9,7 +9,7 @@ const hasFlag = major === 21 || (major === 20 && minor >= 10);
 const files = readdirSync(folder).filter((name) => name.endsWith(".test.js") && (process.argv.length < 3 || process.argv.includes(name)));
 const result = spawnSync(
   process.execPath,
-  [...(hasFlag ? ["--experimental-websocket", "--no-warnings"] : []), "--test", ...files.map((name) => folder + name)],
+  [...(hasFlag ? ["--experimental-websocket", "--no-warnings"] : []), "--test", "--test-reporter=spec", ...files.map((name) => folder + name)],
   { stdio: "inherit" },
 );
 process.exit(result.status ?? 1);

@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parents[3]
 SERVER = Path(os.environ.get("STARLING_BINARY", ROOT / ".build/debug/starling"))
 
 
+# Who names a server wants it to be there.
+HAS_SERVER = "STARLING_BINARY" in os.environ or SERVER.exists()
+
+
 def vectors(name: str) -> Any:
     """The shared vectors of protocol/vectors."""
     return json.loads((ROOT / "protocol/vectors" / f"{name}.json").read_text(encoding="utf-8"))

@@ -14,12 +14,12 @@ from typing import Any
 import starling
 from starling.sync import connect as connect_and_wait
 
-from .support import SERVER, Server, until
+from .support import HAS_SERVER, Server, until
 
 logging.getLogger("starling").setLevel(logging.CRITICAL)
 
 
-@unittest.skipUnless(SERVER.exists(), "no server is built")
+@unittest.skipUnless(HAS_SERVER, "no server is built")
 class ServerTests(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
         self.server = Server()
