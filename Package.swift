@@ -32,7 +32,8 @@ let package = Package(
     name: "starling",
     platforms: [.macOS(.v26)],
     products: [
-        .executable(name: "starling", targets: ["starling"])
+        .executable(name: "starling", targets: ["starling"]),
+        .library(name: "StarlingClient", targets: ["StarlingClient"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
@@ -73,6 +74,12 @@ let package = Package(
             ["Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", nioCore, nioPosix, nioSSL, logging]),
         module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix, nioSSL]),
         module("IO", "LoadGenerator", ["SyncClient", nioCore, nioPosix]),
+
+        // A client for programs in Swift: clients/README.md
+        .target(
+            name: "StarlingClient",
+            dependencies: ["Registers", "SyncProtocol", "SyncClient", nioCore, nioPosix, logging],
+            path: "clients/swift/Sources/StarlingClient", swiftSettings: settings),
 
         // Server: where the rooms meet.
         module(
@@ -117,8 +124,10 @@ let package = Package(
         tests(
             "ConformanceTests",
             [
-                "starling", "StarlingServer", "SQLiteStore", "SyncClient", "SyncEngine", "SyncProtocol", "Access",
-                "Registers", "WebSocket", "TestSupport", nioCore, crypto, .product(name: "JWTKit", package: "jwt-kit"),
+                "starling", "StarlingClient", "StarlingServer", "SQLiteStore", "SyncClient", "SyncEngine",
+                "SyncProtocol",
+                "Access", "Registers", "WebSocket", "TestSupport", nioCore, crypto,
+                .product(name: "JWTKit", package: "jwt-kit"),
             ], exclude: ["Help", "Certificates"]),
         tests("TidyTests", ["SyncProtocol", "TestSupport"]),
         tests(
@@ -137,6 +146,7 @@ let package = Package(
             name: "FuzzTargets",
             dependencies: ["StarlingServer", "WebSocket", "SyncProtocol", "Registers", "Access", nioCore],
             path: "Fuzzing/Targets", swiftSettings: settings),
+        tests("StarlingClientTests", ["StarlingClient", "SyncProtocol", "Registers", "TestSupport"]),
         tests("LoadGeneratorTests", ["LoadGenerator", "TestSupport"]),
         tests("FuzzTests", ["FuzzTargets", "TestSupport"]),
         .testTarget(

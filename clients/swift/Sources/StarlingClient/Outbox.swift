@@ -1,0 +1,205 @@
+import Registers
+
+/// A write as an outbox keeps it over restarts.
+public struct WriteRecord: Codable, Equatable, Sendable {
+    public let key: String
+    public internal(set) var version: String
+    /// The value's JSON; nil deletes.
+    public let value: String?
+    /// Seconds to live.
+    public let ttl: Double?
+    /// The metadata's JSON.
+    public let metadata: String?
+    public let session: String?
+}
+
+/// Where a client keeps the writes that the server has not answered yet. All calls come one after the other.
+public protocol OutboxStore: Sendable {
+    /// Everything that was put and not removed. Is called once, before everything else.
+    func load() throws -> [WriteRecord]
+    /// Keeps a record. What the process does after this returned, it does not lose.
+    func put(_ record: WriteRecord) throws
+    /// Forgets a record; nothing happens where there is none.
+    func remove(version: String) throws
+}
+
+/// Keeps nothing over a restart.
+public struct MemoryOutbox: OutboxStore {
+    public init() {}
+    public func load() -> [WriteRecord] { [] }
+    public func put(_ record: WriteRecord) {}
+    public func remove(version: String) {}
+}
+
+/// The writes that the server has not answered yet. Of the ones to a key that are not on their way, only the newest is kept. Each has its
+/// full version from the start, so that sending it again is safe.
+struct Outbox: Sendable {
+    struct Write: Sendable {
+        enum State { case waiting, sent }
+
+        /// What whoever waits for the outcome knows it by.
+        let token: Int
+        var record: WriteRecord
+        var held: Held
+        var state = State.waiting
+        /// What the server knows it by, while it is on its way.
+        var wireID = 0
+    }
+
+    /// What became of it without the server's doing, and what is to be kept.
+    enum Event {
+        case put(WriteRecord)
+        case remove(version: String)
+        case collapsed(token: Int, key: String, version: String)
+    }
+
+    private var writes: [Int: Write] = [:]
+    /// What is to be sent, with some that are done already: first what was on its way before, then the others.
+    private var again: [Int] = []
+    private var unsent: [Int] = []
+    private var unsentHead = 0
+    private var inFlight: [Int: Int] = [:]
+    /// The writes to each key, by rising version.
+    private var byKey: [Key: [Int]] = [:]
+    private var nextToken = 1
+    private var nextWireID = 1
+    private(set) var events: [Event] = []
+
+    var count: Int { writes.count }
+    var inFlightCount: Int { inFlight.count }
+    /// All of them, oldest first.
+    var all: [Write] { writes.keys.sorted().compactMap { writes[$0] } }
+
+    subscript(token: Int) -> Write? { writes[token] }
+
+    mutating func takeEvents() -> [Event] {
+        defer { events = [] }
+        return events
+    }
+
+    /// The newest write to a key.
+    func newest(_ key: Key) -> Held? { byKey[key]?.last.flatMap { writes[$0]?.held } }
+
+    /// Puts a write in, and ends the one that it makes needless as superseded.
+    ///
+    /// - Returns: its token.
+    mutating func add(_ record: WriteRecord, _ register: Register, isStored: Bool = false) -> Int {
+        let token = nextToken
+        nextToken += 1
+        writes[token] = Write(token: token, record: record, held: Held(register: register))
+        if !isStored { events.append(.put(record)) }
+        unsent.append(token)
+        let previous = byKey[register.key]?.last
+        byKey[register.key, default: []].append(token)
+        if let previous, writes[previous]?.state == .waiting { collapse(previous) }
+        return token
+    }
+
+    private mutating func collapse(_ token: Int) {
+        guard let write = finish(token) else { return }
+        events.append(.collapsed(token: token, key: write.record.key, version: write.record.version))
+    }
+
+    /// The next write to send; nil if there is none.
+    mutating func take() -> Write? {
+        while let token = nextToSend() {
+            guard writes[token]?.state == .waiting else { continue }
+            writes[token]?.state = .sent
+            writes[token]?.wireID = nextWireID
+            inFlight[nextWireID] = token
+            nextWireID += 1
+            return writes[token]
+        }
+        return nil
+    }
+
+    private mutating func nextToSend() -> Int? {
+        if !again.isEmpty { return again.removeFirst() }
+        guard unsentHead < unsent.count else { return nil }
+        defer {
+            unsentHead += 1
+            if unsentHead > 1_024, unsentHead * 2 > unsent.count {
+                unsent.removeFirst(unsentHead)
+                unsentHead = 0
+            }
+        }
+        return unsent[unsentHead]
+    }
+
+    /// The write on its way under an id.
+    func find(wireID: Int) -> Write? { inFlight[wireID].flatMap { writes[$0] } }
+
+    /// Takes a write out that has its final answer.
+    @discardableResult
+    mutating func finish(_ token: Int) -> Write? {
+        guard let write = writes.removeValue(forKey: token) else { return nil }
+        inFlight[write.wireID] = nil
+        events.append(.remove(version: write.record.version))
+        let key = write.held.register.key
+        byKey[key]?.removeAll { $0 == token }
+        if byKey[key]?.isEmpty == true { byKey[key] = nil }
+        return write
+    }
+
+    /// Puts a write back that may be sent again, unless a later one makes it needless.
+    mutating func putBack(_ token: Int) {
+        guard let write = writes[token] else { return }
+        inFlight[write.wireID] = nil
+        writes[token]?.state = .waiting
+        if byKey[write.held.register.key]?.last == token {
+            again.append(token)
+        } else {
+            collapse(token)
+        }
+    }
+
+    /// The connection is gone: whatever was on its way may have to be sent again.
+    mutating func disconnected() {
+        for token in inFlight.sorted(by: { $0.key < $1.key }).map(\.value) { putBack(token) }
+    }
+
+    /// Stamps a write anew; nothing else of it changes.
+    mutating func restamp(_ token: Int, _ version: Version) {
+        guard var write = writes[token] else { return }
+        let old = write.record.version
+        write.record.version = version.description
+        write.held.register.version = version
+        write.held.register.expiresAt = Self.expiry(version, write.record.ttl)
+        writes[token] = write
+        // The new record first: a crash between the two leaves both, of which the newer one wins.
+        events.append(.put(write.record))
+        events.append(.remove(version: old))
+        byKey[write.held.register.key]?.sort { left, right in
+            guard let left = writes[left], let right = writes[right] else { return false }
+            return left.held.register.version < right.held.register.version
+        }
+        if write.state == .sent { putBack(token) }
+    }
+
+    /// When a write expires, as the server reckons: its stamp plus its time to live.
+    static func expiry(_ version: Version, _ ttl: Double?) -> UInt64? {
+        ttl.map { version.stamp.milliseconds + UInt64(min(max(0, ($0 * 1_000).rounded(.up)), 1e15)) }
+    }
+}
+
+extension WriteRecord {
+    /// The register that this writes.
+    ///
+    /// - Throws: ``StarlingError`` `bad_key` or `bad_version`.
+    func register() throws(StarlingError) -> Register {
+        let parsed: Version
+        do throws(VersionError) {
+            parsed = try Version(version)
+        } catch {
+            throw StarlingError("bad_version", error.description)
+        }
+        do throws(TextError) {
+            return Register(
+                key: try Key(key), version: parsed, value: value.map { Array($0.utf8) },
+                expiresAt: Outbox.expiry(parsed, ttl),
+                metadata: metadata.map { Array($0.utf8) }, session: session.map { Array($0.utf8) })
+        } catch {
+            throw StarlingError("bad_key", error.description)
+        }
+    }
+}

@@ -1,0 +1,232 @@
+import Foundation
+import Registers
+import SyncProtocol
+
+/// A write that is on its way.
+public struct PendingWrite: Sendable {
+    public let key: String
+    let promise: Promise<Outcome>
+
+    /// What becomes of it. It need not be asked for.
+    ///
+    /// - Throws: ``StarlingError``: what the server has against it; `CancellationError`, which leaves the write as it is.
+    public var outcome: Outcome {
+        get async throws { try await promise.value }
+    }
+}
+
+/// The fence of a claim, to be shown with a write.
+public struct Fence: Sendable {
+    public let key: String
+    public let token: UInt64
+
+    public init(_ lease: Lease) {
+        key = lease.key
+        token = lease.fence
+    }
+}
+
+/// When a write is to be made.
+public enum Expectation: Sendable {
+    /// Only where there is nothing.
+    case absent
+    /// Only over this version.
+    case version(String)
+}
+
+extension StarlingClient {
+    static func json(_ value: any Encodable, of key: String) throws(StarlingError) -> String {
+        do {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = .withoutEscapingSlashes
+            return String(decoding: try encoder.encode(value), as: UTF8.self)
+        } catch {
+            throw StarlingError("bad_value", "the value of \(key) has no JSON: \(error)")
+        }
+    }
+
+    /// Sets a key: at once for this client's own readers, and on the server as soon as there is one.
+    ///
+    /// - Parameter ttl: how long it is to live; nil: for ever.
+    /// - Throws: ``StarlingError`` `bad_value`, `bad_key`, `outbox_full`, `closed`.
+    @discardableResult
+    public func broadcast(
+        _ key: String, _ value: any Encodable, ttl: Duration? = nil, metadata: (any Encodable)? = nil,
+        session: String? = nil
+    ) throws -> PendingWrite {
+        try write(
+            key, Self.json(value, of: key), ttl, try metadata.map { try Self.json($0, of: key) }, session)
+    }
+
+    /// Deletes a key, as ``broadcast(_:_:ttl:metadata:session:)`` sets it.
+    @discardableResult
+    public func delete(_ key: String, metadata: (any Encodable)? = nil, session: String? = nil) throws -> PendingWrite {
+        try write(key, nil, nil, try metadata.map { try Self.json($0, of: key) }, session)
+    }
+
+    private func write(
+        _ key: String, _ value: String?, _ ttl: Duration?, _ metadata: String?, _ session: String?
+    ) throws -> PendingWrite {
+        let promise = Promise<Outcome>()
+        try core.perform { state in
+            if state.engine.state == .closed { throw StarlingError("closed", "the client was closed") }
+            let token = try state.engine.write(
+                key, value: value, ttl: ttl.map { $0 / .seconds(1) }, metadata: metadata, session: session)
+            state.writes[token] = promise
+        }
+        return PendingWrite(key: key, promise: promise)
+    }
+
+    /// Sets a key if a condition holds. It is not queued.
+    ///
+    /// - Throws: ``StarlingError`` `offline`, `outcome_unknown`, and what the server has against it.
+    public func broadcast(
+        _ key: String, _ value: any Encodable, expecting expectation: Expectation? = nil, fence: Fence? = nil,
+        ttl: Duration? = nil
+    ) async throws -> Outcome {
+        var message = Message("broadcast")
+        message.add("key", key)
+        message.add("value", raw: try Self.json(value, of: key))
+        message.add("ttl", ttl.map { $0 / .seconds(1) })
+        switch expectation {
+        case .absent: message.add("expect", raw: "null")
+        case .version(let version): message.add("expect", version)
+        case nil: break
+        }
+        if let fence {
+            var shown = Message("")
+            shown.add("key", fence.key)
+            shown.add("token", fence.token)
+            message.add("fence", raw: String(decoding: shown.bytes, as: UTF8.self))
+        }
+        return Outcome(key, try await ask(message, "broadcast"))
+    }
+
+    /// Shows a value to whoever is subscribed now, and stores nothing. It is not queued.
+    ///
+    /// - Throws: ``StarlingError`` `offline`.
+    public func broadcastTransient(_ key: String, _ value: any Encodable) async throws {
+        var message = Message("broadcast")
+        message.add("key", key)
+        message.add("value", raw: try Self.json(value, of: key))
+        message.add("transient", true)
+        _ = try await ask(message, "broadcast")
+    }
+
+    /// The writes that wait for their answer, oldest first, also those that an earlier run left.
+    public var pendingWrites: [PendingWrite] {
+        core.perform { state in
+            state.engine.outbox.all.map { write in
+                let promise = state.writes[write.token] ?? Promise()
+                state.writes[write.token] = promise
+                return PendingWrite(key: write.record.key, promise: promise)
+            }
+        }
+    }
+
+    /// Waits until each write made so far has its final answer.
+    public func drained() async {
+        for write in pendingWrites { _ = try? await write.outcome }
+    }
+
+    // MARK: Asking the server
+
+    func ask(_ message: Message, _ type: String) async throws -> JSONObject {
+        let promise = Promise<JSONObject>()
+        try core.perform { state in
+            guard let request = state.engine.request(message, type) else {
+                throw StarlingError("offline", "there is no connection to \(state.engine.edge); \(type) is not queued")
+            }
+            state.requests[request] = promise
+        }
+        return try await promise.value
+    }
+
+    /// Asks the server for a key, whether it is subscribed to or not.
+    ///
+    /// - Throws: ``StarlingError`` `offline`, `forbidden`.
+    public func fetch(_ key: String) async throws -> Update? {
+        var message = Message("get")
+        message.add("key", key)
+        return try await ask(message, "get").held(key: key).map { Update($0) }
+    }
+
+    /// All registers on the server that match, by key, read page by page.
+    ///
+    /// - Throws: ``StarlingError`` `offline`, `forbidden`.
+    public func fetchAll(_ pattern: String = "*", pageSize: Int = 1_000) async throws -> [Update] {
+        var found: [Update] = []
+        var after: String?
+        repeat {
+            var message = Message("list")
+            message.add("pattern", pattern)
+            message.add("limit", pageSize)
+            message.add("after", after)
+            let answer = try await ask(message, "list")
+            found += (answer.array("registers") ?? []).compactMap { try? JSONObject($0).held().map { Update($0) } }
+            after = answer.string("next")
+        } while after != nil
+        return found
+    }
+
+    // MARK: Claims and presence
+
+    /// Claims a key: one holder at a time. The claim is renewed until it is released or lost.
+    ///
+    /// - Parameters:
+    ///   - ttl: how long it holds without a renewal; 30 s unless it ends with the connection.
+    ///   - value: what the key holds meanwhile; nil: who claimed it.
+    ///   - untilDisconnect: whether it ends with the connection.
+    /// - Throws: ``StarlingError`` `held` (by somebody), `exists`, `offline`.
+    public func claim(
+        _ key: String, ttl: Duration? = nil, value: (any Encodable)? = nil, untilDisconnect: Bool = false
+    ) async throws -> Lease {
+        let ttl = ttl ?? (untilDisconnect ? nil : .seconds(30))
+        var message = Message("claim")
+        message.add("key", key)
+        message.add("ttl", ttl.map { $0 / .seconds(1) })
+        message.add("until", untilDisconnect ? "disconnect" : nil)
+        message.add("value", raw: try value.map { try Self.json($0, of: key) })
+        message.add("op", String(UInt64.random(in: .min ... .max), radix: 16) + UUID().uuidString)
+        let answer = try await ask(message, "claim")
+        if answer.string("type") == "refused" { throw StarlingError(refused: answer) }
+        let lease = Lease(self, answer, ttl: ttl, endsWithConnection: untilDisconnect)
+        core.perform { $0.leases[ObjectIdentifier(lease)] = lease }
+        lease.keepUp()
+        return lease
+    }
+
+    func forget(_ lease: Lease) {
+        core.perform { $0.leases[ObjectIdentifier(lease)] = nil }
+    }
+
+    /// Keeps a register up while this client is connected. ``leave(_:)`` takes it down.
+    ///
+    /// - Throws: ``StarlingError`` `bad_value`.
+    public func presence(_ key: String, _ value: any Encodable, metadata: (any Encodable)? = nil) throws {
+        let presence = Presence(
+            key: key, value: try Self.json(value, of: key), metadata: try metadata.map { try Self.json($0, of: key) })
+        core.perform { $0.engine.present(presence) }
+    }
+
+    /// Takes a presence down.
+    ///
+    /// - Throws: ``StarlingError`` `outcome_unknown`.
+    public func leave(_ key: String) async throws {
+        core.perform { $0.engine.presences[key] = nil }
+        var message = Message("delete")
+        message.add("key", key)
+        _ = try await ask(message, "delete")
+    }
+}
+
+extension Outcome {
+    init(_ key: String, _ answer: JSONObject) {
+        let reason = answer.string("reason").flatMap(Status.init)
+        self.init(
+            status: answer.bool("applied") == true ? .applied : reason ?? .superseded, key: key,
+            version: answer.string("version"), revision: answer.integer("revision").flatMap { UInt64(exactly: $0) },
+            isDurable: answer.bool("durable") == true,
+            current: (answer.raw("current") ?? answer.raw("winner")).map { String(decoding: $0, as: UTF8.self) })
+    }
+}

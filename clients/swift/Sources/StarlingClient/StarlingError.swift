@@ -1,0 +1,12 @@
+/// What went wrong: a code of `protocol/README.md`, section Errors, or one of the client's own (`README.md`, Errors).
+public struct StarlingError: Error, Equatable, CustomStringConvertible, Sendable {
+    /// What kind of problem it is, such as `held` or `offline`.
+    public let code: String
+    /// What was wrong, where, and what to do.
+    public let description: String
+
+    public init(_ code: String, _ description: String) {
+        self.code = code
+        self.description = description
+    }
+}
