@@ -79,27 +79,39 @@ extension StarlingClient {
 
     /// Sets a key if a condition holds. It is not queued.
     ///
+    /// - Returns: what became of it: `condition` where the expectation was not met.
     /// - Throws: ``StarlingError`` `offline`, `outcome_unknown`, and what the server has against it.
     public func broadcast(
-        _ key: String, _ value: any Encodable, expecting expectation: Expectation? = nil, fence: Fence? = nil,
-        ttl: Duration? = nil
+        _ key: String, _ value: any Encodable, expecting expectation: Expectation, ttl: Duration? = nil
     ) async throws -> Outcome {
-        var message = Message("broadcast")
-        message.add("key", key)
-        message.add("value", raw: try Self.json(value, of: key))
-        message.add("ttl", ttl.map { $0 / .seconds(1) })
+        var message = try Self.message(key, value, ttl)
         switch expectation {
         case .absent: message.add("expect", raw: "null")
         case .version(let version): message.add("expect", version)
-        case nil: break
-        }
-        if let fence {
-            var shown = Message("")
-            shown.add("key", fence.key)
-            shown.add("token", fence.token)
-            message.add("fence", raw: String(decoding: shown.bytes, as: UTF8.self))
         }
         return Outcome(key, try await ask(message, "broadcast"))
+    }
+
+    /// Sets a key if a claim is in force in that moment. It is not queued.
+    ///
+    /// - Throws: ``StarlingError`` `stale_fence`, `offline`, `outcome_unknown`, and what the server has against it.
+    public func broadcast(
+        _ key: String, _ value: any Encodable, fence: Fence, ttl: Duration? = nil
+    ) async throws -> Outcome {
+        var message = try Self.message(key, value, ttl)
+        var shown = Message("fence")
+        shown.add("key", fence.key)
+        shown.add("token", fence.token)
+        message.add("fence", raw: String(decoding: shown.bytes, as: UTF8.self))
+        return Outcome(key, try await ask(message, "broadcast"))
+    }
+
+    private static func message(_ key: String, _ value: any Encodable, _ ttl: Duration?) throws -> Message {
+        var message = Message("broadcast")
+        message.add("key", key)
+        message.add("value", raw: try json(value, of: key))
+        message.add("ttl", ttl.map { $0 / .seconds(1) })
+        return message
     }
 
     /// Shows a value to whoever is subscribed now, and stores nothing. It is not queued.

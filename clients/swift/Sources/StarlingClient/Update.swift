@@ -2,7 +2,7 @@ public import Foundation
 import Registers
 
 /// A register, as it is to be seen now.
-public struct Update: Sendable {
+public struct Update: Equatable, Sendable {
     public let key: String
     /// The value's JSON; nil for a deleted register.
     public let json: String?
