@@ -4,7 +4,7 @@ SHELL := /bin/bash
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test test-clients test-javascript test-python setup-clients build setup lint format conformance bench compare micro simulate mutants kill fuzz clean
+.PHONY: run test test-clients test-javascript test-python convergence setup-clients build setup lint format conformance bench compare micro simulate mutants kill fuzz clean
 
 run: build
 	@exec .build/release/starling serve $(ARGS)
@@ -19,13 +19,18 @@ test: setup lint
 
 # The clients in other languages, against the server that was built last: clients/README.md
 SERVER ?= $(CURDIR)/.build/debug/starling
-test-clients: test-javascript test-python
+test-clients: test-javascript test-python convergence
 
 test-javascript: setup-clients
 	STARLING_BINARY=$(SERVER) node clients/javascript/test/run.js
 
 test-python: setup-clients
 	cd clients/python && STARLING_BINARY=$(SERVER) $(PYTHON) -m unittest
+
+# Fifteen clients in three languages, cut off at random: clients/convergence/README.md
+convergence: setup-clients
+	@swift build --product starling && swift build --product convergence-driver
+	STARLING_BINARY=$(SERVER) $(PYTHON) clients/convergence/run.py
 
 # Node 20.10 or later, or any with Debian's node-ws; Python 3.11 or later, with the one package that the client needs.
 PYTHON := $(CURDIR)/.build/python/bin/python

@@ -81,6 +81,10 @@ let package = Package(
             dependencies: ["Registers", "SyncProtocol", "SyncClient", nioCore, nioPosix, logging],
             path: "clients/swift/Sources/StarlingClient", swiftSettings: settings),
 
+        .executableTarget(
+            name: "convergence-driver", dependencies: ["StarlingClient", logging], path: "clients/convergence/Driver",
+            swiftSettings: settings),
+
         // Server: where the rooms meet.
         module(
             "Server", "StarlingServer",
