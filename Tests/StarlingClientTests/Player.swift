@@ -105,6 +105,8 @@ final class Player {
             try connect(fields)
         } else if step["drop"] != nil {
             engine.dropped("played")
+        } else if let what = step["user"] as? String {
+            if what == "disconnect" { engine.disconnect() } else { engine.reconnect() }
         } else if step["restart"] != nil {
             restart()
         } else if step["mute"] != nil {

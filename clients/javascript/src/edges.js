@@ -64,6 +64,11 @@ export class Edges {
     edge.openUntil = now + atLeast + this.#random() * longest;
   }
 
+  /** Half-opens all breakers: there is a reason to try again now. */
+  forgive() {
+    for (const edge of this.#edges) edge.openUntil = 0;
+  }
+
   /** The edges beside the one in use that may be measured now. */
   others(url, now) {
     return this.#edges.filter((edge) => edge.url !== url && edge.openUntil <= now).map((edge) => edge.url);

@@ -37,6 +37,8 @@ export class Engine {
   #lastPing = -Infinity;
   #probeAt = Infinity;
   #failures = [];
+  /** Whether the user wants no connection. */
+  #isPaused = false;
 
   constructor(options, port) {
     this.#options = options;
@@ -61,7 +63,7 @@ export class Engine {
   }
 
   #dial() {
-    const url = this.#edges.choose(this.now());
+    const url = this.#isPaused ? undefined : this.#edges.choose(this.now());
     if (url === undefined) {
       this.#setPhase("idle");
       return;
@@ -249,7 +251,7 @@ export class Engine {
   deadline() {
     const now = this.now();
     const times = [];
-    if (this.#phase === "idle") times.push(this.#edges.nextAttempt());
+    if (this.#phase === "idle" && !this.#isPaused) times.push(this.#edges.nextAttempt());
     if (this.#phase === "dialing" || this.#phase === "greeting") times.push(this.#phaseSince + CONNECT_TIMEOUT);
     if (this.#phase === "open") {
       times.push(this.#pingSentAt === undefined ? this.#lastPing + this.#options.pingInterval : this.#pingSentAt + this.#options.pingTimeout);
@@ -286,6 +288,27 @@ export class Engine {
       this.#probeAt = now + this.#options.probeInterval * (0.5 + this.random());
       for (const url of this.#edges.others(this.edge, now)) this.#port.probe(url);
     }
+  }
+
+  /** Ends the connection, and makes none until `reconnect`. */
+  disconnect() {
+    if (this.#isPaused || this.#phase === "closed") return;
+    this.#isPaused = true;
+    if (this.#phase === "idle") return this.#port.wake();
+    this.#port.hangUp();
+    this.#disconnected();
+  }
+
+  /** Tries at once, however long the wait would be: after `disconnect`, or when the network is back. */
+  reconnect() {
+    this.#isPaused = false;
+    if (this.#phase !== "idle") return;
+    this.#edges.forgive();
+    this.#dial();
+  }
+
+  get isPaused() {
+    return this.#isPaused;
   }
 
   #giveUp(reason) {

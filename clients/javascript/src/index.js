@@ -83,7 +83,11 @@ export class Client {
       },
     );
     this.#engine.start(records);
+    globalThis.addEventListener?.("online", this.#online);
   }
+
+  /** A browser says that there is a network again. */
+  #online = () => this.#engine.isPaused || this.#engine.reconnect();
 
   #schedule() {
     clearTimeout(this.#timer);
@@ -271,8 +275,19 @@ export class Client {
     await Promise.allSettled([...this.#engine.outbox].map(({ outcome }) => outcome));
   }
 
+  /** Ends the connection, and makes none until `reconnect`; the replica and the outbox stay. */
+  disconnect() {
+    this.#engine.disconnect();
+  }
+
+  /** Connects again, at once. */
+  reconnect() {
+    this.#engine.reconnect();
+  }
+
   /** Ends everything. Writes that wait stay in a durable outbox. */
   async close() {
+    globalThis.removeEventListener?.("online", this.#online);
     this.#engine.close();
     clearTimeout(this.#timer);
     await this.#outbox.close();

@@ -82,6 +82,7 @@ export class Player {
       else assert.equal(dialed, url);
     },
     drop: () => this.engine.dropped("played"),
+    user: (what) => this.engine[what](),
     restart: () => {
       this.engine.close();
       this.dials = [];

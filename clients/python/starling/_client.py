@@ -168,6 +168,14 @@ class Client:
         await self._shell.close()
         self._store.close()
 
+    def disconnect(self) -> None:
+        """Ends the connection, and makes none until ``reconnect``; the replica and the outbox stay."""
+        self._engine.disconnect()
+
+    def reconnect(self) -> None:
+        """Connects again, at once: after ``disconnect``, or when there is reason to believe that the network is back."""
+        self._engine.reconnect()
+
     @property
     def state(self) -> str:
         """``connecting``, ``catching-up``, ``live``, ``offline`` or ``closed``."""

@@ -71,6 +71,11 @@ class Edges:
         # What the server asks for is spread too: it asks everybody for the same.
         edge.open_until = now + at_least + self._random() * longest
 
+    def forgive(self) -> None:
+        """Half-opens all breakers: there is a reason to try again now."""
+        for edge in self._edges.values():
+            edge.open_until = 0
+
     def others(self, url: str, now: float) -> list[str]:
         """The edges beside the one in use that may be measured now."""
         return [edge.url for edge in self._edges.values() if edge.url != url and edge.open_until <= now]

@@ -49,6 +49,8 @@ class Engine:
         self._ping_sent_at: float | None = None
         self._last_ping = -NEVER
         self._probe_at = NEVER
+        # Whether the user wants no connection.
+        self._paused = False
         self._waiting_for_credentials: list[Callable[[Exception], None]] = []
         self._handlers: dict[str, Callable[[dict[str, Any], str], None]] = {
             "welcome": lambda message, _: self._welcome(message),
@@ -89,7 +91,7 @@ class Engine:
         self._dial()
 
     def _dial(self) -> None:
-        url = self._edges.choose(self.now())
+        url = None if self._paused else self._edges.choose(self.now())
         if url is None:
             self._set_phase("idle")
             return
@@ -269,7 +271,7 @@ class Engine:
         now = self.now()
         times = [self.holds.deadline(now)]
         if self._phase == "idle":
-            times.append(self._edges.next_attempt())
+            times.append(NEVER if self._paused else self._edges.next_attempt())
         elif self._phase in ("dialing", "greeting"):
             times.append(self._phase_since + _CONNECT_TIMEOUT)
         elif self._phase == "open":
@@ -315,6 +317,22 @@ class Engine:
             self._probe_at = now + self._options.probe_interval * (0.5 + self.random())
             for url in self._edges.others(self.edge, now):
                 self._port.probe(url)
+
+    def disconnect(self) -> None:
+        """Ends the connection, and makes none until ``reconnect``."""
+        if self._paused or self._phase == "closed":
+            return
+        self._paused = True
+        if self._phase != "idle":
+            self._port.hang_up()
+            self._disconnected()
+
+    def reconnect(self) -> None:
+        """Tries at once, however long the wait would be: after ``disconnect``, or when the network is back."""
+        self._paused = False
+        if self._phase == "idle":
+            self._edges.forgive()
+            self._dial()
 
     def _give_up(self, reason: str) -> None:
         self._port.hang_up()

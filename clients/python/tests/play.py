@@ -117,6 +117,9 @@ class Player:
     def do_drop(self, *_: Any) -> None:
         self.engine.dropped("played")
 
+    def do_user(self, what: str, _: Any) -> None:
+        getattr(self.engine, what)()
+
     def do_restart(self, *_: Any) -> None:
         self.engine.close()
         self.dials.clear()

@@ -70,6 +70,11 @@ struct Edges: Sendable {
         }
     }
 
+    /// Half-opens all breakers: there is a reason to try again now.
+    mutating func forgive() {
+        for index in edges.indices { edges[index].openUntil = 0 }
+    }
+
     /// The edges beside the one in use that may be measured now.
     func others(than url: String, at now: Double) -> [String] {
         edges.filter { $0.url != url && $0.openUntil <= now }.map(\.url)

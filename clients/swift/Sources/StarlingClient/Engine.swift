@@ -57,6 +57,8 @@ struct Engine: Sendable {
     private var pingSentAt: Double?
     private var lastPing = -Double.infinity
     private var probeAt = Double.infinity
+    /// Whether the user wants no connection.
+    private var isPaused = false
 
     init(_ options: Options) {
         self.options = options
@@ -88,7 +90,7 @@ struct Engine: Sendable {
     }
 
     private mutating func dial() {
-        guard let url = edges.choose(at: now) else {
+        guard !isPaused, let url = edges.choose(at: now) else {
             set(.idle)
             return
         }
@@ -257,6 +259,24 @@ struct Engine: Sendable {
         dial(better)
     }
 
+    /// Ends the connection, and makes none until ``reconnect()``.
+    mutating func disconnect() {
+        guard !isPaused, phase != .closed else { return }
+        isPaused = true
+        guard phase != .idle else { return }
+        effects.append(.hangUp)
+        forgetConnection()
+        dial()
+    }
+
+    /// Tries at once, however long the wait would be: after ``disconnect()``, or when the network is back.
+    mutating func reconnect() {
+        isPaused = false
+        guard phase == .idle else { return }
+        edges.forgive()
+        dial()
+    }
+
     mutating func close() {
         guard phase != .closed else { return }
         if phase != .idle { effects.append(.hangUp) }
@@ -270,7 +290,7 @@ struct Engine: Sendable {
     /// When ``tick()`` is to be called next.
     var deadline: Double {
         switch phase {
-        case .idle: edges.nextAttempt
+        case .idle: isPaused ? .infinity : edges.nextAttempt
         case .dialing, .greeting: phaseSince + Self.connectTimeout
         case .open:
             min(

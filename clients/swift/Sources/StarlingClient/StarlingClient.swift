@@ -88,6 +88,12 @@ public final class StarlingClient: Sendable {
         for lease in leases { lease.lose("closed") }
     }
 
+    /// Ends the connection, and makes none until ``reconnect()``; the replica and the outbox stay.
+    public func disconnect() { core.perform { $0.engine.disconnect() } }
+
+    /// Connects again, at once: after ``disconnect()``, or when there is reason to believe that the network is back.
+    public func reconnect() { core.perform { $0.engine.reconnect() } }
+
     // MARK: State
 
     public var state: ConnectionState { core.perform { $0.engine.state } }

@@ -1,0 +1,187 @@
+/** What a subscriber is told, and what the replica holds: a register as it is to be seen now. */
+export interface Update<Value = unknown> {
+  key: string;
+  /** undefined for a deleted one. */
+  value: Value | undefined;
+  deleted: boolean;
+  /** Absent where the register is gone without anything in its place. */
+  version?: string;
+  /** The version's time, in milliseconds since 1970. */
+  timestamp?: number;
+  /** Who wrote it. */
+  agent?: string;
+  /** Its place in the order of changes of one database; absent while it is pending. */
+  revision?: number;
+  /** When it expires, in milliseconds since 1970. */
+  expiresAt?: number;
+  metadata?: Record<string, unknown>;
+  session?: string;
+  /** Why it is as it is, where that is not plainly a write. */
+  cause?: "expired" | "disconnected" | "refused" | "resync";
+  /** Whether it is this client's own write, and still on its way. */
+  isPending: boolean;
+  /** Whether it was broadcast without being stored. */
+  isTransient?: boolean;
+}
+
+/** What became of a write. */
+export interface Outcome {
+  /** `superseded`: something greater is in place; `condition`: `expect` was not met. */
+  status: "applied" | "superseded" | "condition";
+  applied: boolean;
+  key: string;
+  version?: string;
+  revision?: number;
+  durable?: boolean;
+  /** For `superseded`: the register that stays in place, as it came from the server. */
+  winner?: Record<string, unknown>;
+  /** For `superseded`: the version of this client's own write that took the place. */
+  by?: string;
+  /** For `condition`: the register in place, or null. */
+  current?: Record<string, unknown> | null;
+}
+
+export type State = "connecting" | "catching-up" | "live" | "offline" | "closed";
+
+/** What went wrong: a code of the protocol, or one of the client's own (README.md, Errors). */
+export class StarlingError extends Error {
+  constructor(code: string, message: string, details?: Record<string, unknown>);
+  readonly code: string;
+  readonly details: Record<string, unknown>;
+}
+
+/** A pattern over keys, as the server has it. */
+export class Pattern {
+  /** @throws {StarlingError} `bad_pattern` */
+  constructor(text: string);
+  readonly text: string;
+  matches(key: string): boolean;
+}
+
+/** A write as an outbox keeps it; value and metadata are texts of JSON, no value deletes. */
+export interface WriteRecord {
+  key: string;
+  version: string;
+  value?: string;
+  ttl?: number;
+  metadata?: string;
+  session?: string;
+}
+
+/** Keeps the writes that the server has not answered yet. */
+export interface Outbox {
+  load(): WriteRecord[] | Promise<WriteRecord[]>;
+  put(record: WriteRecord): void;
+  remove(version: string): void;
+  close(): void | Promise<void>;
+}
+
+/** Keeps nothing over a restart. */
+export class MemoryOutbox implements Outbox {
+  load(): WriteRecord[];
+  put(record: WriteRecord): void;
+  remove(version: string): void;
+  close(): void;
+}
+
+/** An outbox in IndexedDB, for pages. */
+export class IndexedDBOutbox implements Outbox {
+  /** @param name of the database; one page at a time uses a name */
+  constructor(name?: string);
+  load(): Promise<WriteRecord[]>;
+  put(record: WriteRecord): void;
+  remove(version: string): void;
+  /** Resolves when everything written so far is in the database. */
+  flushed(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** README.md has the table. */
+export interface Options {
+  agent?: string;
+  session?: string;
+  token?: string | (() => string | Promise<string>);
+  outbox?: Outbox;
+  outboxLimit?: number;
+  onRefused?: (write: { key: string; value: unknown; deleted: boolean; version: string }, error: StarlingError) => "restamp" | "drop";
+  pingInterval?: number;
+  pingTimeout?: number;
+  probeInterval?: number;
+  log?: (level: "debug" | "info" | "warn" | "error", message: string) => void;
+  WebSocket?: unknown;
+}
+
+export interface WriteOptions {
+  /** Seconds to live. */
+  ttl?: number;
+  metadata?: Record<string, unknown>;
+  session?: string;
+  /** Write only over this version, or, with null, only where there is nothing. Not queued. */
+  expect?: string | null;
+  /** Write only while this claim is in force. Not queued. */
+  fence?: { key: string; token: number };
+  /** Show it to who is subscribed now, and store nothing. Not queued. */
+  transient?: true;
+}
+
+/** A subscription: call it to unsubscribe. */
+export interface Subscription<Value = unknown> extends AsyncIterable<Update<Value>> {
+  (): void;
+  readonly pattern: string;
+  /** Resolves when everything that there was at the beginning has come. */
+  readonly synced: Promise<void>;
+  get(key: string): Value | undefined;
+  list(): Update<Value>[];
+}
+
+/** A claim that this client holds, renewed until it is released or lost. */
+export interface Lease {
+  readonly key: string;
+  /** To be shown with fenced writes: `{ key: lease.key, token: lease.fence }`. */
+  readonly fence: number;
+  /** When it ends without a renewal, in milliseconds of the server's clock. */
+  readonly expiresAt: number;
+  readonly isHeld: boolean;
+  /** Resolves with the reason when it is lost, with undefined when it is released. */
+  readonly ended: Promise<string | undefined>;
+  renew(options?: { value?: unknown; metadata?: Record<string, unknown>; ttl?: number }): Promise<void>;
+  release(): Promise<void>;
+}
+
+/** A replica of a server: what matches the subscriptions, and this client's writes. */
+export class Client {
+  private constructor();
+  readonly state: State;
+  readonly agent: string;
+  readonly edge: string;
+  readonly edges: { url: string; roundTrip?: number; breaker: "closed" | "open" | "half-open" }[];
+  onState(callback: (state: State) => void): () => void;
+  live(): Promise<void>;
+  age(): number;
+  subscribe<Value = unknown>(
+    pattern: string,
+    callback: (update: Update<Value>) => unknown,
+    options?: { snapshot?: boolean; echo?: boolean },
+  ): Subscription<Value>;
+  subscribe<Value = unknown>(pattern: string, options?: { snapshot?: boolean; echo?: boolean }): Subscription<Value>;
+  get<Value = unknown>(key: string): Value | undefined;
+  entry<Value = unknown>(key: string): Update<Value> | undefined;
+  list<Value = unknown>(pattern?: string): Update<Value>[];
+  broadcast(key: string, value: unknown, options?: WriteOptions): Promise<Outcome>;
+  delete(key: string, options?: WriteOptions): Promise<Outcome>;
+  fetch<Value = unknown>(key: string): Promise<Update<Value> | undefined>;
+  fetchAll<Value = unknown>(pattern?: string, options?: { pageSize?: number }): AsyncGenerator<Update<Value>>;
+  claim(
+    key: string,
+    options?: { ttl?: number; until?: "disconnect"; value?: unknown; metadata?: Record<string, unknown>; renew?: boolean },
+  ): Promise<Lease>;
+  presence(key: string, value: unknown, options?: { metadata?: Record<string, unknown> }): () => Promise<void>;
+  pendingWrites(): (Update & { outcome: Promise<Outcome> })[];
+  drained(): Promise<void>;
+  disconnect(): void;
+  reconnect(): void;
+  close(): Promise<void>;
+}
+
+/** Opens a local-first replica; resolves when the outbox has been read, and connects in the background. */
+export function connect(urls: string | string[], options?: Options): Promise<Client>;
