@@ -82,6 +82,15 @@ let package = Package(
             path: "clients/swift/Sources/StarlingClient", swiftSettings: settings),
 
         .executableTarget(
+            name: "mirror",
+            dependencies: [
+                "StarlingClient", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "clients/swift/Examples/Mirror", swiftSettings: settings),
+        .executableTarget(
+            name: "client-throughput", dependencies: ["StarlingClient"], path: "clients/throughput/Swift",
+            swiftSettings: settings),
+        .executableTarget(
             name: "convergence-driver", dependencies: ["StarlingClient", logging], path: "clients/convergence/Driver",
             swiftSettings: settings),
 

@@ -89,10 +89,16 @@ extension Engine {
         confirm(held)
     }
 
+    /// The subscriptions that a key matches. (An array of ids: changing one while going through the dictionary would copy
+    /// its replica.)
+    private func matching(_ key: Key) -> [Int] {
+        subscriptions.compactMap { $0.value.pattern.matches(key) ? $0.key : nil }
+    }
+
     /// Takes a register that is in the database into the replicas.
     mutating func confirm(_ held: Held) {
         let pending = outbox.newest(held.register.key)
-        for id in subscriptions.keys where subscriptions[id]?.pattern.matches(held.register.key) == true {
+        for id in matching(held.register.key) {
             if let change = subscriptions[id]?.replica.apply(held, pending: pending) {
                 tell(id, change)
             } else if let change = subscriptions[id]?.replica.touch(held.register.key, pending: pending, cause: nil) {
@@ -104,9 +110,7 @@ extension Engine {
 
     /// A write of ours to a key was made, or is over.
     mutating func touch(_ key: Key, cause: String? = nil) {
-        for id in subscriptions.keys where subscriptions[id]?.pattern.matches(key) == true {
-            touch(key, in: id, cause: cause)
-        }
+        for id in matching(key) { touch(key, in: id, cause: cause) }
     }
 
     private mutating func touch(_ key: Key, in id: Int, cause: String?) {

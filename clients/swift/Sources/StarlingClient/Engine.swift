@@ -234,7 +234,7 @@ struct Engine: Sendable {
 
     private mutating func forgetConnection() {
         pingSentAt = nil
-        for id in subscriptions.keys { subscriptions[id]?.disconnected() }
+        for id in Array(subscriptions.keys) { subscriptions[id]?.disconnected() }
         failRequests()
         outbox.disconnected()
         pausedUntil = 0
@@ -317,7 +317,7 @@ struct Engine: Sendable {
             ping()
         }
         flush()
-        for (id, subscription) in subscriptions where subscription.retryAt <= now { sendSubscribe(id) }
+        for id in subscriptions.filter({ $0.value.retryAt <= now }).map(\.key) { sendSubscribe(id) }
         if now >= probeAt {
             // Spread, so that a thousand clients do not probe at once.
             probeAt = now + options.probeInterval * (0.5 + options.random())

@@ -110,12 +110,13 @@ public final class Lease: Sendable {
     func lose(_ reason: String) { finish(reason) }
 
     private func finish(_ reason: String?) {
-        let renewal: Task<Void, Never>? = state.withLock { state in
-            state.isHeld = false
-            defer { state.renewal = nil }
-            return state.renewal
+        let wasHeld = state.withLock { state in
+            state.renewal?.cancel()
+            state.renewal = nil
+            defer { state.isHeld = false }
+            return state.isHeld
         }
-        renewal?.cancel()
+        guard wasHeld else { return }
         client.forget(self)
         end.complete(.success(reason))
     }

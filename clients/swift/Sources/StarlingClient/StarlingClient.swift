@@ -35,9 +35,13 @@ public final class StarlingClient: Sendable {
         }
         /// A file of roots (PEM) that the server's certificate may come from; nil: those of this machine.
         public var roots: String?
-        public var logger = Logger(label: "starling")
+        /// Where to log: connections and states at `info`, which the default one leaves out, refusals at `warning`.
+        public var logger: Logger
 
-        public init() {}
+        public init() {
+            logger = Logger(label: "starling")
+            logger.logLevel = .notice
+        }
     }
 
     let core: Core
@@ -81,11 +85,8 @@ public final class StarlingClient: Sendable {
 
     /// Ends everything. Writes that wait stay in a durable outbox; ``drained()`` waits for them.
     public func close() {
-        let leases = core.perform { state in
-            state.engine.close()
-            return Array(state.leases.values)
-        }
-        for lease in leases { lease.lose("closed") }
+        for lease in core.perform({ Array($0.leases.values) }) { lease.lose("closed") }
+        core.perform { $0.engine.close() }
     }
 
     /// Ends the connection, and makes none until ``reconnect()``; the replica and the outbox stay.
