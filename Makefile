@@ -49,10 +49,10 @@ setup:
 	fi
 
 lint:
-	swift format lint --strict --recursive Sources Tests Fuzzing Benchmarks/Micro Package.swift
+	swift format lint --strict --recursive Sources Tests Fuzzing Benchmarks/Micro clients Package.swift
 
 format:
-	swift format format --in-place --recursive Sources Tests Fuzzing Benchmarks/Micro Package.swift
+	swift format format --in-place --recursive Sources Tests Fuzzing Benchmarks/Micro clients Package.swift
 
 # The Autobahn test suite against the echo server: Tests/Autobahn/README.md says how to have wstest.
 conformance: build
