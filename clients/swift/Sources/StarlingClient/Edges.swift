@@ -106,8 +106,10 @@ public struct EdgeStatus: Sendable {
         case closed, open, halfOpen
     }
 
+    /// Where it is.
     public let url: String
     /// The smoothed round trip of a ping; nil before it was measured.
     public let roundTrip: Duration?
+    /// Whether it may be tried.
     public let breaker: Breaker
 }

@@ -14,6 +14,7 @@ public enum ConnectionState: String, Sendable {
 
 /// What became of a write.
 public struct Outcome: Equatable, Sendable {
+    /// What became of it, in a word.
     public enum Status: String, Sendable {
         /// It is in the database.
         case applied
@@ -23,9 +24,13 @@ public struct Outcome: Equatable, Sendable {
         case condition
     }
 
+    /// What became of it, in a word.
     public let status: Status
+    /// The key that was to be set or deleted.
     public let key: String
+    /// The version of the write.
     public let version: String?
+    /// Its place in the order of changes of the server's database; nil where it is not in it.
     public let revision: UInt64?
     /// Whether it is stored, as far as the server's `--durability` goes.
     public let isDurable: Bool

@@ -19,11 +19,15 @@ public final class FileOutbox: OutboxStore {
     private let fsync: Bool
     private let state = Mutex(State())
 
+    /// An outbox in a file, which need not be there yet.
+    ///
+    /// - Parameter fsync: whether each write is on the disk before `broadcast` returns.
     public init(_ path: String, fsync: Bool = false) {
         url = URL(filePath: path)
         self.fsync = fsync
     }
 
+    /// Reads the file, and begins it anew with what still waits.
     public func load() throws -> [WriteRecord] {
         try state.withLock { state in
             if let data = try? Data(contentsOf: url) {
@@ -66,6 +70,7 @@ public final class FileOutbox: OutboxStore {
         if state.lines > 1_000, state.lines > 4 * state.records.count { try compact(&state) }
     }
 
+    /// Appends a write.
     public func put(_ record: WriteRecord) throws {
         try state.withLock { state in
             state.records[record.version] = record
@@ -73,6 +78,7 @@ public final class FileOutbox: OutboxStore {
         }
     }
 
+    /// Appends that a write has its final answer.
     public func remove(version: String) throws {
         try state.withLock { state in
             guard state.records.removeValue(forKey: version) != nil else { return }

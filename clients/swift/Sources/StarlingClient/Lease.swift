@@ -15,6 +15,7 @@ public final class Lease: Sendable {
         var renewal: Task<Void, Never>?
     }
 
+    /// The key that is claimed.
     public let key: String
     /// What to show with fenced writes. It only rises for a key.
     public let fence: UInt64

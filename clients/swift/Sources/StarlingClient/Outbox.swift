@@ -2,7 +2,9 @@ import Registers
 
 /// A write as an outbox keeps it over restarts.
 public struct WriteRecord: Codable, Equatable, Sendable {
+    /// The key that it sets or deletes.
     public let key: String
+    /// Its full version, which makes it safe to send again.
     public internal(set) var version: String
     /// The value's JSON; nil deletes.
     public let value: String?
@@ -10,6 +12,7 @@ public struct WriteRecord: Codable, Equatable, Sendable {
     public let ttl: Double?
     /// The metadata's JSON.
     public let metadata: String?
+    /// The session that it belongs to.
     public let session: String?
 }
 
@@ -25,9 +28,16 @@ public protocol OutboxStore: Sendable {
 
 /// Keeps nothing over a restart.
 public struct MemoryOutbox: OutboxStore {
+    /// Makes one.
     public init() {}
+
+    /// Nothing.
     public func load() -> [WriteRecord] { [] }
+
+    /// Does nothing.
     public func put(_ record: WriteRecord) {}
+
+    /// Does nothing.
     public func remove(version: String) {}
 }
 

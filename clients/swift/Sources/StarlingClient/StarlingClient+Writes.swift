@@ -4,6 +4,7 @@ import SyncProtocol
 
 /// A write that is on its way.
 public struct PendingWrite: Sendable {
+    /// The key that it sets or deletes.
     public let key: String
     let promise: Promise<Outcome>
 
@@ -17,9 +18,12 @@ public struct PendingWrite: Sendable {
 
 /// The fence of a claim, to be shown with a write.
 public struct Fence: Sendable {
+    /// The key that is claimed.
     public let key: String
+    /// What the claim was given; it only rises for a key.
     public let token: UInt64
 
+    /// The fence of a claim that this client holds.
     public init(_ lease: Lease) {
         key = lease.key
         token = lease.fence

@@ -38,6 +38,7 @@ public final class StarlingClient: Sendable {
         /// Where to log: connections and states at `info`, which the default one leaves out, refusals at `warning`.
         public var logger: Logger
 
+        /// The defaults.
         public init() {
             logger = Logger(label: "starling")
             logger.logLevel = .notice
@@ -97,6 +98,7 @@ public final class StarlingClient: Sendable {
 
     // MARK: State
 
+    /// How it stands to its server.
     public var state: ConnectionState { core.perform { $0.engine.state } }
 
     /// The states from now on, beginning with the one at hand.

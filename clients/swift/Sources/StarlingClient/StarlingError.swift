@@ -5,6 +5,7 @@ public struct StarlingError: Error, Equatable, CustomStringConvertible, Sendable
     /// What was wrong, where, and what to do.
     public let description: String
 
+    /// Makes an error, for stores and tokens of one's own.
     public init(_ code: String, _ description: String) {
         self.code = code
         self.description = description

@@ -2,6 +2,7 @@ import Registers
 
 /// What ``StarlingClient/subscribe(_:snapshot:echo:)`` gives: a sequence of updates, and the part of the replica that they make.
 public struct Subscription: AsyncSequence, Sendable {
+    /// What it is a sequence of.
     public typealias Element = Update
 
     /// Goes through the updates as they come.
@@ -19,6 +20,7 @@ public struct Subscription: AsyncSequence, Sendable {
     let delivery: Delivery
     let whenSynced: Promise<Void>
 
+    /// Goes through the updates. Two iterators share them: each update goes to one.
     public func makeAsyncIterator() -> Iterator { Iterator(delivery: delivery) }
 
     /// Waits until everything that there was at the beginning has come.

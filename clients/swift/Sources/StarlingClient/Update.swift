@@ -3,9 +3,11 @@ import Registers
 
 /// A register, as it is to be seen now.
 public struct Update: Equatable, Sendable {
+    /// Whose register it is.
     public let key: String
     /// The value's JSON; nil for a deleted register.
     public let json: String?
+    /// Whether there is nothing any more.
     public let isDeleted: Bool
     /// Empty where the register is gone without anything in its place.
     public let version: String
@@ -15,9 +17,11 @@ public struct Update: Equatable, Sendable {
     public let agent: String?
     /// Its place in the order of changes of one database; nil while it is pending.
     public let revision: UInt64?
+    /// When it expires, by the server's clock; nil: never.
     public let expiresAt: Date?
     /// The metadata's JSON.
     public let metadata: String?
+    /// The session that the write belongs to.
     public let session: String?
     /// Why it is as it is, where that is not plainly a write: `expired`, `disconnected`, `refused`, `resync`.
     public let cause: String?
