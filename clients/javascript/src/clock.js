@@ -10,6 +10,8 @@ const MAXIMUM_COUNTER = 0xffff;
 export class Clock {
   milliseconds = 0;
   counter = 0;
+  /** The greatest stamp that came from a server. */
+  #received = [0, 0];
 
   /** Issues the next stamp. @param {number} now the wall clock, in milliseconds */
   tick(now) {
@@ -26,21 +28,28 @@ export class Clock {
     return { milliseconds: this.milliseconds, counter: this.counter };
   }
 
-  /** Takes note of a stamp, so that the next ones are above it. */
+  /** Takes note of a stamp that came from a server, so that the next ones are above it. */
   receive(milliseconds, counter) {
-    if (milliseconds < this.milliseconds) return;
-    if (milliseconds > this.milliseconds || counter > this.counter) {
-      this.milliseconds = milliseconds;
-      this.counter = counter;
-    }
+    this.raise(milliseconds, counter);
+    const [knownMilliseconds, knownCounter] = this.#received;
+    if (isLater(milliseconds, counter, knownMilliseconds, knownCounter)) this.#received = [milliseconds, counter];
   }
 
-  /** Sets a clock back that turned out to be wrong; what it stamped has to be stamped again. */
+  /** Takes note of a stamp of our own. */
+  raise(milliseconds, counter) {
+    if (!isLater(milliseconds, counter, this.milliseconds, this.counter)) return;
+    this.milliseconds = milliseconds;
+    this.counter = counter;
+  }
+
+  /** Goes back to what servers have sent: our own wall clock turned out to be wrong. What it stamped has to be stamped again. */
   reset() {
-    this.milliseconds = 0;
-    this.counter = 0;
+    [this.milliseconds, this.counter] = this.#received;
   }
 }
+
+const isLater = (milliseconds, counter, otherMilliseconds, otherCounter) =>
+  milliseconds > otherMilliseconds || (milliseconds === otherMilliseconds && counter > otherCounter);
 
 /** The text of a version: `01a0c5d3e800-0000-planner`. */
 export function formatVersion({ milliseconds, counter }, agent) {

@@ -15,7 +15,7 @@ export class Delivery {
   #failed;
   #isRunning = false;
   #isClosed = false;
-  #wake;
+  #waiters = [];
   #error;
 
   /**
@@ -43,7 +43,7 @@ export class Delivery {
       this.#latest.set(slot, item);
       this.#waiting.push(item);
     }
-    if (!this.#callback) this.#wake?.();
+    if (!this.#callback) this.#waiters.shift()?.();
     else if (!this.#isRunning) {
       this.#isRunning = true;
       queueMicrotask(() => this.#run());
@@ -78,8 +78,7 @@ export class Delivery {
       if (update !== undefined) return update;
       if (this.#error) throw this.#error;
       if (this.#isClosed) return undefined;
-      await new Promise((resolve) => (this.#wake = resolve));
-      this.#wake = undefined;
+      await new Promise((resolve) => this.#waiters.push(resolve));
     }
   }
 
@@ -89,6 +88,6 @@ export class Delivery {
     this.#error = error;
     this.#waiting.clear();
     this.#latest.clear();
-    this.#wake?.();
+    for (const wake of this.#waiters.splice(0)) wake();
   }
 }

@@ -2,12 +2,20 @@ import { parseVersion } from "./clock.js";
 import { Edges } from "./edges.js";
 import { StarlingError } from "./errors.js";
 import { Holds } from "./holds.js";
+import { Liveness } from "./liveness.js";
 import { Register } from "./register.js";
 import { Requests } from "./requests.js";
 import { Subscriptions } from "./subscriptions.js";
-import { Writer } from "./writer.js";
+import { byteLength } from "./text.js";
+import { Writer, checkMessage } from "./writer.js";
 
 const CONNECT_TIMEOUT = 10_000;
+/** A connection that lived so long was a good one. */
+const GOOD_CONNECTION = 5_000;
+/** The longest message, where the server does not say. */
+const LONGEST_MESSAGE = (1 << 20) + (64 << 10);
+/** How many versions of own writes beside the outbox are remembered. */
+const OWN_VERSIONS = 1_000;
 /** How far in the future a stamp may be that our clock follows, where the server does not say. */
 const DRIFT = 60_000;
 
@@ -29,14 +37,18 @@ export class Engine {
   #requests = new Requests();
   #writer;
   #holds = new Holds(this);
-  #offset = 0;
+  #liveness;
+  /** The server's wall clock less ours; undefined before the first welcome. */
+  #offset;
   #drift = DRIFT;
-  #lastHeard = -Infinity;
+  #longestMessage = LONGEST_MESSAGE;
   #lastLive = -Infinity;
-  #pingSentAt;
-  #lastPing = -Infinity;
+  /** Versions of own writes beside the outbox: conditional ones, claims, presence. */
+  #ownVersions = new Set();
   #probeAt = Infinity;
-  #failures = [];
+  #failures = new Set();
+  /** Whether the server was asked which name we have. */
+  #isNameless = false;
   /** Whether the user wants no connection. */
   #isPaused = false;
 
@@ -46,13 +58,15 @@ export class Engine {
     this.agent = options.agent ?? options.randomAgent;
     this.#edges = new Edges(options.urls, options.random);
     this.#writer = new Writer(this, options);
+    this.#liveness = new Liveness(options.pingInterval, options.pingTimeout);
     this.#subscriptions = new Subscriptions(this, this.#writer.outbox);
   }
 
+  /** Milliseconds of a clock that nobody sets: for all that is to happen some time later. */
   now = () => this.#options.now();
   random = () => this.#options.random();
   /** The server's wall clock, as far as it is known. */
-  serverNow = () => this.now() + this.#offset;
+  serverNow = () => this.#options.wall() + (this.#offset ?? 0);
   log = (level, message) => this.#options.log(level, message);
 
   // MARK: what the shell reports
@@ -99,7 +113,7 @@ export class Engine {
   received(text) {
     if (this.#phase === "idle" || this.#phase === "closed") return;
     const now = this.now();
-    this.#lastHeard = now;
+    this.#liveness.lastHeard = now;
     if (this.state === "live") this.#lastLive = now;
     let message;
     try {
@@ -125,14 +139,14 @@ export class Engine {
       this.#updateState();
     },
     cursor: ({ id, cursor }) => this.#subscriptions.find(id)?.reached(cursor),
-    pong: () => this.#pong(),
+    pong: ({ time }) => this.#pong(time),
     ack: (message, text) => this.#answer(message, text),
     error: (message, text) => this.#answer(message, text),
-    claimed: (message) => this.#requests.answer(message.id, message),
-    refused: (message) => this.#requests.answer(message.id, message),
-    released: (message) => this.#requests.answer(message.id, message),
-    register: (message) => this.#requests.answer(message.id, message),
-    registers: (message) => this.#requests.answer(message.id, message),
+    claimed: (message) => this.#answer(message),
+    refused: (message) => this.#answer(message),
+    released: (message) => this.#answer(message),
+    register: (message) => this.#answer(message),
+    registers: (message) => this.#answer(message),
     bye: ({ code, reason, retry_after_ms: retryAfter }) => {
       this.log("info", `the server says bye: ${code}: ${reason}`);
       this.#leave(retryAfter ?? 0);
@@ -140,11 +154,15 @@ export class Engine {
   };
 
   #answer(message, text) {
-    const { id } = message;
+    const { id, type } = message;
+    // What we write next is to be above whatever we know of.
+    for (const known of [message, message.winner, message.current, ...(message.registers ?? [])]) this.#learn(known?.version);
     if (typeof id === "number" && this.#writer.answer(id, message, text)) return this.#port.wake();
+    if (type !== "register" && type !== "registers" && message.version !== undefined) this.#remember(message.version);
     if (this.#requests.answer(id, message)) return;
-    if (message.type !== "error") return;
+    if (type !== "error") return;
     if (id === "hello") return this.#unwelcome(message);
+    if (id === "ping") return this.#pong();
     const subscription = this.#subscriptions.find(id);
     if (subscription === undefined) return this.log("warn", `${message.code}: ${message.message}`);
     if (this.#subscriptions.refused(subscription, message)) this.#subscribe(subscription);
@@ -154,28 +172,32 @@ export class Engine {
 
   #welcome(message) {
     if (this.#phase === "dialing") {
+      const isFirst = this.#offset === undefined;
       this.adjustOffset(message.time);
+      if (isFirst) this.#writer.corrected(this.#offset);
       this.#drift = message.limits?.drift_ms ?? DRIFT;
+      this.#longestMessage = message.limits?.message ?? LONGEST_MESSAGE;
       this.#setPhase("greeting");
-      const { session, agent } = this.#options;
-      const token = this.#options.token();
-      const name = agent ?? (token === undefined ? this.agent : undefined);
-      this.send(JSON.stringify({ type: "hello", id: "hello", agent: name, session, token }));
-      for (const subscription of this.#subscriptions) this.#subscribe(subscription);
+      this.#hello(this.agent);
+      // Before the subscriptions: behind a snapshot it would measure that.
       this.#ping();
+      for (const subscription of this.#subscriptions) this.#subscribe(subscription);
       return;
     }
     if (this.#phase !== "greeting") return;
     if (message.agent !== this.agent) {
-      const old = this.agent;
       this.agent = message.agent;
-      this.#writer.renamed(old, this.agent);
+      this.#writer.renamed();
     }
-    this.#edges.succeeded(this.edge);
     this.#setPhase("open");
     this.#writer.flush();
     this.#holds.greeted();
     this.#probeAt = Math.min(this.#probeAt, this.now());
+  }
+
+  #hello(agent) {
+    const { session } = this.#options;
+    this.send(JSON.stringify({ type: "hello", id: "hello", agent, session, token: this.#options.token() }));
   }
 
   get isGreeted() {
@@ -183,14 +205,37 @@ export class Engine {
   }
 
   #unwelcome(message) {
+    // The credentials say who we are, and a name that nobody chose is no reason to disagree.
+    if (message.code === "forbidden" && this.#options.agent === undefined && !this.#isNameless) {
+      this.#isNameless = true;
+      return this.#hello(undefined);
+    }
+    if (message.retry) return this.#leave(message.retry_after_ms ?? 0);
     const error = new StarlingError(message.code, message.message, message);
     this.log("error", `the server refuses the credentials: ${message.message}`);
-    for (const reject of this.#failures.splice(0)) reject(error);
+    for (const reject of [...this.#failures]) reject(error);
     this.#leave(this.#options.refusedDelay);
   }
 
   adjustOffset(serverTime) {
-    this.#offset = serverTime - this.now();
+    this.#offset = serverTime - this.#options.wall();
+  }
+
+  /** Takes note of a version, but not of one that the server itself would refuse. */
+  #learn(version) {
+    if (typeof version !== "string") return;
+    const { milliseconds, counter } = parseVersion(version);
+    if (milliseconds <= this.serverNow() + this.#drift) this.#writer.clock.receive(milliseconds, counter);
+  }
+
+  #remember(version) {
+    this.#ownVersions.add(version);
+    if (this.#ownVersions.size > OWN_VERSIONS) this.#ownVersions.delete(this.#ownVersions.values().next().value);
+  }
+
+  /** Whether a register is this client's own write, and not what time has made of it. */
+  isOwn(register) {
+    return register.cause === undefined && (register.isOwn || this.#ownVersions.has(register.version));
   }
 
   /** Our clock turned out to be wrong. */
@@ -201,6 +246,7 @@ export class Engine {
 
   /** Ends the connection, and does not use this edge for at least so many milliseconds. */
   #leave(retryAfter) {
+    this.#judgeEdge();
     this.#edges.failed(this.edge, this.now(), retryAfter);
     this.#port.hangUp();
     this.#disconnected();
@@ -210,8 +256,14 @@ export class Engine {
   dropped(reason) {
     if (this.#phase === "idle" || this.#phase === "closed") return;
     this.log("info", `the connection to ${this.edge} ended: ${reason}`);
+    this.#judgeEdge();
     this.#edges.failed(this.edge, this.now());
     this.#disconnected();
+  }
+
+  /** A connection that lasted closes the breaker: one that is greeted and then dropped, again and again, does not. */
+  #judgeEdge() {
+    if (this.#phase === "open" && this.now() >= this.#phaseSince + GOOD_CONNECTION) this.#edges.succeeded(this.edge);
   }
 
   #disconnected() {
@@ -220,7 +272,8 @@ export class Engine {
   }
 
   #forgetConnection() {
-    this.#pingSentAt = undefined;
+    this.#liveness.disconnected();
+    this.#isNameless = false;
     this.#subscriptions.disconnected();
     this.#requests.disconnected();
     this.#writer.disconnected();
@@ -235,7 +288,9 @@ export class Engine {
       this.#edges.measured(url, roundTrip);
       this.#edges.succeeded(url);
     }
-    const better = this.#phase === "open" ? this.#edges.better(this.edge, this.now()) : undefined;
+    // A move is not worth a lost claim, or an answer that does not come.
+    if (this.#phase !== "open" || this.#requests.size > 0 || this.#holds.needConnection) return;
+    const better = this.#edges.better(this.edge, this.now());
     if (better === undefined) return;
     this.log("info", `${better} is nearer than ${this.edge}`);
     this.#port.hangUp();
@@ -249,17 +304,16 @@ export class Engine {
 
   /** When `tick` is to be called next. */
   deadline() {
-    const now = this.now();
     const times = [];
     if (this.#phase === "idle" && !this.#isPaused) times.push(this.#edges.nextAttempt());
     if (this.#phase === "dialing" || this.#phase === "greeting") times.push(this.#phaseSince + CONNECT_TIMEOUT);
     if (this.#phase === "open") {
-      times.push(this.#pingSentAt === undefined ? this.#lastPing + this.#options.pingInterval : this.#pingSentAt + this.#options.pingTimeout);
-      if (this.#writer.pausedUntil > now) times.push(this.#writer.pausedUntil);
+      times.push(this.#liveness.deadline());
+      if (this.#writer.pausedUntil > 0) times.push(this.#writer.pausedUntil);
       if (this.#edges.count > 1) times.push(this.#probeAt);
       for (const subscription of this.#subscriptions) times.push(subscription.retryAt);
     }
-    times.push(this.#holds.deadline(now));
+    times.push(this.#holds.deadline());
     return Math.min(...times, Infinity);
   }
 
@@ -278,9 +332,10 @@ export class Engine {
   }
 
   #tickOpen(now) {
-    if (this.#pingSentAt !== undefined) {
-      if (now >= this.#pingSentAt + this.#options.pingTimeout) return this.#giveUp("it does not answer pings");
-    } else if (now >= this.#lastPing + this.#options.pingInterval) this.#ping();
+    const verdict = this.#liveness.tick(now);
+    if (verdict === "leave") return this.#giveUp("it does not answer pings");
+    if (verdict === "ping") this.#ping();
+    this.#judgeEdge();
     this.#writer.flush();
     for (const subscription of this.#subscriptions) if (subscription.retryAt <= now) this.#subscribe(subscription);
     if (now >= this.#probeAt) {
@@ -317,14 +372,16 @@ export class Engine {
   }
 
   #ping() {
-    this.#pingSentAt = this.#lastPing = this.now();
+    this.#liveness.pinged(this.now());
     this.send('{"type":"ping","id":"ping"}');
   }
 
-  #pong() {
-    if (this.#pingSentAt === undefined) return;
-    this.#edges.measured(this.edge, this.now() - this.#pingSentAt);
-    this.#pingSentAt = undefined;
+  #pong(time) {
+    const pong = this.#liveness.ponged(this.now());
+    if (pong !== undefined && time !== undefined) {
+      this.#edges.measured(this.edge, pong.roundTrip);
+      if (pong.isGood) this.adjustOffset(time + pong.roundTrip / 2);
+    }
     this.#port.wake();
   }
 
@@ -334,7 +391,7 @@ export class Engine {
 
   /** How long ago, in milliseconds, what the replica holds was certainly the latest; Infinity if it never was. */
   age() {
-    return this.now() - (this.state === "live" ? this.#lastHeard : this.#lastLive);
+    return this.now() - (this.state === "live" ? this.#liveness.lastHeard : this.#lastLive);
   }
 
   get edges() {
@@ -367,9 +424,7 @@ export class Engine {
   #update(message, text) {
     const register = Register.fromWire(message, text);
     if (message.transient) return this.#subscriptions.transient(register);
-    const { milliseconds, counter } = parseVersion(message.version);
-    // A stamp that the server itself would refuse is not followed.
-    if (milliseconds <= this.serverNow() + this.#drift) this.#writer.clock.receive(milliseconds, counter);
+    this.#learn(message.version);
     this.confirm(register);
   }
 
@@ -384,6 +439,7 @@ export class Engine {
   // MARK: writes, requests, claims
 
   write(fields) {
+    if (this.#phase === "closed") return Promise.reject(new StarlingError("closed", "the client was closed"));
     return this.#writer.write(fields);
   }
 
@@ -391,10 +447,29 @@ export class Engine {
     return this.#writer.outbox;
   }
 
-  /** Asks the server. @throws {StarlingError} `offline` at once where there is no connection */
-  request(message) {
-    if (this.#phase === "open") return this.#requests.ask(message, (text) => this.send(text));
-    return Promise.reject(new StarlingError("offline", `there is no connection to ${this.#options.urls.join(", ")}; ${message.type} is not queued`));
+  /** What speaks against sending a text. */
+  tooLarge(text, what) {
+    if (text.length * 3 <= this.#longestMessage) return undefined;
+    const size = byteLength(text);
+    if (size <= this.#longestMessage) return undefined;
+    return new StarlingError("too_large", `the message for ${what} is ${size} bytes; the server's limit is ${this.#longestMessage}`);
+  }
+
+  /**
+   * Asks the server.
+   *
+   * @param {(answer: object) => unknown} [take] makes the result of the answer, before anything else comes from the server
+   * @throws {StarlingError} `offline` at once where there is no connection
+   */
+  request(message, take = (answer) => answer) {
+    if (this.#phase !== "open") {
+      const where = this.#options.urls.join(", ");
+      return Promise.reject(new StarlingError("offline", `there is no connection to ${where}; ${message.type} is not queued`));
+    }
+    const { value, ttl, metadata } = message;
+    const texts = { value: value && JSON.stringify(value), metadata: metadata && JSON.stringify(metadata) };
+    const problem = checkMessage({ ttl, ...texts }) ?? this.tooLarge(JSON.stringify(message), message.key ?? message.type);
+    return problem ? Promise.reject(problem) : this.#requests.ask(message, (text) => this.send(text), take);
   }
 
   get holds() {
@@ -403,9 +478,10 @@ export class Engine {
 
   wake = () => this.#port.wake();
 
-  /** Rejects with what the server has against the credentials, as soon as it says so. */
+  /** Calls back with what the server has against the credentials. @returns a function that ends it */
   onCredentialsRefused(reject) {
-    this.#failures.push(reject);
+    this.#failures.add(reject);
+    return () => this.#failures.delete(reject);
   }
 
   close() {
@@ -414,6 +490,7 @@ export class Engine {
     this.#holds.close();
     this.#forgetConnection();
     this.#subscriptions.close();
+    this.#writer.close();
     this.#setPhase("closed");
   }
 }

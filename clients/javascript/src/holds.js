@@ -1,5 +1,7 @@
 import { Lease, refusal } from "./leases.js";
 
+const RETRY = 2_000;
+
 /** What a client holds up on the server for as long as it lives: claims and presence. */
 export class Holds {
   #engine;
@@ -10,25 +12,38 @@ export class Holds {
     this.#engine = engine;
   }
 
-  async claim(message, options) {
-    const answer = await this.#engine.request(message);
-    if (answer.type === "refused") throw refusal(answer);
-    const lease = new Lease(this.#engine, answer, options, () => this.#leases.delete(lease));
-    this.#leases.add(lease);
-    this.#engine.wake();
-    return lease;
+  claim(message, options) {
+    const askedAt = this.#engine.now();
+    return this.#engine.request(message, (answer) => {
+      if (answer.type === "refused") throw refusal(answer);
+      const lease = new Lease(this.#engine, answer, options, askedAt, () => this.#leases.delete(lease));
+      this.#leases.add(lease);
+      this.#engine.wake();
+      return lease;
+    });
+  }
+
+  /** Whether something would be lost with the connection. */
+  get needConnection() {
+    for (const lease of this.#leases) if (lease.endsWithConnection) return true;
+    return false;
   }
 
   /** Keeps a register up for as long as there is a connection, and again on the next one. */
   present(key, value, metadata) {
-    const presence = { key, value, metadata };
+    const presence = { key, value, metadata, announceAt: Infinity };
     this.#presences.set(key, presence);
     if (this.#engine.isGreeted) this.#announce(presence);
   }
 
-  #announce({ key, value, metadata }) {
+  #announce(presence) {
+    const { key, value, metadata } = presence;
+    presence.announceAt = Infinity;
     this.#engine.request({ type: "broadcast", key, value, metadata, until: "disconnect" }).catch((error) => {
       this.#engine.log("warn", `presence ${key}: ${error.message}`);
+      if (!error.details.retry) return;
+      presence.announceAt = this.#engine.now() + (error.details.retry_after_ms ?? 0) + RETRY * this.#engine.random();
+      this.#engine.wake();
     });
   }
 
@@ -42,18 +57,22 @@ export class Holds {
     this.tick(this.#engine.now());
   }
 
-  deadline(now) {
+  deadline() {
     let earliest = Infinity;
-    for (const lease of this.#leases) earliest = Math.min(earliest, lease.deadline(now));
+    for (const lease of this.#leases) earliest = Math.min(earliest, lease.deadline());
+    if (this.#engine.isGreeted) for (const { announceAt } of this.#presences.values()) earliest = Math.min(earliest, announceAt);
     return earliest;
   }
 
   tick(now) {
     for (const lease of [...this.#leases]) lease.tick(now);
+    if (!this.#engine.isGreeted) return;
+    for (const presence of this.#presences.values()) if (presence.announceAt <= now) this.#announce(presence);
   }
 
   disconnected() {
-    for (const lease of [...this.#leases]) lease.disconnected();
+    for (const lease of [...this.#leases]) if (lease.endsWithConnection) lease.lose("disconnected");
+    for (const presence of this.#presences.values()) presence.announceAt = Infinity;
   }
 
   close() {

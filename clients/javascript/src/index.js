@@ -16,7 +16,8 @@ const DEFAULTS = {
   refusedDelay: 5_000,
   onRefused: (_write, error) => (error.code === "drift" ? "restamp" : "drop"),
   log: (level, message) => (level === "error" || level === "warn" ? console.warn(`starling: ${message}`) : undefined),
-  now: () => Date.now(),
+  now: () => performance.now(),
+  wall: () => Date.now(),
   random: Math.random,
 };
 
@@ -31,7 +32,7 @@ const DEFAULTS = {
 export async function connect(urls, options = {}) {
   const all = { ...DEFAULTS, ...options, urls: [urls].flat(), outbox: options.outbox ?? new MemoryOutbox() };
   if (all.urls.length === 0) throw new StarlingError("bad_url", "connect needs the URL of a server, such as ws://127.0.0.1:7827/sync");
-  all.urls = all.urls.map(completeURL);
+  all.urls = [...new Set(all.urls.map(completeURL))];
   const records = await all.outbox.load();
   return new Client(all, records);
 }
@@ -43,6 +44,7 @@ function completeURL(text) {
   } catch {
     throw new StarlingError("bad_url", `${text} is no URL like ws://127.0.0.1:7827/sync`);
   }
+  if (url.hash) throw new StarlingError("bad_url", `${text} has a fragment, which a WebSocket cannot have`);
   if (!["ws:", "wss:"].includes(url.protocol)) throw new StarlingError("bad_url", `${text} does not begin with ws:// or wss://`);
   if (url.pathname === "/") url.pathname = "/sync";
   return url.href;
@@ -115,13 +117,18 @@ export class Client {
   live() {
     return new Promise((resolve, reject) => {
       if (this.state === "live") return resolve();
-      const stop = this.onState((state) => {
-        if (state !== "live" && state !== "closed") return;
-        stop();
-        if (state === "live") resolve();
-        else reject(new StarlingError("closed", "the client was closed"));
+      if (this.state === "closed") return reject(new StarlingError("closed", "the client was closed"));
+      const settle = (error) => {
+        stopStates();
+        stopFailures();
+        if (error) reject(error);
+        else resolve();
+      };
+      const stopFailures = this.#engine.onCredentialsRefused(settle);
+      const stopStates = this.onState((state) => {
+        if (state === "live") settle();
+        if (state === "closed") settle(new StarlingError("closed", "the client was closed"));
       });
-      this.#engine.onCredentialsRefused(reject);
     });
   }
 
@@ -262,7 +269,7 @@ export class Client {
   /** Keeps a register up while this client is connected. @returns a function that takes it down */
   presence(key, value, { metadata } = {}) {
     this.#engine.holds.present(key, value, metadata);
-    return () => this.#engine.holds.absent(key);
+    return () => quiet(this.#engine.holds.absent(key));
   }
 
   /** The writes that wait for their answer, oldest first, also those that an earlier run left. */
@@ -290,6 +297,7 @@ export class Client {
     globalThis.removeEventListener?.("online", this.#online);
     this.#engine.close();
     clearTimeout(this.#timer);
+    this.#socket.close();
     await this.#outbox.close();
   }
 }

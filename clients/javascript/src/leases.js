@@ -1,6 +1,6 @@
 import { StarlingError } from "./errors.js";
 
-/** A third of a lease is left for renewals that fail at first. */
+/** Two thirds of a lease are left for renewals that fail at first. */
 const RENEW_AFTER = 1 / 3;
 const RETRY = 1_000;
 
@@ -8,93 +8,106 @@ const RETRY = 1_000;
  * A claim that this client holds, renewed until it is released or lost.
  *
  * It is lost when the server says so, when its time has passed without a renewal, and, with `until: "disconnect"`, with the connection.
- * A process that was paused does not know that yet: writes that must not happen then carry `fence`.
+ * A process that was paused between looking at `isHeld` and acting does not know it: writes that must not happen then carry `fence`.
  */
 export class Lease {
   key;
   fence;
+  /** When the server ends it without a renewal, by the server's clock. */
   expiresAt;
-  isHeld = true;
-  /** Settles with the reason when the claim is lost; with undefined when it is released. */
+  /** Settles with the reason when the claim is lost; with undefined when it is given up. */
   ended;
-  renewAt = Infinity;
   #engine;
   #options;
   #end;
   #forget;
+  #isOver = false;
+  #renewAt = Infinity;
+  /** When it has certainly ended, by a clock that nobody sets: its time, counted from when it was asked for. */
+  #validUntil = Infinity;
 
-  constructor(engine, { key, fence, expires_at: expiresAt }, options, forget) {
+  /** @internal @param {number} askedAt when the claim was asked for */
+  constructor(engine, { key, fence, expires_at: expiresAt }, options, askedAt, forget) {
     this.#engine = engine;
-    this.#forget = forget;
     this.#options = options;
+    this.#forget = forget;
     this.key = key;
     this.fence = fence;
     this.ended = new Promise((resolve) => (this.#end = resolve));
-    this.#extended(expiresAt);
+    this.#extended(expiresAt, options.ttl, askedAt);
   }
 
-  #extended(expiresAt) {
+  /** Whether it is in force, as far as can be known here. */
+  get isHeld() {
+    if (this.#isOver) return false;
+    const { ttl } = this.#options;
+    const isInTime = this.#engine.now() < this.#validUntil && (ttl === undefined || this.#engine.serverNow() < this.expiresAt);
+    return isInTime;
+  }
+
+  #extended(expiresAt, ttl, askedAt) {
+    if (this.#isOver) return;
     this.expiresAt = expiresAt;
-    const { ttl, renew } = this.#options;
-    if (ttl !== undefined && renew !== false) this.renewAt = this.#engine.now() + ttl * 1000 * RENEW_AFTER;
+    if (ttl === undefined) return;
+    this.#options = { ...this.#options, ttl };
+    this.#validUntil = askedAt + ttl * 1000;
+    if (this.#options.renew !== false) this.#renewAt = askedAt + ttl * 1000 * RENEW_AFTER;
     this.#engine.wake();
   }
 
   /** Renews it, and can change its value. @throws {StarlingError} `held`, `stale_fence`: it is lost; `offline` */
-  async renew({ value, metadata, ttl = this.#options.ttl } = {}) {
-    const answer = await this.#engine.request({
-      type: "renew",
-      key: this.key,
-      fence: this.fence,
-      ...(ttl !== undefined && { ttl }),
-      ...(value !== undefined && { value }),
-      ...(metadata !== undefined && { metadata }),
+  renew({ value, metadata, ttl = this.#options.ttl } = {}) {
+    const askedAt = this.#engine.now();
+    return this.#engine.request({ type: "renew", key: this.key, fence: this.fence, ttl, value, metadata }, (answer) => {
+      if (answer.type === "refused") {
+        this.lose(answer.code);
+        throw refusal(answer);
+      }
+      this.#extended(answer.expires_at, ttl, askedAt);
     });
-    if (answer.type === "refused") {
-      this.lose(answer.code);
-      throw refusal(answer);
-    }
-    this.#extended(answer.expires_at);
   }
 
-  /** Gives it up. Safe to repeat. @throws {StarlingError} `offline`, `outcome_unknown` */
-  async release() {
-    this.renewAt = Infinity;
-    const answer = await this.#engine.request({ type: "release", key: this.key, fence: this.fence });
-    if (answer.type === "refused") throw refusal(answer);
+  /**
+   * Gives it up: from now on it is not held here. Safe to repeat.
+   *
+   * @throws {StarlingError} `offline`, `outcome_unknown`: the server may keep it until its time is over
+   */
+  release() {
     this.#finish(undefined);
+    return this.#engine.request({ type: "release", key: this.key, fence: this.fence }, (answer) => {
+      if (answer.type === "refused") throw refusal(answer);
+    });
   }
 
   /** @internal Renews when it is time, and notices when it was too late. */
   tick(now) {
-    if (!this.isHeld) return;
-    if (this.#options.until !== "disconnect" && this.#engine.serverNow() >= this.expiresAt) return this.lose("expired");
-    if (now < this.renewAt) return;
-    this.renewAt = now + RETRY;
+    if (!this.isHeld) return this.lose("expired");
+    if (now < this.#renewAt) return;
+    this.#renewAt = now + RETRY;
     if (this.#engine.isGreeted) this.renew().catch((error) => this.#engine.log("warn", `claim ${this.key}: ${error.message}`));
   }
 
   /** @internal When tick is to be called. */
-  deadline(now) {
-    const left = this.#options.until === "disconnect" ? Infinity : this.expiresAt - this.#engine.serverNow();
-    return Math.min(this.renewAt, now + Math.max(0, left));
+  deadline() {
+    return Math.min(this.#renewAt, this.#validUntil);
   }
 
   /** @internal */
-  disconnected() {
-    if (this.#options.until === "disconnect") this.lose("disconnected");
+  get endsWithConnection() {
+    return this.#options.until === "disconnect";
   }
 
   /** @internal */
   lose(reason) {
-    if (!this.isHeld) return;
+    if (this.#isOver) return;
     this.#engine.log("warn", `the claim ${this.key} is lost: ${reason}`);
     this.#finish(reason);
   }
 
   #finish(reason) {
-    this.isHeld = false;
-    this.renewAt = Infinity;
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#renewAt = Infinity;
     this.#forget();
     this.#end(reason);
   }

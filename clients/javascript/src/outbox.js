@@ -1,13 +1,13 @@
 import { Queue } from "./queue.js";
 import { Register } from "./register.js";
-import { compareText } from "./text.js";
 
 /**
  * The writes that the server has not answered yet. Of the ones to a key that are not on their way, only the newest is kept. Each has
  * its full version from the start, so that sending it again is safe.
  *
  * A write is `{record, register, state, id, outcome, resolve, reject}`; its record is what a store keeps: `{key, version, value, ttl,
- * metadata, session}`, value and metadata as texts of JSON; its state is "waiting", "sent" or "done".
+ * metadata, session, sequence}`, value and metadata as texts of JSON; its state is "waiting", "sent" or "done". What came later is what
+ * `sequence` says: versions do not, where a clock was set back.
  */
 export class Outbox {
   #store;
@@ -18,13 +18,19 @@ export class Outbox {
   #unsent = new Queue();
   /** By the id on the wire. */
   #inFlight = new Map();
-  /** The writes to each key, by rising version. */
+  /** The writes to each key, in the order they were made. */
   #byKey = new Map();
   #nextID = 1;
+  #nextSequence = 1;
+  #failed;
 
-  /** @param store keeps records over restarts: `put(record)`, `remove(version)` */
-  constructor(store) {
+  /**
+   * @param store keeps records over restarts: `put(record)`, `remove(version)`
+   * @param {(error: Error) => void} failed is told when the store cannot forget a record
+   */
+  constructor(store, failed) {
     this.#store = store;
+    this.#failed = failed;
   }
 
   get size() {
@@ -44,12 +50,20 @@ export class Outbox {
     return this.#all.values();
   }
 
-  /** Puts a write in, and ends the one that it makes needless as superseded. */
-  add(record, { isStored = false } = {}) {
+  /**
+   * Puts a write in, and ends the one that it makes needless as superseded.
+   *
+   * @throws what the store throws; then nothing has happened
+   */
+  add(fields, { isStored = false } = {}) {
+    const record = { ...fields, sequence: fields.sequence ?? this.#nextSequence };
     const write = makeWrite(record);
+    write.isOfThisRun = !isStored;
+    write.register.isOwn = true;
     if (!isStored) this.#store.put(record);
+    this.#nextSequence = Math.max(this.#nextSequence, record.sequence + 1);
     this.#all.set(record.version, write);
-    this.#unsent.push(write);
+    this.#enqueue(write);
     const writes = this.#byKey.get(record.key);
     if (writes === undefined) {
       this.#byKey.set(record.key, [write]);
@@ -59,6 +73,16 @@ export class Outbox {
       if (previous.state === "waiting") this.#collapse(previous, record.version);
     }
     return write;
+  }
+
+  #enqueue(write) {
+    // One key written all the time while there is no server must not fill memory with what was collapsed.
+    if (this.#unsent.length > 2 * this.#all.size + 1024) {
+      this.#unsent.clear();
+      for (const other of this.#all.values()) if (other.state === "waiting" && other !== write) this.#unsent.push(other);
+      this.#again.clear();
+    }
+    this.#unsent.push(write);
   }
 
   #collapse(write, successor) {
@@ -88,11 +112,20 @@ export class Outbox {
     write.state = "done";
     this.#inFlight.delete(write.id);
     this.#all.delete(write.record.version);
-    this.#store.remove(write.record.version);
     const { key } = write.record;
     const rest = this.#byKey.get(key).filter((other) => other !== write);
     if (rest.length === 0) this.#byKey.delete(key);
     else this.#byKey.set(key, rest);
+    this.#remove(write.record.version);
+  }
+
+  #remove(version) {
+    try {
+      this.#store.remove(version);
+    } catch (error) {
+      // It is sent again after a restart, which is safe.
+      this.#failed(error);
+    }
   }
 
   /** Puts a write back that may be sent again, unless a later one makes it needless. */
@@ -109,19 +142,37 @@ export class Outbox {
     for (const write of [...this.#inFlight.values()]) this.putBack(write);
   }
 
-  /** Stamps a write anew; nothing else of it changes. */
+  /** Stamps a write anew, unless a later one to its key makes it needless; nothing else of it changes. */
   restamp(write, version) {
+    const newest = this.#byKey.get(write.record.key).at(-1);
+    if (newest !== write) return this.#collapse(write, newest.record.version);
     const old = write.record.version;
     write.record = { ...write.record, version };
     write.register = Register.fromTexts({ ...write.record, expiresAt: expiry(write.record) });
-    // The new record first: a crash between the two leaves both, of which the newer one wins.
-    this.#store.put(write.record);
-    this.#store.remove(old);
+    write.register.isOwn = true;
+    // The new record first: a crash between the two leaves both, and the one with the greater version counts.
+    try {
+      this.#store.put(write.record);
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#remove(old);
     this.#all.delete(old);
     this.#all.set(version, write);
-    const writes = this.#byKey.get(write.record.key);
-    writes.sort((a, b) => compareText(a.record.version, b.record.version));
     if (write.state === "sent") this.putBack(write);
+  }
+
+  /** Ends all of them here; a durable store keeps its records. */
+  close(error) {
+    for (const write of this.#all.values()) {
+      write.state = "done";
+      write.reject(error);
+    }
+    this.#all.clear();
+    this.#byKey.clear();
+    this.#inFlight.clear();
+    this.#unsent.clear();
+    this.#again.clear();
   }
 }
 

@@ -14,6 +14,8 @@ export class Register {
   session;
   cause;
   revision;
+  /** Whether it is a write of this client's outbox. */
+  isOwn = false;
   #frame;
   #texts;
 

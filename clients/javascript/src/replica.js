@@ -5,8 +5,8 @@ import { compareText } from "./text.js";
  * What a client holds of one pattern: the registers that the server confirmed, under the writes of its own that are still on their
  * way. What a reader sees of a key is the greater of the two, and a change is told once.
  *
- * An entry has `confirmed` (undefined where there is only a write on its way), the `generation` it was last seen in, and `shown`: what
- * the subscriber was told last.
+ * An entry has `confirmed` (undefined where there is only a write on its way), the `generation` it was last seen in, what is `shown` to
+ * readers, and what the subscriber was `told` last.
  */
 export class Replica {
   #entries = new Map();
@@ -20,8 +20,8 @@ export class Replica {
 
   /**
    * @param {(key: string) => Register | undefined} pendingWrite the client's newest write to a key that is still on its way
-   * @param {(key: string, register: Register | undefined, cause: string | undefined) => void} changed is told what is to be seen of a
-   *   key now; undefined: nothing any more
+   * @param {(key: string, register: Register | undefined, cause: string | undefined) => boolean} changed is told what is to be seen of
+   *   a key now (undefined: nothing any more), and says whether it told the subscriber
    */
   constructor(pendingWrite, changed) {
     this.#pendingWrite = pendingWrite;
@@ -51,7 +51,7 @@ export class Replica {
     const { key } = register;
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { confirmed: undefined, generation: 0, shown: undefined };
+      entry = newEntry();
       this.#entries.set(key, entry);
     }
     const isCurrent = entry.confirmed !== undefined && entry.generation === this.#generation;
@@ -68,7 +68,7 @@ export class Replica {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
       if (this.#pendingWrite(key) === undefined) return;
-      entry = { confirmed: undefined, generation: 0, shown: undefined };
+      entry = newEntry();
       this.#entries.set(key, entry);
     }
     this.#show(key, entry, cause);
@@ -76,17 +76,16 @@ export class Replica {
 
   #show(key, entry, cause) {
     const visible = greater(entry.confirmed, this.#pendingWrite(key));
+    const { told } = entry;
+    entry.shown = visible;
     if (visible === undefined) {
       this.#entries.delete(key);
-      if (entry.shown !== undefined && !entry.shown.deleted) this.#changed(key, undefined, cause);
-      return;
+      if (told !== undefined && !told.deleted) this.#changed(key, undefined, cause);
+    } else if (told !== undefined && Register.compare(visible, told) === 0) {
+      entry.told = visible;
+    } else if (this.#changed(key, visible, cause)) {
+      entry.told = visible;
     }
-    if (entry.shown !== undefined && Register.compare(visible, entry.shown) === 0) {
-      entry.shown = visible;
-      return;
-    }
-    entry.shown = visible;
-    this.#changed(key, visible, cause);
   }
 
   /**
@@ -119,6 +118,8 @@ export class Replica {
     return this.#entries.size;
   }
 }
+
+const newEntry = () => ({ confirmed: undefined, generation: 0, shown: undefined, told: undefined });
 
 function greater(a, b) {
   if (a === undefined) return b;

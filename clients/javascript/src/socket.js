@@ -17,7 +17,8 @@ export function dialer(options, engine) {
       "there is no WebSocket here; use Node 22 or later, or node --experimental-websocket, or pass one: connect(url, {WebSocket})",
     );
   }
-  const probes = new Set();
+  /** The sockets that measure other edges, by URL. */
+  const probes = new Map();
   let current;
   let token = typeof options.token === "function" ? undefined : options.token;
 
@@ -32,7 +33,15 @@ export function dialer(options, engine) {
       }
     }
     if (current !== attempt) return;
-    const socket = (attempt.socket = new WebSocket(url));
+    let socket;
+    try {
+      socket = attempt.socket = new WebSocket(url);
+    } catch (error) {
+      current = undefined;
+      // Later: the engine may be in the middle of something.
+      queueMicrotask(() => engine.dropped(error.message));
+      return;
+    }
     const isCurrent = () => current === attempt;
     socket.addEventListener("message", ({ data }) => isCurrent() && engine.received(data));
     socket.addEventListener("error", () => {});
@@ -56,8 +65,14 @@ export function dialer(options, engine) {
   /** The least of a few round trips: what is on the way, not what is in front of it. */
   function probe(url) {
     if (probes.has(url)) return;
-    probes.add(url);
-    const socket = new WebSocket(url);
+    let socket;
+    try {
+      socket = new WebSocket(url);
+    } catch {
+      queueMicrotask(() => engine.probed(url, undefined));
+      return;
+    }
+    probes.set(url, () => finish(undefined));
     let best = Infinity;
     let left = PROBE_PINGS;
     let sentAt;
@@ -85,5 +100,10 @@ export function dialer(options, engine) {
     log("debug", `measuring ${url}`);
   }
 
-  return { dial, send, hangUp, probe, token: () => token };
+  /** Ends what is still being measured. */
+  function close() {
+    for (const finish of [...probes.values()]) finish();
+  }
+
+  return { dial, send, hangUp, probe, close, token: () => token };
 }

@@ -11,6 +11,8 @@ export class Subscription {
   /** Whether everything that there was when it began has come. */
   isSynced = false;
   error;
+  /** Whether what is held is too old to go on from. */
+  mustReplace = false;
   /** When to ask again, after the server refused for the time being. */
   retryAt = Infinity;
   #settled;
@@ -35,10 +37,11 @@ export class Subscription {
   #changed(key, register, cause) {
     if (register === undefined) {
       this.delivery.push(key, { key, value: undefined, deleted: true, cause, isPending: false });
-      return;
+      return true;
     }
-    if (!this.echo && this.client.isOwn(register)) return;
+    if (!this.echo && this.client.isOwn(register)) return false;
     this.delivery.push(key, describe(register, this.client.pendingWrite(key) === register, cause));
+    return true;
   }
 
   /** What to send, to begin or to go on. */
@@ -49,26 +52,28 @@ export class Subscription {
       pattern: this.pattern.text,
       cursors: true,
       ...(this.cursor !== undefined && { since: this.cursor }),
-      ...(!this.snapshot && { snapshot: false }),
-      ...(!this.echo && { echo: false }),
+      // Own writes are kept from the subscriber here: the replica needs them.
+      ...(!this.snapshot && !this.mustReplace && { snapshot: false }),
     };
   }
 
   subscribed(message) {
     this.retryAt = Infinity;
     // Without a cursor to go on from, what comes is everything there is.
-    this.replica.begin(message.replace === true || (this.cursor === undefined && this.snapshot));
+    this.replica.begin(message.replace === true || this.mustReplace || (this.cursor === undefined && this.snapshot));
   }
 
   /** The server has told everything up to a cursor. */
   reached(cursor) {
     this.cursor = cursor;
-    this.replica.cursorPassed();
+    // While catching up, pages come in an order of their own.
+    if (this.isSynced) this.replica.cursorPassed();
   }
 
   finishedCatchingUp(cursor) {
     this.replica.synced();
     this.isSynced = true;
+    this.mustReplace = false;
     this.reached(cursor);
     this.#settled.resolve();
   }
@@ -76,6 +81,13 @@ export class Subscription {
   /** A broadcast that is seen and not kept. */
   transient(update) {
     this.delivery.push(`\u0000${update.key}`, { ...update, isTransient: true, isPending: false });
+  }
+
+  /** The server cannot tell what has changed since: everything is to be sent again, and takes the place of what is held. */
+  startAnew() {
+    this.disconnected();
+    this.cursor = undefined;
+    this.mustReplace = true;
   }
 
   /** The connection is gone; what is held stays, and so does the cursor. */

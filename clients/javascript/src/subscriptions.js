@@ -1,4 +1,3 @@
-import { parseVersion } from "./clock.js";
 import { StarlingError } from "./errors.js";
 import { Register } from "./register.js";
 import { Subscription, describe } from "./subscription.js";
@@ -20,7 +19,7 @@ export class Subscriptions {
       { ...options, id: `s${this.#nextID++}`, pattern, callback },
       {
         pendingWrite: (key) => this.#outbox.newest(key),
-        isOwn: (register) => parseVersion(register.version).agent === this.#engine.agent,
+        isOwn: (register) => this.#engine.isOwn(register),
         failed: (error) => this.#engine.log("error", `the subscriber to ${pattern} threw: ${error?.stack ?? error}`),
       },
     );
@@ -80,8 +79,7 @@ export class Subscriptions {
   /** What the server has against a subscription. @returns whether it is to be sent again at once */
   refused(subscription, message) {
     if (message.code === "resync_required") {
-      subscription.disconnected();
-      subscription.cursor = undefined;
+      subscription.startAnew();
       return true;
     }
     if (message.retry) {

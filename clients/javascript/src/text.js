@@ -79,3 +79,16 @@ function endOfValue(json, start) {
   }
   return index;
 }
+
+/** How many objects and arrays stand in each other in a text of JSON. */
+export function depth(json) {
+  let deepest = 0;
+  let open = 0;
+  for (let index = 0; index < json.length; index++) {
+    const character = json[index];
+    if (character === '"') index = endOfString(json, index) - 1;
+    else if (character === "{" || character === "[") deepest = Math.max(deepest, ++open);
+    else if (character === "}" || character === "]") open--;
+  }
+  return deepest;
+}

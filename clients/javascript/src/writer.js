@@ -2,10 +2,14 @@ import { Clock, formatVersion, parseVersion } from "./clock.js";
 import { StarlingError } from "./errors.js";
 import { Outbox } from "./outbox.js";
 import { Register } from "./register.js";
-import { rawField } from "./text.js";
+import { depth, rawField } from "./text.js";
 
 const WINDOW = 256;
 const LONGEST_PAUSE = 5_000;
+/** How deep a message may nest (protocol/README.md), without the message's own object. */
+const MAXIMUM_DEPTH = 127;
+/** By how much a clock may be wrong before what was stamped by it is stamped anew. */
+const TOLERANCE = 1_000;
 /** Refusals after which the same write may succeed. */
 const PASSING = new Set(["overloaded", "storage_failed", "outcome_unknown", "rate_limited"]);
 
@@ -17,54 +21,74 @@ export class Writer {
   clock = new Clock();
   outbox;
   #engine;
-  #limit;
-  #onRefused;
+  #options;
+  /** Pauses in a row that the server asked for. */
   #pauses = 0;
-  /** When writes may be sent again, after the server asked for a pause. */
+  /** How many writes may be on their way: less after a refusal, one more after each success. */
+  #window = WINDOW;
+  /** When writes may be sent again, after the server asked for a pause; 0: now. */
   pausedUntil = 0;
 
-  constructor(engine, { outbox, outboxLimit, onRefused }) {
+  constructor(engine, options) {
     this.#engine = engine;
-    this.outbox = new Outbox(outbox);
-    this.#limit = outboxLimit;
-    this.#onRefused = onRefused;
+    this.#options = options;
+    this.outbox = new Outbox(options.outbox, (error) => engine.log("error", `the outbox cannot be written: ${error.message}`));
   }
 
   /** Takes over what an earlier run left. */
   restore(records) {
-    for (const record of [...records].sort((a, b) => (a.version < b.version ? -1 : 1))) {
-      const { milliseconds, counter } = parseVersion(record.version);
-      this.clock.receive(milliseconds, counter);
-      this.outbox.add(record, { isStored: true });
+    const inOrder = (a, b) => (a.sequence ?? 0) - (b.sequence ?? 0) || (a.version < b.version ? -1 : 1);
+    for (const record of [...records].sort(inOrder)) {
+      try {
+        const { milliseconds, counter } = parseVersion(record.version);
+        this.clock.raise(milliseconds, counter);
+        this.outbox.add(record, { isStored: true });
+      } catch (error) {
+        this.#engine.log("error", `the outbox holds a write that is none: ${error.message}`);
+      }
     }
   }
 
   #stamp() {
-    const stamp = this.clock.tick(this.#engine.serverNow());
-    return formatVersion(stamp, this.#engine.agent);
+    return formatVersion(this.clock.tick(this.#engine.serverNow()), this.#engine.agent);
   }
 
   /** Makes a write: seen by this client's subscribers at once. @returns a promise of what became of it */
-  write({ key, value, ttl, metadata, session }) {
-    if (this.outbox.size >= this.#limit) {
-      return Promise.reject(
-        new StarlingError("outbox_full", `${this.outbox.size} writes wait for the server; the limit is ${this.#limit} (outboxLimit)`),
-      );
+  write({ key, value, ttl, metadata, session = this.#options.session }) {
+    const problem = this.#problem(value, ttl, metadata);
+    if (problem) return Promise.reject(problem);
+    const record = { key, version: this.#stamp(), value, ttl: ttl ?? undefined, metadata, session };
+    let write;
+    try {
+      write = this.outbox.add(record);
+    } catch (error) {
+      return Promise.reject(new StarlingError("outbox_failed", `the outbox cannot keep the write to ${key}: ${error.message}`));
     }
-    const record = { key, version: this.#stamp(), value, ttl, metadata, session };
-    const write = this.outbox.add(record);
     this.#engine.touch(key);
     this.flush();
     return write.outcome;
   }
 
+  /** What speaks against a write before anything is done. */
+  #problem(value, ttl, metadata) {
+    const { outboxLimit } = this.#options;
+    if (this.outbox.size >= outboxLimit) {
+      return new StarlingError("outbox_full", `${this.outbox.size} writes wait for the server; the limit is ${outboxLimit} (outboxLimit)`);
+    }
+    return checkMessage({ value, ttl, metadata });
+  }
+
   /** Sends what may be sent now. */
   flush() {
     if (!this.#engine.isGreeted || this.#engine.now() < this.pausedUntil) return;
-    while (this.outbox.inFlight < WINDOW) {
+    this.pausedUntil = 0;
+    while (this.outbox.inFlight < this.#window) {
       const write = this.outbox.take();
       if (write === undefined) return;
-      this.#engine.send(frame(write));
+      const text = frame(write);
+      const problem = this.#engine.tooLarge(text, write.record.key);
+      if (problem) this.#giveUp(write, problem);
+      else this.#engine.send(text);
     }
   }
 
@@ -81,6 +105,7 @@ export class Writer {
 
   #finish(write) {
     this.#pauses = 0;
+    this.#window = Math.min(WINDOW, this.#window + 1);
     this.outbox.finish(write);
   }
 
@@ -97,33 +122,46 @@ export class Writer {
     const { key } = write.record;
     this.#finish(write);
     if (winner && !winner.value_omitted) this.#engine.confirm(Register.fromWire(winner, rawField(text, "winner"), key));
-    else this.#engine.touch(key);
+    this.#engine.touch(key);
     write.resolve({ status: "superseded", applied: false, key, version, winner });
   }
 
   #refused(write, message) {
-    if (PASSING.has(message.code)) {
-      this.pausedUntil = this.#engine.now() + (message.retry_after_ms ?? 0) + this.#pause();
-      this.outbox.putBack(write);
-      return;
-    }
+    if (PASSING.has(message.code)) return this.#passingly(write, message);
     const error = new StarlingError(message.code, message.message, message);
-    const choice = this.#onRefused(
-      { key: write.record.key, value: write.register.value, deleted: write.register.deleted, version: write.record.version },
-      error,
-    );
+    // A name that is not ours is that of an earlier run, before the server said which one we have.
+    const isMisnamed = message.code === "forbidden" && parseVersion(write.record.version).agent !== this.#engine.agent;
+    const choice = isMisnamed ? "restamp" : this.#choice(write, error);
     if (message.code === "drift" && message.server_time !== undefined) this.#engine.adjustClock(message.server_time);
-    if (choice === "restamp" && (message.code === "drift" || message.code === "stale_version")) this.#restamp(write);
-    else this.#giveUp(write, error);
+    if (choice === "restamp" && (isMisnamed || message.code === "drift" || message.code === "stale_version")) {
+      this.outbox.restamp(write, this.#stamp());
+      this.#engine.touch(write.record.key);
+    } else {
+      this.#giveUp(write, error);
+    }
   }
 
-  #pause() {
-    return this.#engine.random() * Math.min(LONGEST_PAUSE, 100 * 2 ** Math.min(this.#pauses++, 10));
+  #choice(write, error) {
+    const { key, version } = write.record;
+    try {
+      return this.#options.onRefused({ key, version, value: write.register.value, deleted: write.register.deleted }, error);
+    } catch (problem) {
+      this.#engine.log("error", `onRefused threw: ${problem.stack}`);
+      return "drop";
+    }
   }
 
-  #restamp(write) {
-    this.outbox.restamp(write, this.#stamp());
-    this.#engine.touch(write.record.key);
+  /** The server will take it later. */
+  #passingly(write, message) {
+    const now = this.#engine.now();
+    if (now >= this.pausedUntil) {
+      // What is refused together is one refusal.
+      this.#window = Math.max(1, this.#window >> 1);
+      const longest = Math.min(LONGEST_PAUSE, 100 * 2 ** Math.min(this.#pauses++, 10));
+      this.pausedUntil = now + this.#engine.random() * longest;
+    }
+    this.pausedUntil = Math.max(this.pausedUntil, now + (message.retry_after_ms ?? 0));
+    this.outbox.putBack(write);
   }
 
   #giveUp(write, error) {
@@ -138,17 +176,54 @@ export class Writer {
     this.pausedUntil = 0;
   }
 
-  /**
-   * What was written before the server said which agent we are, and was never sent, gets the right name. It is not known to anyone
-   * else yet.
-   */
-  renamed(from, to) {
+  /** The server says which agent we are: no write of another one would be taken. */
+  renamed() {
     for (const write of [...this.outbox]) {
-      if (parseVersion(write.record.version).agent !== from) continue;
-      this.outbox.restamp(write, formatVersion(parseVersion(write.record.version), to));
-      this.#engine.touch(write.record.key);
+      const { agent, ...stamp } = parseVersion(write.record.version);
+      if (agent !== this.#engine.agent) this.#restampAs(write, stamp);
     }
   }
+
+  /**
+   * The first server says that our clock, by which the writes so far were stamped, is wrong by so many milliseconds. None of them
+   * has been sent: they get the stamps that they would have got by a right clock.
+   */
+  corrected(offset) {
+    if (Math.abs(offset) < TOLERANCE) return;
+    const writes = [...this.outbox].filter((write) => write.isOfThisRun);
+    this.clock.reset();
+    for (const write of writes) {
+      const { milliseconds } = parseVersion(write.record.version);
+      this.#restampAs(write, this.clock.tick(milliseconds + offset));
+    }
+  }
+
+  #restampAs(write, stamp) {
+    this.outbox.restamp(write, formatVersion(stamp, this.#engine.agent));
+    this.#engine.touch(write.record.key);
+  }
+
+  close() {
+    this.outbox.close(new StarlingError("closed", "the client was closed; what a durable outbox holds is sent by the next one"));
+  }
+}
+
+/**
+ * What speaks against sending a value, a ttl or metadata, before the server would have to say so: it could not tell which message it
+ * is that it cannot read.
+ *
+ * @returns {StarlingError | undefined}
+ */
+export function checkMessage({ value, ttl, metadata }) {
+  if (ttl !== undefined && ttl !== null && !(Number.isFinite(ttl) && ttl > 0)) {
+    return new StarlingError("bad_value", `ttl is ${ttl}; it is in seconds, and more than 0`);
+  }
+  for (const [name, text] of Object.entries({ value, metadata })) {
+    if (text !== undefined && depth(text) > MAXIMUM_DEPTH) {
+      return new StarlingError("bad_value", `the ${name} nests more than ${MAXIMUM_DEPTH} levels`);
+    }
+  }
+  return undefined;
 }
 
 /** The message for a write, around the texts of JSON that the outbox holds. */

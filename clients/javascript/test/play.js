@@ -8,6 +8,8 @@ const EPOCH = "e";
 /** Plays a transcript of protocol/vectors/clients.json against an engine. */
 export class Player {
   now = START;
+  /** By how much the machine's clock was set ahead. */
+  ahead = 0;
   dials = [];
   sent = [];
   isMute = false;
@@ -16,8 +18,9 @@ export class Player {
   writes = new Map();
   stored = new Map();
 
-  constructor({ urls = ["ws://one/sync"] }) {
+  constructor({ urls = ["ws://one/sync"], session }) {
     this.urls = urls;
+    this.session = session;
     this.start();
   }
 
@@ -35,6 +38,7 @@ export class Player {
       {
         urls: this.urls,
         agent: "me",
+        session: this.session,
         token: () => undefined,
         outbox,
         outboxLimit: 1000,
@@ -44,6 +48,7 @@ export class Player {
         refusedDelay: 5_000,
         onRefused: (_write, error) => (error.code === "drift" ? "restamp" : "drop"),
         now: () => this.now,
+        wall: () => this.now + this.ahead,
         random: () => 0.5,
         log: () => {},
       },
@@ -69,12 +74,12 @@ export class Player {
   }
 
   steps = {
-    connect: (fields) => {
+    connect: (fields, { agent = "me" }) => {
       assert.ok(this.dials.pop(), "the client asks for no connection");
       this.dials = [];
       const welcome = JSON.stringify({ ...WELCOME, epoch: EPOCH, time: this.now, ...fields });
       this.engine.received(welcome);
-      this.engine.received(JSON.stringify({ ...JSON.parse(welcome), agent: "me" }));
+      this.engine.received(JSON.stringify({ ...JSON.parse(welcome), agent }));
     },
     dials: (url) => {
       const dialed = this.dials.at(-1) ?? null;
@@ -82,7 +87,10 @@ export class Player {
       else assert.equal(dialed, url);
     },
     drop: () => this.engine.dropped("played"),
-    user: (what) => this.engine[what](),
+    user: (what, { ahead }) => {
+      if (what === "clock") this.ahead = ahead;
+      else this.engine[what]();
+    },
     restart: () => {
       this.engine.close();
       this.dials = [];
