@@ -35,7 +35,7 @@ def _restamp_drift(_: dict[str, Any], error: StarlingError) -> str:
 
 def _complete(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.fragment:
         raise StarlingError("bad_url", f"{url} is no URL like ws://127.0.0.1:7827/sync")
     return urlunsplit(parts._replace(path="/sync") if parts.path in ("", "/") else parts)
 
@@ -135,7 +135,7 @@ class Client:
         self._shell = Shell(Sockets(token, websocket or {}))
         self._engine = Engine(
             Options(
-                urls=[_complete(url) for url in ([urls] if isinstance(urls, str) else urls)],
+                urls=list(dict.fromkeys(_complete(url) for url in ([urls] if isinstance(urls, str) else urls))),
                 agent=agent,
                 random_agent=f"py-{secrets.token_hex(8)}",
                 session=session,
@@ -147,7 +147,8 @@ class Client:
                 probe_interval=probe_interval * 1000,
                 refused_delay=5_000,
                 on_refused=on_refused,
-                now=lambda: time.time() * 1000,
+                now=lambda: time.monotonic() * 1000,
+                wall=lambda: time.time() * 1000,
                 random=random.random,
                 log=lambda level, message: log.log(_LEVELS[level], message),
             ),
@@ -206,12 +207,13 @@ class Client:
                 done.set_exception(error)
 
         stop = self.on_state(changed)
-        self._engine.on_credentials_refused(refused)
+        stop_refused = self._engine.on_credentials_refused(refused)
         changed(self.state)
         try:
             await done
         finally:
             stop()
+            stop_refused()
 
     @property
     def agent(self) -> str:

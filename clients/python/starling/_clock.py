@@ -19,6 +19,8 @@ class Clock:
     def __init__(self) -> None:
         self.milliseconds = 0
         self.counter = 0
+        # The greatest stamp that came from a server.
+        self._received = (0, 0)
 
     def tick(self, now: float) -> tuple[int, int]:
         """Issues the next stamp.
@@ -35,12 +37,17 @@ class Clock:
         return self.milliseconds, self.counter
 
     def receive(self, milliseconds: int, counter: int) -> None:
-        """Takes note of a stamp, so that the next ones are above it."""
+        """Takes note of a stamp that came from a server, so that the next ones are above it."""
+        self.rise(milliseconds, counter)
+        self._received = max(self._received, (milliseconds, counter))
+
+    def rise(self, milliseconds: int, counter: int) -> None:
+        """Takes note of a stamp of our own."""
         self.milliseconds, self.counter = max((self.milliseconds, self.counter), (milliseconds, counter))
 
     def reset(self) -> None:
-        """Sets a clock back that turned out to be wrong; what it stamped has to be stamped again."""
-        self.milliseconds = self.counter = 0
+        """Goes back to what servers have sent: our own wall clock turned out to be wrong. What it stamped has to be stamped again."""
+        self.milliseconds, self.counter = self._received
 
 
 def has_control_character(text: str) -> bool:

@@ -32,7 +32,7 @@ class Delivery:
         self._failed = failed
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
-        self._wake: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._error: Exception | None = None
 
     def __len__(self) -> int:
@@ -54,8 +54,10 @@ class Delivery:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def _notify(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def take(self) -> Update | None:
         """The next update that waits; None if there is none."""
@@ -94,8 +96,9 @@ class Delivery:
                 raise self._error
             if self._is_closed:
                 return None
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
 
     def close(self, error: Exception | None) -> None:
         """Ends it: what waits is dropped; ``error`` is what ``next`` raises from now on."""

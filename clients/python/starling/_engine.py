@@ -13,14 +13,21 @@ from ._delivery import Callback
 from ._edges import Edges, EdgeStatus
 from ._errors import StarlingError
 from ._leases import Holds
+from ._liveness import Liveness
 from ._options import Options, Port
 from ._outbox import Outbox, Outcome
 from ._register import Register
-from ._requests import Requests, refused
+from ._requests import Requests, Take, refused
 from ._subscription import NEVER, Subscriptions, SubscriptionState
-from ._writer import Writer
+from ._writer import Writer, check_message
 
 _CONNECT_TIMEOUT = 10_000
+#: A connection that lived so long was a good one.
+_GOOD_CONNECTION = 5_000
+#: The longest message, where the server does not say.
+_LONGEST_MESSAGE = (1 << 20) + (64 << 10)
+#: How many versions of own writes beside the outbox are remembered.
+_OWN_VERSIONS = 1_000
 #: How far in the future a stamp may be that our clock follows, where the server does not say.
 _DRIFT = 60_000
 
@@ -38,16 +45,20 @@ class Engine:
         self._phase = "idle"
         self._phase_since: float = 0
         self._edges = Edges(options.urls, options.random)
-        self._writer = Writer(self, options.outbox, options.outbox_limit, options.on_refused)
+        self._writer = Writer(self, options)
+        self._liveness = Liveness(options.ping_interval, options.ping_timeout)
         self.subscriptions = Subscriptions(self, self._writer.outbox)
         self.holds = Holds(self)
         self._requests = Requests()
-        self._offset: float = 0
+        # The server's wall clock less ours; None before the first welcome.
+        self._offset: float | None = None
         self._drift = _DRIFT
-        self._last_heard = -NEVER
+        self._longest_message = _LONGEST_MESSAGE
         self._last_live = -NEVER
-        self._ping_sent_at: float | None = None
-        self._last_ping = -NEVER
+        # Versions of own writes beside the outbox: conditional ones, claims, presence.
+        self._own_versions: dict[str, None] = {}
+        # Whether the server was asked which name we have.
+        self._is_nameless = False
         self._probe_at = NEVER
         # Whether the user wants no connection.
         self._paused = False
@@ -58,7 +69,7 @@ class Engine:
             "update": self._update,
             "synced": lambda message, _: self._synced(message),
             "cursor": lambda message, _: self._cursor(message),
-            "pong": lambda message, _: self._pong(),
+            "pong": lambda message, _: self._pong(message.get("time")),
             "ack": self._answer,
             "error": self._answer,
             "bye": lambda message, _: self._bye(message),
@@ -73,7 +84,7 @@ class Engine:
 
     def server_now(self) -> float:
         """The server's wall clock, as far as it is known."""
-        return self.now() + self._offset
+        return self._options.wall() + (self._offset or 0)
 
     def log(self, level: str, message: str) -> None:
         self._options.log(level, message)
@@ -126,9 +137,9 @@ class Engine:
         """A message came."""
         if self._phase in ("idle", "closed"):
             return
-        self._last_heard = self.now()
+        self._liveness.last_heard = self.now()
         if self.state == "live":
-            self._last_live = self._last_heard
+            self._last_live = self._liveness.last_heard
         try:
             message = json.loads(text)
             handler = self._handlers.get(message.get("type", "")) if isinstance(message, dict) else None
@@ -151,10 +162,17 @@ class Engine:
             subscription.reached(message["cursor"])
 
     def _answer(self, message: dict[str, Any], text: str) -> None:
+        # What we write next is to be above whatever we know of.
+        for known in (message, message.get("winner"), message.get("current"), *message.get("registers", ())):
+            if known:
+                self._learn(known.get("version"))
         id = message.get("id")
         if isinstance(id, int) and self._writer.answer(id, message, text):
             self._port.wake()
-        elif isinstance(id, str) and self._requests.answer(id, message):
+            return
+        if message["type"] in ("ack", "claimed", "released") and "version" in message:
+            self._remember(message["version"])
+        if isinstance(id, str) and self._requests.answer(id, message):
             pass
         elif message["type"] == "error":
             self._failed(id, message)
@@ -162,6 +180,9 @@ class Engine:
     def _failed(self, id: Any, message: dict[str, Any]) -> None:
         if id == "hello":
             self._unwelcome(message)
+            return
+        if id == "ping":
+            self._pong(None)
             return
         subscription = self.subscriptions.find(id)
         if subscription is None:
@@ -174,41 +195,71 @@ class Engine:
 
     def _welcome(self, message: dict[str, Any]) -> None:
         if self._phase == "dialing":
-            self.adjust_offset(message["time"])
+            is_first = self._offset is None
+            offset = self.adjust_offset(message["time"])
+            if is_first:
+                self._writer.corrected(offset)
+            self._longest_message = message.get("limits", {}).get("message", _LONGEST_MESSAGE)
             self._drift = message.get("limits", {}).get("drift_ms", _DRIFT)
             self._set_phase("greeting")
-            token = self._options.token()
-            name = self._options.agent or (self.agent if token is None else None)
-            hello = {"agent": name, "session": self._options.session, "token": token}
-            present = {key: value for key, value in hello.items() if value is not None}
-            self.send(json.dumps({"type": "hello", "id": "hello", **present}))
+            self._hello(self.agent)
+            # Before the subscriptions: behind a snapshot it would measure that.
+            self._ping()
             for subscription in self.subscriptions:
                 self._subscribe(subscription)
-            self._ping()
         elif self._phase == "greeting":
             if message["agent"] != self.agent:
-                old, self.agent = self.agent, message["agent"]
-                self._writer.renamed(old, self.agent)
-            self._edges.succeeded(self.edge)
+                self.agent = message["agent"]
+                self._writer.renamed()
             self._set_phase("open")
             self._writer.flush()
             self.holds.greeted()
             self._probe_at = min(self._probe_at, self.now())
+
+    def _hello(self, agent: str | None) -> None:
+        hello = {"agent": agent, "session": self._options.session, "token": self._options.token()}
+        present = {key: value for key, value in hello.items() if value is not None}
+        self.send(json.dumps({"type": "hello", "id": "hello", **present}))
 
     @property
     def is_greeted(self) -> bool:
         return self._phase == "open"
 
     def _unwelcome(self, message: dict[str, Any]) -> None:
+        # The credentials say who we are, and a name that nobody chose is no reason to disagree.
+        if message["code"] == "forbidden" and self._options.agent is None and not self._is_nameless:
+            self._is_nameless = True
+            self._hello(None)
+            return
+        if message.get("retry"):
+            self._leave(message.get("retry_after_ms", 0))
+            return
         error = StarlingError(message["code"], message["message"], message)
         self.log("error", f"the server refuses the credentials: {error}")
-        waiting, self._waiting_for_credentials = self._waiting_for_credentials, []
-        for reject in waiting:
+        for reject in list(self._waiting_for_credentials):
             reject(error)
         self._leave(self._options.refused_delay)
 
-    def adjust_offset(self, server_time: float) -> None:
-        self._offset = server_time - self.now()
+    def adjust_offset(self, server_time: float) -> float:
+        self._offset = server_time - self._options.wall()
+        return self._offset
+
+    def _learn(self, version: Any) -> None:
+        """Takes note of a version, but not of one that the server itself would refuse."""
+        if not isinstance(version, str):
+            return
+        milliseconds, counter, _ = parse_version(version)
+        if milliseconds <= self.server_now() + self._drift:
+            self._writer.clock.receive(milliseconds, counter)
+
+    def _remember(self, version: str) -> None:
+        self._own_versions[version] = None
+        if len(self._own_versions) > _OWN_VERSIONS:
+            del self._own_versions[next(iter(self._own_versions))]
+
+    def is_own(self, register: Register) -> bool:
+        """Whether a register is this client's own write, and not what time has made of it."""
+        return register.cause is None and (register.is_own or register.version in self._own_versions)
 
     def adjust_clock(self, server_time: float) -> None:
         """Our clock turned out to be wrong."""
@@ -222,6 +273,7 @@ class Engine:
 
     def _leave(self, retry_after: float) -> None:
         """Ends the connection, and does not use this edge for at least so many milliseconds."""
+        self._judge_edge()
         self._edges.failed(self.edge, self.now(), retry_after)
         self._port.hang_up()
         self._disconnected()
@@ -231,15 +283,22 @@ class Engine:
         if self._phase in ("idle", "closed"):
             return
         self.log("info", f"the connection to {self.edge} ended: {reason}")
+        self._judge_edge()
         self._edges.failed(self.edge, self.now())
         self._disconnected()
+
+    def _judge_edge(self) -> None:
+        """A connection that lasted closes the breaker: one that is greeted and then dropped, again and again, does not."""
+        if self._phase == "open" and self.now() >= self._phase_since + _GOOD_CONNECTION:
+            self._edges.succeeded(self.edge)
 
     def _disconnected(self) -> None:
         self._forget_connection()
         self._dial()
 
     def _forget_connection(self) -> None:
-        self._ping_sent_at = None
+        self._liveness.disconnected()
+        self._is_nameless = False
         self.subscriptions.disconnected()
         self._requests.disconnected()
         self._writer.disconnected()
@@ -254,7 +313,10 @@ class Engine:
         else:
             self._edges.measured(url, round_trip)
             self._edges.succeeded(url)
-        better = self._edges.better(self.edge, self.now()) if self._phase == "open" else None
+        # A move is not worth a lost claim, or an answer that does not come.
+        if self._phase != "open" or self._requests or self.holds.need_connection:
+            return
+        better = self._edges.better(self.edge, self.now())
         if better is None:
             return
         self.log("info", f"{better} is nearer than {self.edge}")
@@ -268,18 +330,14 @@ class Engine:
 
     def deadline(self) -> float:
         """When ``tick`` is to be called next."""
-        now = self.now()
-        times = [self.holds.deadline(now)]
+        times = [self.holds.deadline()]
         if self._phase == "idle":
             times.append(NEVER if self._paused else self._edges.next_attempt())
         elif self._phase in ("dialing", "greeting"):
             times.append(self._phase_since + _CONNECT_TIMEOUT)
         elif self._phase == "open":
-            if self._ping_sent_at is None:
-                times.append(self._last_ping + self._options.ping_interval)
-            else:
-                times.append(self._ping_sent_at + self._options.ping_timeout)
-            if self._writer.paused_until > now:
+            times.append(self._liveness.deadline())
+            if self._writer.paused_until > 0:
                 times.append(self._writer.paused_until)
             if len(self._edges) > 1:
                 times.append(self._probe_at)
@@ -302,12 +360,13 @@ class Engine:
         self._port.wake()
 
     def _tick_open(self, now: float) -> None:
-        if self._ping_sent_at is not None:
-            if now >= self._ping_sent_at + self._options.ping_timeout:
-                self._give_up("it does not answer pings")
-                return
-        elif now >= self._last_ping + self._options.ping_interval:
+        verdict = self._liveness.tick(now)
+        if verdict == "leave":
+            self._give_up("it does not answer pings")
+            return
+        if verdict == "ping":
             self._ping()
+        self._judge_edge()
         self._writer.flush()
         for subscription in self.subscriptions:
             if subscription.retry_at <= now:
@@ -339,21 +398,24 @@ class Engine:
         self.dropped(reason)
 
     def _ping(self) -> None:
-        self._ping_sent_at = self._last_ping = self.now()
+        self._liveness.pinged(self.now())
         self.send('{"type":"ping","id":"ping"}')
 
-    def _pong(self) -> None:
-        if self._ping_sent_at is not None:
-            self._edges.measured(self.edge, self.now() - self._ping_sent_at)
-            self._ping_sent_at = None
-            self._port.wake()
+    def _pong(self, server_time: float | None) -> None:
+        pong = self._liveness.ponged(self.now())
+        if pong is not None and server_time is not None:
+            round_trip, is_good = pong
+            self._edges.measured(self.edge, round_trip)
+            if is_good:
+                self.adjust_offset(server_time + round_trip / 2)
+        self._port.wake()
 
     def send(self, text: str) -> None:
         self._port.send(text)
 
     def age(self) -> float:
         """How long ago, in milliseconds, what the replica holds was certainly the latest; infinity if it never was."""
-        return self.now() - (self._last_heard if self.state == "live" else self._last_live)
+        return self.now() - (self._liveness.last_heard if self.state == "live" else self._last_live)
 
     @property
     def edges(self) -> list[EdgeStatus]:
@@ -385,10 +447,7 @@ class Engine:
         if message.get("transient"):
             self.subscriptions.transient(register)
             return
-        milliseconds, counter, _ = parse_version(register.version)
-        # A stamp that the server itself would refuse is not followed.
-        if milliseconds <= self.server_now() + self._drift:
-            self._writer.clock.receive(milliseconds, counter)
+        self._learn(register.version)
         self.confirm(register)
 
     def confirm(self, register: Register) -> None:
@@ -403,25 +462,46 @@ class Engine:
     # Writes and requests.
 
     def write(self, key: str, **fields: Any) -> asyncio.Future[Outcome]:
+        if self._phase == "closed":
+            raise StarlingError("closed", "the client was closed")
         return self._writer.write(key, **fields)
 
     @property
     def outbox(self) -> Outbox:
         return self._writer.outbox
 
-    def request(self, message: dict[str, Any]) -> Awaitable[dict[str, Any]]:
+    def check_size(self, text: str, what: str) -> None:
+        """
+        :raises StarlingError: ``too_large``
+        """
+        if len(text) * 4 > self._longest_message and (size := len(text.encode())) > self._longest_message:
+            limit = self._longest_message
+            raise StarlingError("too_large", f"the message for {what} is {size} bytes; the server's limit is {limit}")
+
+    def request(self, message: dict[str, Any], take: Take = lambda answer: answer) -> Awaitable[Any]:
         """Asks the server.
 
+        :param take: makes the result of the answer, before anything else comes from the server
         :raises StarlingError: ``offline`` at once where there is no connection
         """
-        if self._phase == "open":
-            return self._requests.ask(message, self.send)
-        text = f"there is no connection to {', '.join(self._options.urls)}; {message['type']} is not queued"
-        return refused(StarlingError("offline", text))
+        if self._phase != "open":
+            text = f"there is no connection to {', '.join(self._options.urls)}; {message['type']} is not queued"
+            return refused(StarlingError("offline", text))
+        try:
+            texts = {name: json.dumps(message[name]) for name in ("value", "metadata") if name in message}
+            check_message(ttl=message.get("ttl"), **texts)
+            self.check_size(json.dumps(message, ensure_ascii=False), message.get("key", message["type"]))
+        except StarlingError as error:
+            return refused(error)
+        return self._requests.ask(message, self.send, take)
 
-    def on_credentials_refused(self, reject: Callable[[Exception], None]) -> None:
-        """Calls back with what the server has against the credentials, as soon as it says so."""
+    def on_credentials_refused(self, reject: Callable[[Exception], None]) -> Callable[[], None]:
+        """Calls back with what the server has against the credentials.
+
+        :return: a function that ends it
+        """
         self._waiting_for_credentials.append(reject)
+        return lambda: self._waiting_for_credentials.remove(reject)
 
     def close(self) -> None:
         if self._phase == "closed":
@@ -431,4 +511,5 @@ class Engine:
         self.holds.close()
         self._forget_connection()
         self.subscriptions.close()
+        self._writer.close()
         self._set_phase("closed")

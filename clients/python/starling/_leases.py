@@ -21,8 +21,8 @@ class Lease:
     """A claim that this client holds, renewed until it is released or lost.
 
     It is lost when the server says so, when its time has passed without a renewal, and, with ``until="disconnect"``, with the
-    connection. A process that was paused does not know that yet: writes that must not happen then carry ``fence``.
-    ``async with`` releases it at the end.
+    connection. A process that was paused between looking at ``is_held`` and acting does not know it: writes that must not happen then
+    carry ``fence``. ``async with`` releases it at the end.
     """
 
     def __init__(
@@ -32,27 +32,48 @@ class Lease:
         ttl: float | None,
         until: str | None,
         renew: bool,
+        asked_at: float,
         forget: Callable[[Lease], None],
     ) -> None:
         self.key: str = answer["key"]
         #: What to show with fenced writes: ``{"key": lease.key, "token": lease.fence}``.
         self.fence: int = answer["fence"]
-        self.is_held = True
-        #: Done with the reason when the claim is lost, with None when it is released.
+        #: When the server ends it without a renewal, in milliseconds of the server's clock.
+        self.expires_at: int = answer["expires_at"]
+        #: Done with the reason when the claim is lost, with None when it is given up.
         self.ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._engine = engine
-        self._ttl = ttl
+        self._ttl: float | None = None
         self._until = until
         self._renews = renew
         self._forget = forget
+        self._is_over = False
         self._renew_at = NEVER
-        self._extended(answer["expires_at"])
+        # When it has certainly ended, by a clock that nobody sets: its time, counted from when it was asked for.
+        self._valid_until = NEVER
+        self._extended(self.expires_at, ttl, asked_at)
 
-    def _extended(self, expires_at: int) -> None:
-        #: When it ends without a renewal, in milliseconds of the server's clock.
+    @property
+    def is_held(self) -> bool:
+        """Whether it is in force, as far as can be known here."""
+        if self._is_over or self._engine.now() >= self._valid_until:
+            return False
+        return self._ttl is None or self._engine.server_now() < self.expires_at
+
+    @property
+    def ends_with_connection(self) -> bool:
+        return self._until == "disconnect"
+
+    def _extended(self, expires_at: int, ttl: float | None, asked_at: float) -> None:
+        if self._is_over:
+            return
         self.expires_at = expires_at
-        if self._ttl is not None and self._renews:
-            self._renew_at = self._engine.now() + self._ttl * 1000 * _RENEW_AFTER
+        if ttl is None:
+            return
+        self._ttl = ttl
+        self._valid_until = asked_at + ttl * 1000
+        if self._renews:
+            self._renew_at = asked_at + ttl * 1000 * _RENEW_AFTER
         self._engine.wake()
 
     async def renew(self, value: Any = None, metadata: dict[str, Any] | None = None, ttl: float | None = None) -> None:
@@ -60,24 +81,31 @@ class Lease:
 
         :raises StarlingError: ``held``, ``stale_fence``: it is lost; ``offline``
         """
-        fields = {"ttl": ttl or self._ttl, "value": value, "metadata": metadata}
+        ttl = self._ttl if ttl is None else ttl
+        asked_at = self._engine.now()
+
+        def take(answer: dict[str, Any]) -> None:
+            if answer["type"] == "refused":
+                self.lose(answer["code"])
+                raise refusal(answer)
+            self._extended(answer["expires_at"], ttl, asked_at)
+
+        fields = {"ttl": ttl, "value": value, "metadata": metadata}
         present = {name: field for name, field in fields.items() if field is not None}
-        answer = await self._engine.request({"type": "renew", "key": self.key, "fence": self.fence, **present})
-        if answer["type"] == "refused":
-            self.lose(answer["code"])
-            raise refusal(answer)
-        self._extended(answer["expires_at"])
+        await self._engine.request({"type": "renew", "key": self.key, "fence": self.fence, **present}, take)
 
     async def release(self) -> None:
-        """Gives it up. Safe to repeat.
+        """Gives it up: from now on it is not held here. Safe to repeat.
 
-        :raises StarlingError: ``offline``, ``outcome_unknown``
+        :raises StarlingError: ``offline``, ``outcome_unknown``: the server may keep it until its time is over
         """
-        self._renew_at = NEVER
-        answer = await self._engine.request({"type": "release", "key": self.key, "fence": self.fence})
-        if answer["type"] == "refused":
-            raise refusal(answer)
+
+        def take(answer: dict[str, Any]) -> None:
+            if answer["type"] == "refused":
+                raise refusal(answer)
+
         self._finish(None)
+        await self._engine.request({"type": "release", "key": self.key, "fence": self.fence}, take)
 
     async def __aenter__(self) -> Lease:
         return self
@@ -88,8 +116,6 @@ class Lease:
 
     def tick(self, now: float) -> None:
         if not self.is_held:
-            return
-        if self._until != "disconnect" and self._engine.server_now() >= self.expires_at:
             self.lose("expired")
         elif now >= self._renew_at:
             self._renew_at = now + _RETRY
@@ -102,21 +128,18 @@ class Lease:
         except StarlingError as error:
             self._engine.log("warning", f"claim {self.key}: {error}")
 
-    def deadline(self, now: float) -> float:
-        left = NEVER if self._until == "disconnect" else self.expires_at - self._engine.server_now()
-        return min(self._renew_at, now + max(0, left))
-
-    def disconnected(self) -> None:
-        if self._until == "disconnect":
-            self.lose("disconnected")
+    def deadline(self) -> float:
+        return min(self._renew_at, self._valid_until)
 
     def lose(self, reason: str) -> None:
-        if self.is_held:
+        if not self._is_over:
             self._engine.log("warning", f"the claim {self.key} is lost: {reason}")
             self._finish(reason)
 
     def _finish(self, reason: str | None) -> None:
-        self.is_held = False
+        if self._is_over:
+            return
+        self._is_over = True
         self._renew_at = NEVER
         self._forget(self)
         if not self.ended.done():
@@ -141,15 +164,27 @@ class Holds:
         self._engine = engine
         self._leases: dict[Lease, None] = {}
         self._presences: dict[str, dict[str, Any]] = {}
+        # When a presence is to be announced again that the server refused for the time being.
+        self._announce_at: dict[str, float] = {}
 
     async def claim(self, message: dict[str, Any], ttl: float | None, until: str | None, renew: bool) -> Lease:
-        answer = await self._engine.request(message)
-        if answer["type"] == "refused":
-            raise refusal(answer)
-        lease = Lease(self._engine, answer, ttl, until, renew, lambda lease: self._leases.pop(lease, None))
-        self._leases[lease] = None
+        asked_at = self._engine.now()
+
+        def take(answer: dict[str, Any]) -> Lease:
+            if answer["type"] == "refused":
+                raise refusal(answer)
+            lease = Lease(self._engine, answer, ttl, until, renew, asked_at, lambda lease: self._leases.pop(lease, None))
+            self._leases[lease] = None
+            return lease
+
+        lease: Lease = await self._engine.request(message, take)
         self._engine.wake()
         return lease
+
+    @property
+    def need_connection(self) -> bool:
+        """Whether something would be lost with the connection."""
+        return any(lease.ends_with_connection for lease in self._leases)
 
     def present(self, message: dict[str, Any]) -> None:
         """Keeps a register up for as long as there is a connection, and again on the next one."""
@@ -158,12 +193,19 @@ class Holds:
             self._engine.start(self._announce(message))
 
     async def _announce(self, message: dict[str, Any]) -> None:
+        key = message["key"]
+        self._announce_at.pop(key, None)
         try:
             await self._engine.request({"type": "broadcast", "until": "disconnect", **message})
         except StarlingError as error:
-            self._engine.log("warning", f"presence {message['key']}: {error}")
+            self._engine.log("warning", f"presence {key}: {error}")
+            if error.details.get("retry"):
+                pause = error.details.get("retry_after_ms", 0) + _RETRY * 2 * self._engine.random()
+                self._announce_at[key] = self._engine.now() + pause
+                self._engine.wake()
 
     async def absent(self, key: str) -> None:
+        self._announce_at.pop(key, None)
         if self._presences.pop(key, None) is not None and self._engine.is_greeted:
             await self._engine.request({"type": "delete", "key": key})
 
@@ -172,16 +214,22 @@ class Holds:
             self._engine.start(self._announce(message))
         self.tick(self._engine.now())
 
-    def deadline(self, now: float) -> float:
-        return min((lease.deadline(now) for lease in self._leases), default=NEVER)
+    def deadline(self) -> float:
+        announcements = self._announce_at.values() if self._engine.is_greeted else ()
+        return min((*(lease.deadline() for lease in self._leases), *announcements), default=NEVER)
 
     def tick(self, now: float) -> None:
         for lease in list(self._leases):
             lease.tick(now)
+        if self._engine.is_greeted:
+            for key in [key for key, at in self._announce_at.items() if at <= now]:
+                self._engine.start(self._announce(self._presences[key]))
 
     def disconnected(self) -> None:
+        self._announce_at.clear()
         for lease in list(self._leases):
-            lease.disconnected()
+            if lease.ends_with_connection:
+                lease.lose("disconnected")
 
     def close(self) -> None:
         for lease in list(self._leases):

@@ -26,7 +26,10 @@ class Options:
     probe_interval: float
     refused_delay: float
     on_refused: Callable[[dict[str, Any], StarlingError], str]
+    #: A clock that nobody sets: for all that is to happen some time later.
     now: Callable[[], float]
+    #: The wall clock.
+    wall: Callable[[], float]
     random: Callable[[], float]
     log: Callable[[str, str], None]
 

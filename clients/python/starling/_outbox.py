@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
@@ -35,7 +35,7 @@ class Outcome:
 
 
 class OutboxStore(Protocol):
-    """Keeps records over restarts: ``{key, version, value, ttl, metadata, session}``, value and metadata as texts of JSON."""
+    """Keeps records over restarts: ``{key, version, value, ttl, metadata, session, sequence}``, value and metadata as texts of JSON."""
 
     def load(self) -> list[dict[str, Any]]: ...
     def put(self, record: dict[str, Any]) -> None: ...
@@ -136,6 +136,8 @@ class Write:
     #: ``waiting``, ``sent`` or ``done``
     state: str = "waiting"
     id: int = 0
+    #: Whether it was not left by an earlier run.
+    is_of_this_run: bool = True
 
     def resolve(self, outcome: Outcome) -> None:
         if not self.outcome.done():
@@ -152,14 +154,17 @@ class Outbox:
     has its full version from the start, so that sending it again is safe."""
 
     store: OutboxStore
+    #: Is told when the store cannot forget a record.
+    failed: Callable[[Exception], None]
     _all: dict[str, Write] = field(default_factory=dict)
     # What is to be sent, with some that are done already: first what was on its way before, then the others.
     _again: deque[Write] = field(default_factory=deque)
     _unsent: deque[Write] = field(default_factory=deque)
     _in_flight: dict[int, Write] = field(default_factory=dict)
-    # The writes to each key, by rising version.
+    # The writes to each key, in the order they were made. (That is what ``sequence`` says: versions do not, where a clock was set back.)
     _by_key: dict[str, list[Write]] = field(default_factory=dict)
     _next_id: int = 1
+    _next_sequence: int = 1
 
     def __len__(self) -> int:
         return len(self._all)
@@ -177,21 +182,33 @@ class Outbox:
         return writes[-1].register if writes else None
 
     def add(self, record: dict[str, Any], stored: bool = False) -> Write:
-        """Puts a write in, and ends the one that it makes needless as superseded."""
+        """Puts a write in, and ends the one that it makes needless as superseded.
+
+        :raises Exception: what the store raises; then nothing has happened
+        """
+        record = {**record, "sequence": record.get("sequence", self._next_sequence)}
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         # Whoever does not ask for the outcome is not to be bothered by it; it is logged.
         outcome.add_done_callback(lambda future: future.cancelled() or future.exception())
-        write = Write(record, Register.from_record(record, _expiry(record)), outcome)
+        write = Write(record, Register.from_record(record, _expiry(record)), outcome, is_of_this_run=not stored)
         if not stored:
             self.store.put(record)
+        self._next_sequence = max(self._next_sequence, record["sequence"] + 1)
+        self._enqueue(write)
         self._all[record["version"]] = write
-        self._unsent.append(write)
         writes = self._by_key.setdefault(record["key"], [])
         previous = writes[-1] if writes else None
         writes.append(write)
         if previous is not None and previous.state == "waiting":
             self._collapse(previous)
         return write
+
+    def _enqueue(self, write: Write) -> None:
+        # One key written all the time while there is no server must not fill memory with what was collapsed.
+        if len(self._unsent) > 2 * len(self._all) + 1024:
+            self._unsent = deque(other for other in self._all.values() if other.state == "waiting")
+            self._again.clear()
+        self._unsent.append(write)
 
     def _collapse(self, write: Write) -> None:
         self.finish(write)
@@ -218,11 +235,17 @@ class Outbox:
         write.state = "done"
         self._in_flight.pop(write.id, None)
         self._all.pop(write.record["version"], None)
-        self.store.remove(write.record["version"])
         writes = self._by_key[write.record["key"]]
         writes.remove(write)
         if not writes:
             del self._by_key[write.record["key"]]
+        self._remove(write.record["version"])
+
+    def _remove(self, version: str) -> None:
+        try:
+            self.store.remove(version)
+        except Exception as error:  # noqa: BLE001: it is sent again after a restart, which is safe
+            self.failed(error)
 
     def put_back(self, write: Write) -> None:
         """Puts a write back that may be sent again, unless a later one makes it needless."""
@@ -239,18 +262,31 @@ class Outbox:
             self.put_back(write)
 
     def restamp(self, write: Write, version: str) -> None:
-        """Stamps a write anew; nothing else of it changes."""
+        """Stamps a write anew, unless a later one to its key makes it needless; nothing else of it changes."""
+        if self._by_key[write.record["key"]][-1] is not write:
+            self._collapse(write)
+            return
         old = write.record["version"]
         write.record = {**write.record, "version": version}
         write.register = Register.from_record(write.record, _expiry(write.record))
-        # The new record first: a crash between the two leaves both, of which the newer one wins.
-        self.store.put(write.record)
-        self.store.remove(old)
+        # The new record first: a crash between the two leaves both, and the one with the greater version counts.
+        try:
+            self.store.put(write.record)
+        except Exception as error:  # noqa: BLE001: it is still sent by this run
+            self.failed(error)
+        self._remove(old)
         self._all.pop(old, None)
         self._all[version] = write
-        self._by_key[write.record["key"]].sort(key=lambda other: str(other.record["version"]))
         if write.state == "sent":
             self.put_back(write)
+
+    def close(self, error: Exception) -> None:
+        """Ends all of them here; a durable store keeps its records."""
+        for write in self:
+            write.state = "done"
+            write.reject(error)
+        for each in (self._all, self._by_key, self._in_flight, self._unsent, self._again):
+            each.clear()
 
 
 def _expiry(record: dict[str, Any]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 _DECODER = json.JSONDecoder()
@@ -25,6 +26,18 @@ def raw_field(text: str, name: str) -> str | None:
     return None
 
 
+def depth(text: str) -> int:
+    """How many objects and arrays stand in each other in a text of JSON."""
+    deepest = nested = 0
+    for bracket in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
+        if bracket in "[{":
+            nested += 1
+            deepest = max(deepest, nested)
+        elif bracket in "]}":
+            nested -= 1
+    return deepest
+
+
 def _skip_space(text: str, index: int) -> int:
     while text[index] in " \t\r\n":
         index += 1
@@ -45,6 +58,7 @@ class Register:
         "session",
         "cause",
         "revision",
+        "is_own",
         "_frame",
         "_texts",
     )
@@ -60,6 +74,8 @@ class Register:
         self.session: str | None = fields.get("session")
         self.cause: str | None = fields.get("cause")
         self.revision: int | None = fields.get("revision")
+        #: Whether it is a write of this client's outbox.
+        self.is_own = False
         self._frame: str | None = frame
         self._texts: tuple[str, str] | None = None
 
@@ -77,6 +93,7 @@ class Register:
         }
         register = cls(record["key"], fields, "")
         register._texts = (value or "", metadata or "")
+        register.is_own = True
         return register
 
     def _text(self, index: int) -> str:

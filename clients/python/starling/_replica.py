@@ -14,8 +14,10 @@ class _Entry:
     confirmed: Register | None = None
     #: The generation it was last seen in.
     generation: int = 0
-    #: What the subscriber was told last.
+    #: What readers see.
     shown: Register | None = None
+    #: What the subscriber was told last.
+    told: Register | None = None
 
 
 class Replica:
@@ -23,13 +25,13 @@ class Replica:
     way. What a reader sees of a key is the greater of the two, and a change is told once.
 
     :param pending_write: the client's newest write to a key that is still on its way
-    :param changed: is told what is to be seen of a key now (None: nothing any more), and why
+    :param changed: is told what is to be seen of a key now (None: nothing any more), and why; says whether it told the subscriber
     """
 
     def __init__(
         self,
         pending_write: Callable[[str], Register | None],
-        changed: Callable[[str, Register | None, str | None], None],
+        changed: Callable[[str, Register | None, str | None], bool],
     ) -> None:
         self._entries: dict[str, _Entry] = {}
         self._generation = 0
@@ -80,13 +82,13 @@ class Replica:
 
     def _show(self, key: str, entry: _Entry, cause: str | None) -> None:
         visible = _greater(entry.confirmed, self._pending_write(key))
-        shown, entry.shown = entry.shown, visible
+        entry.shown = visible
         if visible is None:
             del self._entries[key]
-            if shown is not None and not shown.deleted:
+            if entry.told is not None and not entry.told.deleted:
                 self._changed(key, None, cause)
-        elif shown is None or not visible.is_same(shown):
-            self._changed(key, visible, cause)
+        elif (entry.told is not None and visible.is_same(entry.told)) or self._changed(key, visible, cause):
+            entry.told = visible
 
     def cursor_passed(self) -> None:
         """The server gave a cursor: nothing that came before the previous one can come again, so deletes that old need not be known.

@@ -10,18 +10,27 @@ from typing import Any
 from ._errors import StarlingError
 
 
+Take = Callable[[dict[str, Any]], Any]
+
+
 class Requests:
     """What the client asked and was not answered yet. Nothing of it outlasts the connection."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, tuple[str, asyncio.Future[dict[str, Any]]]] = {}
+        self._waiting: dict[str, tuple[str, asyncio.Future[Any], Take]] = {}
         self._next = 1
 
-    def ask(self, message: dict[str, Any], send: Callable[[str], None]) -> asyncio.Future[dict[str, Any]]:
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def ask(self, message: dict[str, Any], send: Callable[[str], None], take: Take) -> asyncio.Future[Any]:
+        """
+        :param take: makes the result of the answer, at once: before anything else comes from the server
+        """
         future = _future()
         id = f"r{self._next}"
         self._next += 1
-        self._waiting[id] = (message["type"], future)
+        self._waiting[id] = (message["type"], future, take)
         send(json.dumps({**message, "id": id}, ensure_ascii=False, allow_nan=False))
         return future
 
@@ -31,18 +40,22 @@ class Requests:
         """
         if id not in self._waiting:
             return False
-        future = self._waiting.pop(id)[1]
-        if future.done():
-            pass  # Nobody waits any more.
-        elif message["type"] == "error":
-            future.set_exception(StarlingError(message["code"], message["message"], message))
+        _, future, take = self._waiting.pop(id)
+        try:
+            if message["type"] == "error":
+                raise StarlingError(message["code"], message["message"], message)
+            result = take(message)
+        except StarlingError as error:
+            if not future.done():
+                future.set_exception(error)
         else:
-            future.set_result(message)
+            if not future.done():
+                future.set_result(result)
         return True
 
     def disconnected(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        for kind, future in waiting.values():
+        for kind, future, _ in waiting.values():
             if future.done():
                 continue
             if kind in ("get", "list"):
@@ -52,15 +65,15 @@ class Requests:
                 future.set_exception(StarlingError("outcome_unknown", text))
 
 
-def refused(error: StarlingError) -> asyncio.Future[dict[str, Any]]:
+def refused(error: StarlingError) -> asyncio.Future[Any]:
     """A request that fails at once."""
     future = _future()
     future.set_exception(error)
     return future
 
 
-def _future() -> asyncio.Future[dict[str, Any]]:
-    future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+def _future() -> asyncio.Future[Any]:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     # Whoever gave up on it is not to be bothered by what became of it.
     future.add_done_callback(lambda future: future.cancelled() or future.exception())
     return future

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from ._clock import parse_version
 from ._delivery import Callback, Delivery
 from ._errors import StarlingError
 from ._outbox import Outbox
@@ -43,6 +42,8 @@ class SubscriptionState:
         #: Whether everything that there was when it began has come.
         self.is_synced = False
         self.error: Exception | None = None
+        #: Whether what is held is too old to go on from.
+        self.must_replace = False
         #: When to ask again, after the server refused for the time being.
         self.retry_at = NEVER
         self.synced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -50,36 +51,42 @@ class SubscriptionState:
         self._pending_write = pending_write
         self._is_own = is_own
 
-    def _changed(self, key: str, register: Register | None, cause: str | None) -> None:
+    def _changed(self, key: str, register: Register | None, cause: str | None) -> bool:
         if register is None:
             self.delivery.push(key, Update(key, deleted=True, cause=cause))
-        elif self.echo or not self._is_own(register):
-            self.delivery.push(key, describe(register, self._pending_write(key) is register, cause))
+            return True
+        if not self.echo and self._is_own(register):
+            return False
+        self.delivery.push(key, describe(register, self._pending_write(key) is register, cause))
+        return True
 
     def request(self) -> dict[str, Any]:
         """What to send, to begin or to go on."""
         message: dict[str, Any] = {"type": "subscribe", "id": self.id, "pattern": self.pattern.text, "cursors": True}
         if self.cursor is not None:
             message["since"] = self.cursor
-        if not self.snapshot:
+        # Own writes are kept from the subscriber here: the replica needs them.
+        if not self.snapshot and not self.must_replace:
             message["snapshot"] = False
-        if not self.echo:
-            message["echo"] = False
         return message
 
     def subscribed(self, message: dict[str, Any]) -> None:
         self.retry_at = NEVER
         # Without a cursor to go on from, what comes is everything there is.
-        self.replica.begin(message.get("replace") is True or (self.cursor is None and self.snapshot))
+        is_whole = self.must_replace or (self.cursor is None and self.snapshot)
+        self.replica.begin(message.get("replace") is True or is_whole)
 
     def reached(self, cursor: str) -> None:
         """The server has told everything up to a cursor."""
         self.cursor = cursor
-        self.replica.cursor_passed()
+        # While catching up, pages come in an order of their own.
+        if self.is_synced:
+            self.replica.cursor_passed()
 
     def finished_catching_up(self, cursor: str) -> None:
         self.replica.synced()
         self.is_synced = True
+        self.must_replace = False
         self.reached(cursor)
         if not self.synced.done():
             self.synced.set_result(None)
@@ -87,6 +94,12 @@ class SubscriptionState:
     def transient(self, register: Register) -> None:
         """A broadcast that is seen and not kept."""
         self.delivery.push((register.key,), describe(register, transient=True))
+
+    def start_anew(self) -> None:
+        """The server cannot tell what has changed since: everything is to be sent again, and takes the place of what is held."""
+        self.disconnected()
+        self.cursor = None
+        self.must_replace = True
 
     def disconnected(self) -> None:
         """The connection is gone; what is held stays, and so does the cursor."""
@@ -101,11 +114,10 @@ class SubscriptionState:
 
 
 class _Engine(Protocol):
-    agent: str
-
     def now(self) -> float: ...
     def random(self) -> float: ...
     def server_now(self) -> float: ...
+    def is_own(self, register: Register) -> bool: ...
     def log(self, level: str, message: str) -> None: ...
 
 
@@ -130,7 +142,7 @@ class Subscriptions:
             snapshot,
             echo,
             self._outbox.newest,
-            lambda register: parse_version(register.version)[2] == engine.agent,
+            engine.is_own,
             lambda error: engine.log("error", f"the subscriber to {pattern} raised {error!r}"),
         )
         self._next_id += 1
@@ -184,8 +196,7 @@ class Subscriptions:
         """
         code = message.get("code", "")
         if code == "resync_required":
-            subscription.disconnected()
-            subscription.cursor = None
+            subscription.start_anew()
             return True
         if message.get("retry"):
             pause = message.get("retry_after_ms", 0) + self._engine.random() * 2_000

@@ -4,49 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import math
 from typing import TYPE_CHECKING, Any
 
 from ._clock import Clock, format_version, parse_version
 from ._errors import StarlingError
-from ._outbox import Outbox, OutboxStore, Outcome, Write
-from ._register import Register, raw_field
+from ._options import Options
+from ._outbox import Outbox, Outcome, Write
+from ._register import Register, depth, raw_field
 
 if TYPE_CHECKING:
     from ._engine import Engine
 
 _WINDOW = 256
 _LONGEST_PAUSE = 5_000
+#: How deep a message may nest (protocol/README.md), without the message's own object.
+_MAXIMUM_DEPTH = 127
+#: By how much a clock may be wrong before what was stamped by it is stamped anew.
+_TOLERANCE = 1_000
 #: Refusals after which the same write may succeed.
 _PASSING = {"overloaded", "storage_failed", "outcome_unknown", "rate_limited"}
 
 
 class Writer:
-    """The client's own writes: stamps them, keeps them until they are answered, sends them as the connection allows, and says
-    what became of each."""
+    """The client's own writes: stamps them, keeps them until they are answered, sends them as the connection allows, and says what
+    became of each."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        store: OutboxStore,
-        limit: int,
-        on_refused: Callable[[dict[str, Any], StarlingError], str],
-    ) -> None:
+    def __init__(self, engine: Engine, options: Options) -> None:
         self.clock = Clock()
-        self.outbox = Outbox(store)
         self._engine = engine
-        self._limit = limit
-        self._on_refused = on_refused
+        self._options = options
+        self.outbox = Outbox(options.outbox, lambda error: engine.log("error", f"the outbox cannot be written: {error}"))
+        # Pauses in a row that the server asked for.
         self._pauses = 0
-        #: When writes may be sent again, after the server asked for a pause.
+        # How many writes may be on their way: less after a refusal, one more after each success.
+        self._window = _WINDOW
+        #: When writes may be sent again, after the server asked for a pause; 0: now.
         self.paused_until: float = 0
 
     def restore(self, records: list[dict[str, Any]]) -> None:
         """Takes over what an earlier run left."""
-        for record in sorted(records, key=lambda record: str(record["version"])):
-            milliseconds, counter, _ = parse_version(record["version"])
-            self.clock.receive(milliseconds, counter)
-            self.outbox.add(record, stored=True)
+        for record in sorted(records, key=lambda record: (record.get("sequence", 0), str(record.get("version")))):
+            try:
+                milliseconds, counter, _ = parse_version(record["version"])
+                self.clock.rise(milliseconds, counter)
+                self.outbox.add(record, stored=True)
+            except Exception as error:  # noqa: BLE001: one broken record is no reason to lose the others
+                self._engine.log("error", f"the outbox holds a write that is none: {error!r}")
 
     def _stamp(self) -> str:
         return format_version(*self.clock.tick(self._engine.server_now()), self._engine.agent)
@@ -54,15 +58,21 @@ class Writer:
     def write(self, key: str, **fields: Any) -> asyncio.Future[Outcome]:
         """Makes a write, seen by this client's subscribers at once.
 
-        :raises StarlingError: ``outbox_full``
+        :raises StarlingError: ``outbox_full``, ``outbox_failed``, ``bad_value``
         """
-        if len(self.outbox) >= self._limit:
-            raise StarlingError(
-                "outbox_full", f"{len(self.outbox)} writes wait for the server; the limit is {self._limit} (outbox_limit)"
-            )
+        limit = self._options.outbox_limit
+        if len(self.outbox) >= limit:
+            text = f"{len(self.outbox)} writes wait for the server; the limit is {limit} (outbox_limit)"
+            raise StarlingError("outbox_full", text)
+        if fields.get("session") is None:
+            fields["session"] = self._options.session
+        check_message(**{name: fields.get(name) for name in ("value", "ttl", "metadata")})
         record = {"key": key, "version": self._stamp()}
         record.update((name, value) for name, value in fields.items() if value is not None)
-        write = self.outbox.add(record)
+        try:
+            write = self.outbox.add(record)
+        except OSError as error:
+            raise StarlingError("outbox_failed", f"the outbox cannot keep the write to {key}: {error}") from error
         self._engine.touch(key)
         self.flush()
         return write.outcome
@@ -71,11 +81,18 @@ class Writer:
         """Sends what may be sent now."""
         if not self._engine.is_greeted or self._engine.now() < self.paused_until:
             return
-        while self.outbox.in_flight < _WINDOW:
+        self.paused_until = 0
+        while self.outbox.in_flight < self._window:
             write = self.outbox.take()
             if write is None:
                 return
-            self._engine.send(_frame(write))
+            text = _frame(write)
+            try:
+                self._engine.check_size(text, write.record["key"])
+            except StarlingError as error:
+                self._give_up(write, error)
+            else:
+                self._engine.send(text)
 
     def answer(self, id: int, message: dict[str, Any], text: str) -> bool:
         """The answer to a write.
@@ -96,6 +113,7 @@ class Writer:
 
     def _finish(self, write: Write) -> None:
         self._pauses = 0
+        self._window = min(_WINDOW, self._window + 1)
         self.outbox.finish(write)
 
     def _applied(self, write: Write, message: dict[str, Any]) -> None:
@@ -111,29 +129,43 @@ class Writer:
         key, winner = write.record["key"], message.get("winner")
         if winner and not winner.get("value_omitted"):
             self._engine.confirm(Register(key, winner, raw_field(text, "winner") or "{}"))
-        else:
-            self._engine.touch(key)
+        self._engine.touch(key)
         write.resolve(Outcome("superseded", key, message.get("version"), winner=winner))
 
     def _refused(self, write: Write, message: dict[str, Any]) -> None:
         code = message.get("code", "")
         if code in _PASSING:
-            self.paused_until = self._engine.now() + message.get("retry_after_ms", 0) + self._pause()
-            self.outbox.put_back(write)
+            self._passingly(write, message)
             return
         error = StarlingError(code, message.get("message", code), message)
-        choice = self._on_refused(write.record, error)
+        # A name that is not ours is that of an earlier run, before the server said which one we have.
+        is_misnamed = code == "forbidden" and parse_version(write.record["version"])[2] != self._engine.agent
+        choice = "restamp" if is_misnamed else self._choice(write, error)
         if code == "drift" and "server_time" in message:
             self._engine.adjust_clock(message["server_time"])
-        if choice == "restamp" and code in ("drift", "stale_version"):
+        if choice == "restamp" and (is_misnamed or code in ("drift", "stale_version")):
             self.outbox.restamp(write, self._stamp())
             self._engine.touch(write.record["key"])
         else:
             self._give_up(write, error)
 
-    def _pause(self) -> float:
-        self._pauses = min(self._pauses + 1, 10)
-        return self._engine.random() * min(_LONGEST_PAUSE, 100.0 * (1 << (self._pauses - 1)))
+    def _choice(self, write: Write, error: StarlingError) -> str:
+        try:
+            return self._options.on_refused(write.record, error)
+        except Exception as problem:  # noqa: BLE001: whatever the user's function raises, the write must not hang
+            self._engine.log("error", f"on_refused raised {problem!r}")
+            return "drop"
+
+    def _passingly(self, write: Write, message: dict[str, Any]) -> None:
+        """The server will take it later."""
+        now = self._engine.now()
+        if now >= self.paused_until:
+            # What is refused together is one refusal.
+            self._window = max(1, self._window // 2)
+            self.paused_until = now + self._engine.random() * min(_LONGEST_PAUSE, 100 * (1 << min(self._pauses, 10)))
+            self._pauses += 1
+        self.paused_until = max(self.paused_until, now + message.get("retry_after_ms", 0))
+        self.outbox.put_back(write)
 
     def _give_up(self, write: Write, error: StarlingError) -> None:
         key = write.record["key"]
@@ -146,14 +178,44 @@ class Writer:
         self.outbox.disconnected()
         self.paused_until = 0
 
-    def renamed(self, old: str, new: str) -> None:
-        """What was written before the server said which agent we are, and was never sent, gets the right name. It is not known to
-        anyone else yet."""
+    def renamed(self) -> None:
+        """The server says which agent we are: no write of another one would be taken."""
         for write in self.outbox:
             milliseconds, counter, agent = parse_version(write.record["version"])
-            if agent == old:
-                self.outbox.restamp(write, format_version(milliseconds, counter, new))
-                self._engine.touch(write.record["key"])
+            if agent != self._engine.agent:
+                self._restamp_as(write, milliseconds, counter)
+
+    def corrected(self, offset: float) -> None:
+        """The first server says that our clock, by which the writes so far were stamped, is wrong by so many milliseconds. None of them
+        has been sent: they get the stamps that they would have got by a right clock."""
+        if abs(offset) < _TOLERANCE:
+            return
+        writes = [write for write in self.outbox if write.is_of_this_run]
+        self.clock.reset()
+        for write in writes:
+            milliseconds, _, _ = parse_version(write.record["version"])
+            self._restamp_as(write, *self.clock.tick(milliseconds + offset))
+
+    def _restamp_as(self, write: Write, milliseconds: int, counter: int) -> None:
+        self.outbox.restamp(write, format_version(milliseconds, counter, self._engine.agent))
+        self._engine.touch(write.record["key"])
+
+    def close(self) -> None:
+        text = "the client was closed; what a durable outbox holds is sent by the next one"
+        self.outbox.close(StarlingError("closed", text))
+
+
+def check_message(*, value: str | None = None, ttl: float | None = None, metadata: str | None = None) -> None:
+    """Checks what a message is to carry, before the server would have to say so: it could not tell which message it is that it cannot
+    read.
+
+    :raises StarlingError: ``bad_value``
+    """
+    if ttl is not None and not (isinstance(ttl, int | float) and math.isfinite(ttl) and ttl > 0):
+        raise StarlingError("bad_value", f"ttl is {ttl}; it is in seconds, and more than 0")
+    for name, text in (("value", value), ("metadata", metadata)):
+        if text is not None and len(text) > _MAXIMUM_DEPTH and depth(text) > _MAXIMUM_DEPTH:
+            raise StarlingError("bad_value", f"the {name} nests more than {_MAXIMUM_DEPTH} levels")
 
 
 def _frame(write: Write) -> str:

@@ -27,7 +27,10 @@ WELCOME = {
 class Player:
     def __init__(self, transcript: dict[str, Any]) -> None:
         self.urls = transcript.get("urls", ["ws://one/sync"])
+        self.session = transcript.get("session")
         self.time: float = START
+        # By how much the machine's clock was set ahead.
+        self.ahead: float = 0
         self.dials: list[str] = []
         self.sent: list[dict[str, Any]] = []
         self.pings = 0
@@ -73,7 +76,7 @@ class Player:
             urls=self.urls,
             agent="me",
             random_agent="",
-            session=None,
+            session=self.session,
             token=lambda: None,
             outbox=self,
             outbox_limit=1000,
@@ -83,6 +86,7 @@ class Player:
             refused_delay=5_000,
             on_refused=lambda _, error: "restamp" if error.code == "drift" else "drop",
             now=lambda: self.time,
+            wall=lambda: self.time + self.ahead,
             random=lambda: 0.5,
             log=lambda level, message: None,
         )
@@ -103,12 +107,12 @@ class Player:
 
     # The steps.
 
-    def do_connect(self, fields: dict[str, Any], _: Any) -> None:
+    def do_connect(self, fields: dict[str, Any], step: dict[str, Any]) -> None:
         assert self.dials, "the client asks for no connection"
         self.dials.clear()
         welcome = {**WELCOME, "time": self.time, **fields}
         self.engine.received(json.dumps(welcome))
-        self.engine.received(json.dumps({**welcome, "agent": "me"}))
+        self.engine.received(json.dumps({**welcome, "agent": step.get("agent", "me")}))
 
     def do_dials(self, url: str | None, _: Any) -> None:
         dialed = self.dials[-1] if self.dials else None
@@ -117,8 +121,11 @@ class Player:
     def do_drop(self, *_: Any) -> None:
         self.engine.dropped("played")
 
-    def do_user(self, what: str, _: Any) -> None:
-        getattr(self.engine, what)()
+    def do_user(self, what: str, step: dict[str, Any]) -> None:
+        if what == "clock":
+            self.ahead = step["ahead"]
+        else:
+            getattr(self.engine, what)()
 
     def do_restart(self, *_: Any) -> None:
         self.engine.close()
@@ -151,7 +158,11 @@ class Player:
             return
         value = None if step.get("deleted") else json.dumps(step["value"])
         metadata = json.dumps(step["metadata"]) if "metadata" in step else None
-        self.writes[step["as"]] = self.engine.write(key, value=value, ttl=step.get("ttl"), metadata=metadata)
+        try:
+            self.writes[step["as"]] = self.engine.write(key, value=value, ttl=step.get("ttl"), metadata=metadata)
+        except StarlingError as error:
+            self.writes[step["as"]] = asyncio.get_running_loop().create_future()
+            self.writes[step["as"]].set_exception(error)
 
     def do_sends(self, expected: dict[str, Any], _: Any) -> None:
         assert self.sent, "the client sends nothing"
