@@ -10,6 +10,12 @@ import TestSupport
 final class Player {
     private final class Time: Sendable {
         private let value = Mutex(1_700_000_000_000.0)
+        /// By how much the machine's clock was set ahead.
+        private let offset = Mutex(0.0)
+        var ahead: Double {
+            get { offset.withLock { $0 } }
+            set { offset.withLock { $0 = newValue } }
+        }
         var now: Double {
             get { value.withLock { $0 } }
             set { value.withLock { $0 = newValue } }
@@ -22,6 +28,7 @@ final class Player {
 
     private let time = Time()
     private let urls: [String]
+    private let session: String?
     private var engine: Engine
     private var dials: [String] = []
     private var sent: [[String: Any]] = []
@@ -41,13 +48,16 @@ final class Player {
 
     init(_ transcript: [String: Any]) {
         urls = transcript["urls"] as? [String] ?? ["ws://one/sync"]
-        engine = Self.engine(urls, time)
+        session = transcript["session"] as? String
+        engine = Self.engine(urls, session, time)
         engine.begin([])
         carryOut()
     }
 
-    private static func engine(_ urls: [String], _ time: Time) -> Engine {
-        var options = Engine.Options(urls: urls, now: { time.now }, random: { 0.5 })
+    private static func engine(_ urls: [String], _ session: String?, _ time: Time) -> Engine {
+        var options = Engine.Options(
+            urls: urls, now: { time.now }, wall: { time.now + time.ahead }, random: { 0.5 })
+        options.session = session
         options.agent = "me"
         return Engine(options)
     }
@@ -102,11 +112,11 @@ final class Player {
 
     func step(_ step: [String: Any]) throws {
         if let fields = step["connect"] as? [String: Any] {
-            try connect(fields)
+            try connect(fields, as: step["agent"] as? String ?? "me")
         } else if step["drop"] != nil {
             engine.dropped("played")
         } else if let what = step["user"] as? String {
-            if what == "disconnect" { engine.disconnect() } else { engine.reconnect() }
+            user(what, step)
         } else if step["restart"] != nil {
             restart()
         } else if step["mute"] != nil {
@@ -122,7 +132,7 @@ final class Player {
         answerPings()
     }
 
-    private func connect(_ fields: [String: Any]) throws {
+    private func connect(_ fields: [String: Any], as agent: String) throws {
         try require(!dials.isEmpty, "the client asks for no connection")
         dials = []
         var welcome: [String: Any] = [
@@ -131,15 +141,24 @@ final class Player {
         ]
         welcome.merge(fields) { $1 }
         try receive(welcome)
-        welcome["agent"] = "me"
+        welcome["agent"] = agent
         try receive(welcome)
+    }
+
+    private func user(_ what: String, _ step: [String: Any]) {
+        switch what {
+        case "disconnect": engine.disconnect()
+        case "reconnect": engine.reconnect()
+        case "close": engine.close()
+        default: time.ahead = step["ahead"] as? Double ?? 0
+        }
     }
 
     private func restart() {
         engine.close()
         carryOut()
         dials = []
-        engine = Self.engine(urls, time)
+        engine = Self.engine(urls, session, time)
         engine.begin(Array(stored.values))
     }
 
@@ -185,17 +204,22 @@ final class Player {
     }
 
     private func write(_ key: String, _ name: String, _ step: [String: Any], _ options: [String: Any]) throws {
-        if options.isEmpty {
-            writes[name] = try engine.write(
-                key, value: try json(step["value"]), ttl: step["ttl"] as? Double, metadata: try json(step["metadata"]))
-            return
+        let (value, ttl) = (try json(step["value"]), step["ttl"] as? Double ?? options["ttl"] as? Double)
+        do throws(StarlingError) {
+            if options.isEmpty {
+                let metadata = try? json(step["metadata"])
+                writes[name] = try engine.write(key, value: value, ttl: ttl, metadata: metadata ?? nil)
+                return
+            }
+            try Engine.check(ttl: ttl, value: value, metadata: nil)
+            var message = Message("broadcast")
+            message.add("key", key)
+            message.add("value", raw: value)
+            for (option, value) in options { message.add(option, raw: (try? json(value)) ?? nil) }
+            requests[name] = try engine.request(message, "broadcast")
+        } catch {
+            failed[name] = error
         }
-        var message = Message("broadcast")
-        message.add("key", key)
-        message.add("value", raw: try json(step["value"]))
-        for (option, value) in options { message.add(option, raw: try json(value)) }
-        requests[name] = engine.request(message, "broadcast")
-        if requests[name] == nil { failed[name] = StarlingError("offline", "") }
     }
 
     /// What the subscribers, the writers and the readers are to see.
@@ -266,6 +290,7 @@ final class Player {
             fields["value"] = try JSONSerialization.jsonObject(with: Data(json.utf8), options: .fragmentsAllowed)
         }
         fields["cause"] = update.cause
+        fields["session"] = update.session
         fields["expires_at"] = update.expiresAt.map { Int(($0.timeIntervalSince1970 * 1_000).rounded()) }
         return fields
     }

@@ -18,7 +18,8 @@ final class Core: Sendable {
         var deliveries: [Int: Delivery] = [:]
         var synced: [Int: Promise<Void>] = [:]
         var writes: [Int: Promise<Outcome>] = [:]
-        var requests: [Int: Promise<JSONObject>] = [:]
+        /// What takes the answers, before anything else comes from the server.
+        var requests: [Int: @Sendable (Result<JSONObject, StarlingError>, inout State) -> Void] = [:]
         var observers: [Int: AsyncStream<ConnectionState>.Continuation] = [:]
         var nextObserver = 0
         var live: [Promise<Void>] = []
@@ -85,10 +86,10 @@ final class Core: Sendable {
             state.synced.removeValue(forKey: id)?.complete(.failure(ended))
         case .settled(let id, let result):
             state.writes.removeValue(forKey: id)?.complete(result.mapError { $0 })
-        case .answered(let id, let result):
-            state.requests.removeValue(forKey: id)?.complete(result.mapError { $0 })
+        case .answered(let id, let result): state.requests.removeValue(forKey: id)?(result, &state)
         case .credentialsRefused(let error): completeLive(.failure(error), &state)
-        case .disconnected: for lease in state.leases.values { lease.disconnected() }
+        case .disconnected:
+            for lease in state.leases.values where lease.endsWithConnection { lose(lease, "disconnected", &state) }
         case .state(let connection): tellState(connection, &state)
         case .store(let event): keep(event, &state)
         }
@@ -121,6 +122,20 @@ final class Core: Sendable {
         } catch {
             logger.error("the outbox cannot be written: \(error)")
         }
+    }
+
+    // MARK: Claims
+
+    func add(_ lease: Lease, _ state: inout State) {
+        state.leases[ObjectIdentifier(lease)] = lease
+        state.engine.needsConnection = state.leases.values.contains { $0.endsWithConnection }
+    }
+
+    /// Ends a claim here.
+    func lose(_ lease: Lease, _ reason: String?, _ state: inout State) {
+        state.leases[ObjectIdentifier(lease)] = nil
+        state.engine.needsConnection = state.leases.values.contains { $0.endsWithConnection }
+        lease.finish(reason)
     }
 
     // MARK: Time

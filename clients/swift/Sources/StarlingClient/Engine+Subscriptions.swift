@@ -55,8 +55,10 @@ extension Engine {
     mutating func synced(_ message: JSONObject) {
         guard let id = subscription(message) else { return }
         let outbox = outbox
-        let changes = subscriptions[id]?.replica.synced { outbox.newest($0) } ?? []
+        let tells = told(by: id)
+        let changes = subscriptions[id]?.replica.synced({ outbox.newest($0) }, tells: tells) ?? []
         subscriptions[id]?.isSynced = true
+        subscriptions[id]?.mustReplace = false
         for change in changes { tell(id, change) }
         reached(message)
         effects.append(.synced(subscription: id))
@@ -68,6 +70,8 @@ extension Engine {
         guard let id = subscription(message), let cursor = message.string("cursor") else { return }
         let outbox = outbox
         subscriptions[id]?.cursor = cursor
+        // While catching up, pages come in an order of their own.
+        guard subscriptions[id]?.isSynced == true else { return }
         subscriptions[id]?.replica.cursorPassed { outbox.newest($0) }
     }
 
@@ -83,9 +87,7 @@ extension Engine {
             }
             return
         }
-        let stamp = held.register.version.stamp
-        // A stamp that the server itself would refuse is not followed.
-        if Double(stamp.milliseconds) <= serverNow + drift { clock.receive(stamp) }
+        learn(held.register.version)
         confirm(held)
     }
 
@@ -99,12 +101,8 @@ extension Engine {
     mutating func confirm(_ held: Held) {
         let pending = outbox.newest(held.register.key)
         for id in matching(held.register.key) {
-            if let change = subscriptions[id]?.replica.apply(held, pending: pending) {
-                tell(id, change)
-            } else if let change = subscriptions[id]?.replica.touch(held.register.key, pending: pending, cause: nil) {
-                // What was pending is not any more, and the replica had what took its place.
-                tell(id, change)
-            }
+            let tells = told(by: id)
+            if let change = subscriptions[id]?.replica.apply(held, pending: pending, tells: tells) { tell(id, change) }
         }
     }
 
@@ -115,17 +113,26 @@ extension Engine {
 
     private mutating func touch(_ key: Key, in id: Int, cause: String?) {
         let pending = outbox.newest(key)
-        if let change = subscriptions[id]?.replica.touch(key, pending: pending, cause: cause) { tell(id, change) }
+        let tells = told(by: id)
+        if let change = subscriptions[id]?.replica.touch(key, pending: pending, cause: cause, tells: tells) {
+            tell(id, change)
+        }
+    }
+
+    /// Which registers a subscription's user is told of.
+    private func told(by id: Int) -> (Held) -> Bool {
+        guard subscriptions[id]?.echo == false else { return { _ in true } }
+        let ownVersions = ownVersions
+        // What time has made of an own write is told.
+        return { $0.register.cause != nil || !($0.isOwn || ownVersions.contains($0.register.version)) }
     }
 
     private mutating func tell(_ id: Int, _ change: Replica.Change) {
-        guard let subscription = subscriptions[id] else { return }
         guard let held = change.held else {
             let update = Update(gone: change.key, cause: change.cause)
             effects.append(.tell(subscription: id, slot: .register(update.key), update))
             return
         }
-        if !subscription.echo, held.register.version.agent.description == agent { return }
         let update = Update(held, isPending: change.isPending, cause: change.cause)
         effects.append(.tell(subscription: id, slot: .register(update.key), update))
     }
@@ -138,8 +145,7 @@ extension Engine {
             return
         }
         if error.code == "resync_required" {
-            subscriptions[id]?.disconnected()
-            subscriptions[id]?.cursor = nil
+            subscriptions[id]?.startAnew()
             sendSubscribe(id)
         } else if message.bool("retry") == true {
             let pause = Double(message.integer("retry_after_ms") ?? 0) + options.random() * 2_000

@@ -9,23 +9,20 @@ public enum RefusedWrite: Sendable {
     case drop
 }
 
-/// A register that is kept up while there is a connection.
-struct Presence: Sendable {
-    let key: String
-    let value: String
-    let metadata: String?
-}
-
 /// The client's own writes: stamped here, sent as the connection allows, kept until they are answered.
 extension Engine {
-    private static let window = 256
+    static let widestWindow = 256
     private static let longestPause = 5_000.0
+    /// How deep a message may nest (protocol/README.md), without the message's own object.
+    private static let maximumDepth = 127
+    /// By how much a clock may be wrong before what was stamped by it is stamped anew, in milliseconds.
+    private static let tolerance = 1_000.0
     /// Refusals after which the same write may succeed.
     private static let passing: Set<String> = ["overloaded", "storage_failed", "outcome_unknown", "rate_limited"]
 
     /// Takes over what an earlier run left.
     mutating func restore(_ records: [WriteRecord]) {
-        for record in records.sorted(by: { $0.version < $1.version }) {
+        for record in records.sorted(by: { ($0.sequence ?? 0, $0.version) < ($1.sequence ?? 0, $1.version) }) {
             do throws(StarlingError) {
                 let register = try record.register()
                 clock.receive(register.version.stamp)
@@ -36,26 +33,30 @@ extension Engine {
         }
     }
 
-    private mutating func stamp() -> String {
-        let stamp = clock.tick(wallMilliseconds: serverMilliseconds)
+    private func version(_ stamp: Stamp) -> Version? {
         // A name that cannot be part of a version is refused when the client is made.
-        return (try? Agent(agent)).map { Version(stamp: stamp, agent: $0).description } ?? ""
+        (try? Agent(agent)).map { Version(stamp: stamp, agent: $0) }
     }
+
+    private mutating func stamp() -> Version? { version(clock.tick(wallMilliseconds: serverMilliseconds)) }
 
     /// Makes a write, seen by this client's subscribers at once.
     ///
     /// - Returns: its token.
-    /// - Throws: ``StarlingError`` `outbox_full`, `bad_key`.
+    /// - Throws: ``StarlingError`` `outbox_full`, `bad_key`, `bad_value`, `closed`.
     mutating func write(
         _ key: String, value: String?, ttl: Double? = nil, metadata: String? = nil, session: String? = nil
     ) throws(StarlingError) -> Int {
-        guard outbox.count < options.outboxLimit else {
+        if phase == .closed { throw StarlingError("closed", "the client was closed") }
+        let limit = options.outboxLimit
+        guard outbox.count < limit else {
             throw StarlingError(
-                "outbox_full",
-                "\(outbox.count) writes wait for the server; the limit is \(options.outboxLimit) (outboxLimit)")
+                "outbox_full", "\(outbox.count) writes wait for the server; the limit is \(limit) (outboxLimit)")
         }
+        try Self.check(ttl: ttl, value: value, metadata: metadata)
         let record = WriteRecord(
-            key: key, version: stamp(), value: value, ttl: ttl, metadata: metadata, session: session)
+            key: key, version: stamp()?.description ?? "", value: value, ttl: ttl, metadata: metadata,
+            session: session ?? options.session, sequence: nil)
         let register = try record.register()
         let token = outbox.add(record, register)
         touch(register.key)
@@ -63,20 +64,53 @@ extension Engine {
         return token
     }
 
+    /// Checks what a message is to carry, before the server would have to say so: it could not tell which message it is
+    /// that it cannot read.
+    static func check(ttl: Double?, value: String?, metadata: String?) throws(StarlingError) {
+        if let ttl, !(ttl.isFinite && ttl > 0) {
+            throw StarlingError("bad_value", "ttl is \(ttl); it is in seconds, and more than 0")
+        }
+        for (name, json) in [("value", value), ("metadata", metadata)] {
+            guard let json, json.utf8.count > maximumDepth else { continue }
+            var scanner = JSONScanner(maximumDepth: maximumDepth)
+            if (try? scanner.skipValue(Array(json.utf8).span)) == nil {
+                throw StarlingError("bad_value", "the \(name) nests more than \(maximumDepth) levels")
+            }
+        }
+    }
+
+    /// Checks that the server will take a message.
+    func checkSize(_ bytes: [UInt8], of what: String) throws(StarlingError) {
+        guard bytes.count > longestMessage else { return }
+        throw StarlingError(
+            "too_large", "the message for \(what) is \(bytes.count) bytes; the server's limit is \(longestMessage)")
+    }
+
     /// Sends what may be sent now.
     mutating func flush() {
         guard isGreeted, now >= pausedUntil else { return }
-        while outbox.inFlightCount < Self.window, let write = outbox.take() {
-            var message = Message(write.record.value == nil ? "delete" : "broadcast")
-            message.add("id", write.wireID)
-            message.add("key", write.record.key)
-            message.add("version", write.record.version)
-            message.add("value", raw: write.record.value)
-            message.add("ttl", write.record.ttl)
-            message.add("metadata", raw: write.record.metadata)
-            message.add("session", write.record.session)
-            effects.append(.send(message.bytes))
+        pausedUntil = 0
+        while outbox.inFlightCount < window, let write = outbox.take() {
+            let bytes = Self.message(write)
+            do throws(StarlingError) {
+                try checkSize(bytes, of: write.record.key)
+                effects.append(.send(bytes))
+            } catch {
+                giveUp(write, error)
+            }
         }
+    }
+
+    private static func message(_ write: Outbox.Write) -> [UInt8] {
+        var message = Message(write.record.value == nil ? "delete" : "broadcast")
+        message.add("id", write.wireID)
+        message.add("key", write.record.key)
+        message.add("version", write.record.version)
+        message.add("value", raw: write.record.value)
+        message.add("ttl", write.record.ttl)
+        message.add("metadata", raw: write.record.metadata)
+        message.add("session", write.record.session)
+        return message.bytes
     }
 
     /// The answer to a write.
@@ -86,116 +120,101 @@ extension Engine {
         guard let write = outbox.find(wireID: wireID) else { return false }
         if message.string("type") == "error" {
             refused(write, message)
+        } else if message.bool("applied") == true {
+            applied(write, message)
         } else {
-            pauses = 0
-            outbox.finish(write.token)
-            if message.bool("applied") == true {
-                applied(write, message)
-            } else {
-                superseded(write, message)
-            }
+            superseded(write, message)
         }
         flush()
         return true
     }
 
+    private mutating func finish(_ write: Outbox.Write) {
+        pauses = 0
+        window = min(Self.widestWindow, window + 1)
+        outbox.finish(write.token)
+    }
+
     private mutating func applied(_ write: Outbox.Write, _ message: JSONObject) {
-        let revision = message.integer("revision").flatMap { UInt64(exactly: $0) }
+        finish(write)
+        var held = write.held
+        held.revision = message.integer("revision").flatMap { UInt64(exactly: $0) }
         // It is in the database now, and the replica need not wait for the echo.
-        confirm(Held(register: write.held.register, revision: revision))
+        confirm(held)
         let outcome = Outcome(
-            status: .applied, key: write.record.key, version: message.string("version"), revision: revision,
+            status: .applied, key: write.record.key, version: message.string("version"), revision: held.revision,
             isDurable: message.bool("durable") == true, current: nil)
         effects.append(.settled(write: write.token, .success(outcome)))
     }
 
     private mutating func superseded(_ write: Outbox.Write, _ message: JSONObject) {
+        finish(write)
         let winner = message.object("winner")
-        if winner?.bool("value_omitted") != true, let held = winner?.held(key: write.record.key) {
-            confirm(held)
-        } else {
-            touch(write.held.register.key)
-        }
+        if winner?.bool("value_omitted") != true, let held = winner?.held(key: write.record.key) { confirm(held) }
+        touch(write.held.register.key)
         let outcome = Outcome(
             status: .superseded, key: write.record.key, version: message.string("version"), revision: nil,
-            isDurable: false,
-            current: message.raw("winner").map { String(decoding: $0, as: UTF8.self) })
+            isDurable: false, current: message.raw("winner").map { String(decoding: $0, as: UTF8.self) })
         effects.append(.settled(write: write.token, .success(outcome)))
     }
 
     private mutating func refused(_ write: Outbox.Write, _ message: JSONObject) {
         let error = StarlingError(message)
-        if Self.passing.contains(error.code) {
-            pauses = min(pauses + 1, 10)
-            let pause = options.random() * min(Self.longestPause, 100 * Double(1 << (pauses - 1)))
-            pausedUntil = now + Double(message.integer("retry_after_ms") ?? 0) + pause
-            outbox.putBack(write.token)
-            return
-        }
-        let choice = options.onRefused(write.record, error)
+        if Self.passing.contains(error.code) { return passingly(write, message) }
+        // A name that is not ours is that of an earlier run, before the server said which one we have.
+        let isMisnamed = error.code == "forbidden" && write.held.register.version.agent.description != agent
+        let choice = isMisnamed ? .restamp : options.onRefused(write.record, error)
         if error.code == "drift", let serverTime = message.integer("server_time") { adjustClock(serverTime) }
-        if choice == .restamp, error.code == "drift" || error.code == "stale_version",
-            let version = try? Version(stamp())
-        {
+        let isStamp = isMisnamed || error.code == "drift" || error.code == "stale_version"
+        if choice == .restamp, isStamp, let version = stamp() {
             outbox.restamp(write.token, version)
             touch(write.held.register.key)
         } else {
-            outbox.finish(write.token)
-            effects.append(.log(.warning, "the write to \(write.record.key) was refused: \(error)"))
-            touch(write.held.register.key, cause: "refused")
-            effects.append(.settled(write: write.token, .failure(error)))
+            giveUp(write, error)
         }
     }
 
-    /// What was written before the server said which agent we are gets the right name. It is not known to anyone else.
-    mutating func renamed(from old: String, to new: String) {
-        guard let name = try? Agent(new) else { return }
-        for write in outbox.all where write.held.register.version.agent.description == old {
-            outbox.restamp(write.token, Version(stamp: write.held.register.version.stamp, agent: name))
-            touch(write.held.register.key)
+    /// The server will take it later.
+    private mutating func passingly(_ write: Outbox.Write, _ message: JSONObject) {
+        if now >= pausedUntil {
+            // What is refused together is one refusal.
+            window = max(1, window / 2)
+            pausedUntil = now + options.random() * min(Self.longestPause, 100 * Double(1 << min(pauses, 10)))
+            pauses += 1
+        }
+        pausedUntil = max(pausedUntil, now + Double(message.integer("retry_after_ms") ?? 0))
+        outbox.putBack(write.token)
+    }
+
+    private mutating func giveUp(_ write: Outbox.Write, _ error: StarlingError) {
+        finish(write)
+        effects.append(.log(.warning, "the write to \(write.record.key) was refused: \(error)"))
+        touch(write.held.register.key, cause: "refused")
+        effects.append(.settled(write: write.token, .failure(error)))
+    }
+
+    /// The server says which agent we are: no write of another one would be taken.
+    mutating func renamed() {
+        for write in outbox.all where write.held.register.version.agent.description != agent {
+            restamp(write, write.held.register.version.stamp)
         }
     }
 
-    // MARK: Requests
-
-    /// Asks the server; the answer comes as an effect.
-    ///
-    /// - Returns: the request's number; nil where there is no connection.
-    mutating func request(_ message: Message, _ type: String) -> Int? {
-        guard isGreeted else { return nil }
-        let number = nextRequest
-        nextRequest += 1
-        requests[number] = type
-        var message = message
-        message.add("id", "r\(number)")
-        effects.append(.send(message.bytes))
-        return number
-    }
-
-    mutating func failRequests() {
-        for (number, type) in requests.sorted(by: { $0.key < $1.key }) {
-            let lost = "the connection was lost before the answer to \(type)"
-            let error =
-                ["get", "list"].contains(type)
-                ? StarlingError("offline", lost)
-                : StarlingError("outcome_unknown", "\(lost); it may have been carried out")
-            effects.append(.answered(request: number, .failure(error)))
+    /// The first server says that our clock, by which the writes so far were stamped, is wrong by so many milliseconds.
+    /// None of them has been sent: they get the stamps that they would have got by a right clock.
+    mutating func corrected(by offset: Double) {
+        guard abs(offset) >= Self.tolerance else { return }
+        clock = HybridLogicalClock(last: received)
+        for write in outbox.all where write.isOfThisRun {
+            let milliseconds = Double(write.held.register.version.stamp.milliseconds) + offset
+            let wall = UInt64(min(max(0, milliseconds), Double(Stamp.maximumMilliseconds)))
+            restamp(write, clock.tick(wallMilliseconds: wall))
         }
-        requests = [:]
     }
 
-    /// Keeps a register up for as long as there is a connection, and again on the next one.
-    mutating func present(_ presence: Presence) {
-        presences[presence.key] = presence
-        if isGreeted { announce(presence) }
-    }
-
-    mutating func announce(_ presence: Presence) {
-        var message = Message("broadcast")
-        message.add("key", presence.key)
-        message.add("value", raw: presence.value)
-        message.add("metadata", raw: presence.metadata)
-        message.add("until", "disconnect")
-        effects.append(.send(message.bytes))
+    private mutating func restamp(_ write: Outbox.Write, _ stamp: Stamp) {
+        guard let version = version(stamp) else { return }
+        outbox.restamp(write.token, version)
+        touch(write.held.register.key)
     }
 }

@@ -17,7 +17,10 @@ struct Engine: Sendable {
         var onRefused: @Sendable (WriteRecord, StarlingError) -> RefusedWrite = { _, error in
             error.code == "drift" ? .restamp : .drop
         }
+        /// A clock that nobody sets: for all that is to happen some time later.
         var now: @Sendable () -> Double
+        /// The wall clock.
+        var wall: @Sendable () -> Double
         /// From 0 up to 1.
         var random: @Sendable () -> Double = { Double.random(in: 0..<1) }
     }
@@ -27,6 +30,10 @@ struct Engine: Sendable {
     }
 
     static let connectTimeout = 10_000.0
+    /// A connection that lived so long was a good one.
+    static let goodConnection = 5_000.0
+    /// How many versions of own writes beside the outbox are remembered.
+    static let ownVersionsKept = 1_000
     /// How far in the future a stamp may be that our clock follows, where the server does not say.
     static let standardDrift = 60_000.0
 
@@ -42,20 +49,33 @@ struct Engine: Sendable {
     var nextSubscription = 1
     var outbox = Outbox()
     var clock = HybridLogicalClock()
-    /// When writes may be sent again, after the server asked for a pause.
+    /// The greatest stamp that came from a server.
+    private(set) var received = Stamp.zero
+    /// When writes may be sent again, after the server asked for a pause; 0: now.
     var pausedUntil = 0.0
+    /// Pauses in a row that the server asked for.
     var pauses = 0
+    /// How many writes may be on their way: less after a refusal, one more after each success.
+    var window = widestWindow
+    /// The longest message that the server takes.
+    private(set) var longestMessage = (1 << 20) + (64 << 10)
+    /// Versions of own writes beside the outbox: conditional ones, claims, presence; the oldest first.
+    private(set) var ownVersions: Set<Version> = []
+    private var ownVersionsInOrder: [Version] = []
     var requests: [Int: String] = [:]
     var nextRequest = 1
-    /// Registers that are kept up while there is a connection, by key, with the members of their messages.
+    /// Registers that are kept up while there is a connection, by key.
     var presences: [String: Presence] = [:]
     var token: String?
-    private var offset = 0.0
+    /// Whether something would be lost with the connection: claims that end with it.
+    var needsConnection = false
+    /// The server's wall clock less ours; nil before the first welcome.
+    private var offset: Double?
     private(set) var drift = standardDrift
-    private var lastHeard = -Double.infinity
+    private var liveness: Liveness
     private var lastLive = -Double.infinity
-    private var pingSentAt: Double?
-    private var lastPing = -Double.infinity
+    /// Whether the server was asked which name we have.
+    private var isNameless = false
     private var probeAt = Double.infinity
     /// Whether the user wants no connection.
     private var isPaused = false
@@ -64,21 +84,23 @@ struct Engine: Sendable {
         self.options = options
         agent = options.agent ?? options.randomAgent
         edges = Edges(options.urls)
+        liveness = Liveness(interval: options.pingInterval, timeout: options.pingTimeout)
         edge = options.urls.first ?? ""
     }
 
     var now: Double { options.now() }
     /// The server's wall clock, as far as it is known.
-    var serverNow: Double { now + offset }
+    var serverNow: Double { options.wall() + (offset ?? 0) }
     var serverMilliseconds: UInt64 { UInt64(min(max(0, serverNow), Double(Stamp.maximumMilliseconds))) }
     var isGreeted: Bool { phase == .open }
     /// Whether messages get somewhere.
     var canSend: Bool { phase == .open || phase == .greeting }
 
     mutating func takeEffects() -> [Effect] {
-        effects += outbox.takeEvents().map { .store($0) }
+        // What is to be kept first: it is to be in the outbox before it is on its way.
+        let stored = outbox.takeEvents().map { Effect.store($0) }
         defer { effects = [] }
-        return effects
+        return stored.isEmpty ? effects : stored + effects
     }
 
     // MARK: The connection
@@ -126,8 +148,8 @@ struct Engine: Sendable {
     /// A message came.
     mutating func received(_ bytes: [UInt8]) {
         guard phase != .idle, phase != .closed else { return }
-        lastHeard = now
-        if state == .live { lastLive = lastHeard }
+        liveness.lastHeard = now
+        if state == .live { lastLive = liveness.lastHeard }
         do throws(JSONError) {
             handle(try JSONObject(bytes))
         } catch {
@@ -142,7 +164,7 @@ struct Engine: Sendable {
         case "update": update(message)
         case "synced": synced(message)
         case "cursor": reached(message)
-        case "pong": pong()
+        case "pong": pong(message.integer("time"))
         case "ack", "error", "claimed", "refused", "released", "register", "registers": answer(message)
         case "bye":
             let reason = "\(message.string("code") ?? ""): \(message.string("reason") ?? "")"
@@ -153,16 +175,21 @@ struct Engine: Sendable {
     }
 
     private mutating func answer(_ message: JSONObject) {
+        learn(from: message)
         if let wireID = message.integer("id"), answerWrite(Int(wireID), message) { return }
-        let isError = message.string("type") == "error"
+        let type = message.string("type") ?? ""
+        if ["ack", "claimed", "released"].contains(type) { remember(message) }
+        let isError = type == "error"
         guard let id = message.string("id") else {
             if isError { effects.append(.log(.warning, StarlingError(message).description)) }
             return
         }
         if id.hasPrefix("r"), let request = Int(id.dropFirst()), requests.removeValue(forKey: request) != nil {
-            effects.append(.answered(request: request, isError ? .failure(StarlingError(message)) : .success(message)))
+            answerRequest(request, message)
         } else if isError, id == "hello" {
             unwelcome(message)
+        } else if isError, id == "ping" {
+            pong(nil)
         } else if isError {
             subscriptionRefused(id, message)
         }
@@ -171,52 +198,90 @@ struct Engine: Sendable {
     private mutating func welcome(_ message: JSONObject) {
         switch phase {
         case .dialing:
-            adjustOffset(message.integer("time"))
-            drift = message.object("limits")?.integer("drift_ms").map { Double($0) } ?? Self.standardDrift
+            let isFirst = offset == nil
+            adjustOffset(message.integer("time").map { Double($0) })
+            if isFirst { corrected(by: offset ?? 0) }
+            let limits = message.object("limits")
+            drift = limits?.integer("drift_ms").map { Double($0) } ?? Self.standardDrift
+            longestMessage = limits?.integer("message").map { Int($0) } ?? longestMessage
             set(.greeting)
-            var hello = Message("hello")
-            hello.add("id", "hello")
-            // Credentials may say who we are.
-            hello.add("agent", options.agent ?? (token == nil ? agent : nil))
-            hello.add("session", options.session)
-            hello.add("token", token)
-            effects.append(.send(hello.bytes))
-            for id in subscriptions.keys.sorted() { sendSubscribe(id) }
+            hello(agent)
+            // Before the subscriptions: behind a snapshot it would measure that.
             ping()
+            for id in subscriptions.keys.sorted() { sendSubscribe(id) }
         case .greeting:
             if let name = message.string("agent"), name != agent {
-                let old = agent
                 agent = name
-                renamed(from: old, to: name)
+                renamed()
             }
-            edges.succeeded(edge)
             set(.open)
             flush()
-            for presence in presences.values { announce(presence) }
+            for key in presences.keys.sorted() { announce(key) }
             probeAt = min(probeAt, now)
         case .idle, .open, .closed: break
         }
     }
 
+    private mutating func hello(_ agent: String?) {
+        var hello = Message("hello")
+        hello.add("id", "hello")
+        hello.add("agent", agent)
+        hello.add("session", options.session)
+        hello.add("token", token)
+        effects.append(.send(hello.bytes))
+    }
+
     private mutating func unwelcome(_ message: JSONObject) {
         let error = StarlingError(message)
+        // The credentials say who we are, and a name that nobody chose is no reason to disagree.
+        if error.code == "forbidden", options.agent == nil, !isNameless {
+            isNameless = true
+            return hello(nil)
+        }
+        if message.bool("retry") == true {
+            return leave(retryAfter: Double(message.integer("retry_after_ms") ?? 0))
+        }
         effects.append(.log(.error, "the server refuses the credentials: \(error)"))
         effects.append(.credentialsRefused(error))
         leave(retryAfter: options.refusedDelay)
     }
 
-    private mutating func adjustOffset(_ serverTime: Int64?) {
-        if let serverTime { offset = Double(serverTime) - now }
+    private mutating func adjustOffset(_ serverTime: Double?) {
+        if let serverTime { offset = serverTime - options.wall() }
     }
 
-    /// Our clock turned out to be wrong.
+    /// Our clock turned out to be wrong: back to what servers have sent.
     mutating func adjustClock(_ serverTime: Int64) {
-        adjustOffset(serverTime)
-        if Double(clock.last.milliseconds) > Double(serverTime) + drift { clock = HybridLogicalClock() }
+        adjustOffset(Double(serverTime))
+        if Double(clock.last.milliseconds) > Double(serverTime) + drift { clock = HybridLogicalClock(last: received) }
+    }
+
+    /// Takes note of a version, so that what we write next is above it; but not of one that the server would refuse.
+    mutating func learn(_ version: Version) {
+        guard Double(version.stamp.milliseconds) <= serverNow + drift else { return }
+        clock.receive(version.stamp)
+        received = max(received, version.stamp)
+    }
+
+    private mutating func learn(from answer: JSONObject) {
+        let registers = (answer.array("registers") ?? []).compactMap { try? JSONObject($0) }
+        for known in [answer, answer.object("winner"), answer.object("current")] + registers {
+            if let version = known?.string("version").flatMap({ try? Version($0) }) { learn(version) }
+        }
+    }
+
+    private mutating func remember(_ answer: JSONObject) {
+        guard let version = answer.string("version").flatMap({ try? Version($0) }) else { return }
+        if ownVersions.insert(version).inserted { ownVersionsInOrder.append(version) }
+        if ownVersionsInOrder.count > Self.ownVersionsKept {
+            for old in ownVersionsInOrder.prefix(Self.ownVersionsKept / 2) { ownVersions.remove(old) }
+            ownVersionsInOrder.removeFirst(Self.ownVersionsKept / 2)
+        }
     }
 
     /// Ends the connection, and does not use this edge for a while.
     private mutating func leave(retryAfter: Double) {
+        judgeEdge()
         edges.failed(edge, at: now, atLeast: retryAfter, random: options.random())
         effects.append(.hangUp)
         forgetConnection()
@@ -227,13 +292,20 @@ struct Engine: Sendable {
     mutating func dropped(_ reason: String) {
         guard phase != .idle, phase != .closed else { return }
         effects.append(.log(.info, "the connection to \(edge) ended: \(reason)"))
+        judgeEdge()
         edges.failed(edge, at: now, random: options.random())
         forgetConnection()
         dial()
     }
 
+    /// A connection that lasted closes the breaker: one that is greeted and then dropped, again and again, does not.
+    private mutating func judgeEdge() {
+        if phase == .open, now >= phaseSince + Self.goodConnection { edges.succeeded(edge) }
+    }
+
     private mutating func forgetConnection() {
-        pingSentAt = nil
+        liveness.disconnected()
+        isNameless = false
         for id in Array(subscriptions.keys) { subscriptions[id]?.disconnected() }
         failRequests()
         outbox.disconnected()
@@ -252,7 +324,9 @@ struct Engine: Sendable {
         } else {
             edges.failed(url, at: now, random: options.random())
         }
-        guard phase == .open, let better = edges.better(than: edge, at: now) else { return }
+        // A move is not worth a lost claim, or an answer that does not come.
+        guard phase == .open, requests.isEmpty, !needsConnection, let better = edges.better(than: edge, at: now)
+        else { return }
         effects.append(.log(.info, "\(better) is nearer than \(edge)"))
         effects.append(.hangUp)
         forgetConnection()
@@ -282,6 +356,9 @@ struct Engine: Sendable {
         if phase != .idle { effects.append(.hangUp) }
         forgetConnection()
         for id in subscriptions.keys.sorted() { end(id, nil) }
+        let closed = StarlingError(
+            "closed", "the client was closed; what a durable outbox holds is sent by the next one")
+        for token in outbox.close() { effects.append(.settled(write: token, .failure(closed))) }
         set(.closed)
     }
 
@@ -294,9 +371,9 @@ struct Engine: Sendable {
         case .dialing, .greeting: phaseSince + Self.connectTimeout
         case .open:
             min(
-                pingSentAt.map { $0 + options.pingTimeout } ?? lastPing + options.pingInterval,
-                pausedUntil > now ? pausedUntil : .infinity, edges.count > 1 ? probeAt : .infinity,
-                subscriptions.values.map(\.retryAt).min() ?? .infinity)
+                liveness.deadline, pausedUntil > 0 ? pausedUntil : .infinity, edges.count > 1 ? probeAt : .infinity,
+                subscriptions.values.map(\.retryAt).min() ?? .infinity,
+                presences.values.map(\.announceAt).min() ?? .infinity)
         case .closed: .infinity
         }
     }
@@ -311,12 +388,14 @@ struct Engine: Sendable {
     }
 
     private mutating func tickOpen() {
-        if let pingSentAt {
-            if now >= pingSentAt + options.pingTimeout { return giveUp("it does not answer pings") }
-        } else if now >= lastPing + options.pingInterval {
-            ping()
+        switch liveness.tick(at: now) {
+        case .leave: return giveUp("it does not answer pings")
+        case .ping: ping()
+        case nil: break
         }
+        judgeEdge()
         flush()
+        announceAgain()
         for id in subscriptions.filter({ $0.value.retryAt <= now }).map(\.key) { sendSubscribe(id) }
         if now >= probeAt {
             // Spread, so that a thousand clients do not probe at once.
@@ -331,19 +410,18 @@ struct Engine: Sendable {
     }
 
     private mutating func ping() {
-        pingSentAt = now
-        lastPing = now
+        liveness.pinged(at: now)
         effects.append(.send(Array(#"{"type":"ping","id":"ping"}"#.utf8)))
     }
 
-    private mutating func pong() {
-        guard let sentAt = pingSentAt else { return }
-        edges.measured(edge, now - sentAt)
-        pingSentAt = nil
+    private mutating func pong(_ serverTime: Int64?) {
+        guard let pong = liveness.ponged(at: now), let serverTime else { return }
+        edges.measured(edge, pong.roundTrip)
+        if pong.isGood { adjustOffset(Double(serverTime) + pong.roundTrip / 2) }
     }
 
     /// How long ago what the replica holds was certainly the latest; infinity if it never was.
-    var age: Double { now - (state == .live ? lastHeard : lastLive) }
+    var age: Double { now - (state == .live ? liveness.lastHeard : lastLive) }
 }
 
 extension StarlingError {

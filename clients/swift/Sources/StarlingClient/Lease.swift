@@ -10,8 +10,11 @@ public final class Lease: Sendable {
     private static let retry = Duration.seconds(1)
 
     private struct State {
+        var ttl: Duration?
         var expiresAt: UInt64
-        var isHeld = true
+        /// When it has certainly ended, by a clock that nobody sets: its time, counted from when it was asked for.
+        var validUntil: ContinuousClock.Instant?
+        var isOver = false
         var renewal: Task<Void, Never>?
     }
 
@@ -19,57 +22,62 @@ public final class Lease: Sendable {
     public let key: String
     /// What to show with fenced writes. It only rises for a key.
     public let fence: UInt64
-    private let ttl: Duration?
-    private let endsWithConnection: Bool
+    let endsWithConnection: Bool
     private let client: StarlingClient
     private let state: Mutex<State>
     private let end = Promise<String?>()
 
-    init(_ client: StarlingClient, _ answer: JSONObject, ttl: Duration?, endsWithConnection: Bool) {
+    init(
+        _ client: StarlingClient, _ answer: JSONObject, ttl: Duration?, endsWithConnection: Bool,
+        askedAt: ContinuousClock.Instant
+    ) {
         self.client = client
-        self.ttl = ttl
         self.endsWithConnection = endsWithConnection
         key = answer.string("key") ?? ""
         fence = answer.integer("fence").flatMap { UInt64(exactly: $0) } ?? 0
-        state = Mutex(State(expiresAt: answer.integer("expires_at").flatMap { UInt64(exactly: $0) } ?? 0))
+        let expiresAt = answer.integer("expires_at").flatMap { UInt64(exactly: $0) } ?? 0
+        state = Mutex(State(ttl: ttl, expiresAt: expiresAt, validUntil: ttl.map { askedAt + $0 }))
     }
 
-    /// Whether it is held, as far as this client knows.
-    public var isHeld: Bool { state.withLock(\.isHeld) }
+    /// Whether it is in force, as far as can be known here.
+    public var isHeld: Bool {
+        // The client's lock is never taken inside of this one.
+        let serverNow = client.serverNow
+        return state.withLock { state in
+            if state.isOver { return false }
+            guard let validUntil = state.validUntil else { return true }
+            return ContinuousClock.now < validUntil && serverNow < Double(state.expiresAt)
+        }
+    }
 
     /// When it ends without a renewal, by the server's clock.
     public var expiresAt: Date { Date(timeIntervalSince1970: Double(state.withLock(\.expiresAt)) / 1_000) }
 
     /// Waits for its end.
     ///
-    /// - Returns: why it was lost; nil when it was released.
+    /// - Returns: why it was lost; nil when it was given up.
     public var ended: String? {
         get async throws { try await end.value }
     }
 
-    /// Renews it from time to time, two thirds of its time before its end.
+    /// Renews it from time to time, two thirds of its time before its end, and notices when it was too late.
     func keepUp() {
-        guard let ttl else { return }
+        guard let ttl = state.withLock(\.ttl) else { return }
         let task = Task { [weak self] in
             var pause = ttl / 3
             while !Task.isCancelled {
                 try? await Task.sleep(for: pause)
-                guard let lease = self, lease.isHeld, !Task.isCancelled else { return }
-                pause = await lease.renewOrLose() ? ttl / 3 : min(Self.retry, ttl / 6)
+                guard let lease = self, !Task.isCancelled else { return }
+                guard lease.isHeld else { return lease.lose("expired") }
+                let isRenewed = (try? await lease.renew()) != nil
+                pause = isRenewed ? ttl / 3 : min(Self.retry, ttl / 6)
             }
         }
-        state.withLock { $0.renewal = task }
-    }
-
-    private func renewOrLose() async -> Bool {
-        do {
-            try await renew()
-            return true
-        } catch {
-            let isOver = state.withLock { Double($0.expiresAt) <= client.serverNow }
-            if !endsWithConnection, isOver { lose("expired") }
-            return false
+        let isOver = state.withLock { state in
+            state.renewal = task
+            return state.isOver
         }
+        if isOver { task.cancel() }
     }
 
     /// Renews it.
@@ -77,6 +85,8 @@ public final class Lease: Sendable {
     /// - Parameter value: what the key is to hold from now on; nil leaves it.
     /// - Throws: ``StarlingError`` `held`, `stale_fence`: it is lost; `offline`.
     public func renew(value: (any Encodable & Sendable)? = nil) async throws {
+        let askedAt = ContinuousClock.now
+        let ttl = state.withLock(\.ttl)
         var message = Message("renew")
         message.add("key", key)
         message.add("fence", fence)
@@ -87,39 +97,37 @@ public final class Lease: Sendable {
             lose(answer.string("code") ?? "refused")
             throw StarlingError(refused: answer)
         }
-        state.withLock { $0.expiresAt = answer.integer("expires_at").flatMap { UInt64(exactly: $0) } ?? $0.expiresAt }
+        state.withLock { state in
+            state.expiresAt = answer.integer("expires_at").flatMap { UInt64(exactly: $0) } ?? state.expiresAt
+            state.validUntil = ttl.map { askedAt + $0 }
+        }
     }
 
-    /// Gives it up. Safe to repeat.
+    /// Gives it up: from now on it is not held here. Safe to repeat.
     ///
-    /// - Throws: ``StarlingError`` `offline`, `outcome_unknown`.
+    /// - Throws: ``StarlingError`` `offline`, `outcome_unknown`: the server may keep it until its time is over.
     public func release() async throws {
+        lose(nil)
         var message = Message("release")
         message.add("key", key)
         message.add("fence", fence)
         let answer = try await client.ask(message, "release")
         if answer.string("type") == "refused" { throw StarlingError(refused: answer) }
-        finish(nil)
     }
 
-    /// The connection is gone.
-    func disconnected() {
-        // Not at once: whoever tells holds the client's lock.
-        if endsWithConnection { Task { lose("disconnected") } }
+    func lose(_ reason: String?) {
+        client.core.perform { client.core.lose(self, reason, &$0) }
     }
 
-    func lose(_ reason: String) { finish(reason) }
-
-    private func finish(_ reason: String?) {
+    /// The client has forgotten it.
+    func finish(_ reason: String?) {
         let wasHeld = state.withLock { state in
             state.renewal?.cancel()
             state.renewal = nil
-            defer { state.isHeld = false }
-            return state.isHeld
+            defer { state.isOver = true }
+            return !state.isOver
         }
-        guard wasHeld else { return }
-        client.forget(self)
-        end.complete(.success(reason))
+        if wasHeld { end.complete(.success(reason)) }
     }
 }
 

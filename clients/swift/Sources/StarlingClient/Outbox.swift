@@ -14,6 +14,8 @@ public struct WriteRecord: Codable, Equatable, Sendable {
     public let metadata: String?
     /// The session that it belongs to.
     public let session: String?
+    /// What came later: versions do not say it, where a clock was set back.
+    public internal(set) var sequence: Int?
 }
 
 /// Where a client keeps the writes that the server has not answered yet. All calls come one after the other.
@@ -54,6 +56,8 @@ struct Outbox: Sendable {
         var state = State.waiting
         /// What the server knows it by, while it is on its way.
         var wireID = 0
+        /// Whether it was not left by an earlier run.
+        var isOfThisRun = true
     }
 
     /// What became of it without the server's doing, and what is to be kept.
@@ -69,10 +73,11 @@ struct Outbox: Sendable {
     private var unsent: [Int] = []
     private var unsentHead = 0
     private var inFlight: [Int: Int] = [:]
-    /// The writes to each key, by rising version.
+    /// The writes to each key, in the order they were made.
     private var byKey: [Key: [Int]] = [:]
     private var nextToken = 1
     private var nextWireID = 1
+    private var nextSequence = 1
     private(set) var events: [Event] = []
 
     var count: Int { writes.count }
@@ -96,13 +101,28 @@ struct Outbox: Sendable {
     mutating func add(_ record: WriteRecord, _ register: Register, isStored: Bool = false) -> Int {
         let token = nextToken
         nextToken += 1
-        writes[token] = Write(token: token, record: record, held: Held(register: register))
+        var record = record
+        let sequence = record.sequence ?? nextSequence
+        record.sequence = sequence
+        nextSequence = max(nextSequence, sequence + 1)
         if !isStored { events.append(.put(record)) }
-        unsent.append(token)
+        enqueue(token)
+        writes[token] = Write(
+            token: token, record: record, held: Held(register: register, isOwn: true), isOfThisRun: !isStored)
         let previous = byKey[register.key]?.last
         byKey[register.key, default: []].append(token)
         if let previous, writes[previous]?.state == .waiting { collapse(previous) }
         return token
+    }
+
+    private mutating func enqueue(_ token: Int) {
+        // One key written all the time while there is no server must not fill memory with what was collapsed.
+        if unsent.count - unsentHead > 2 * writes.count + 1_024 {
+            unsent = writes.values.filter { $0.state == .waiting }.map(\.token).sorted()
+            unsentHead = 0
+            again = []
+        }
+        unsent.append(token)
     }
 
     private mutating func collapse(_ token: Int) {
@@ -168,22 +188,30 @@ struct Outbox: Sendable {
         for token in inFlight.sorted(by: { $0.key < $1.key }).map(\.value) { putBack(token) }
     }
 
-    /// Stamps a write anew; nothing else of it changes.
+    /// Stamps a write anew, unless a later one to its key makes it needless; nothing else of it changes.
     mutating func restamp(_ token: Int, _ version: Version) {
         guard var write = writes[token] else { return }
+        guard byKey[write.held.register.key]?.last == token else { return collapse(token) }
         let old = write.record.version
         write.record.version = version.description
         write.held.register.version = version
         write.held.register.expiresAt = Self.expiry(version, write.record.ttl)
         writes[token] = write
-        // The new record first: a crash between the two leaves both, of which the newer one wins.
+        // The new record first: a crash between the two leaves both, and the one with the greater version counts.
         events.append(.put(write.record))
         events.append(.remove(version: old))
-        byKey[write.held.register.key]?.sort { left, right in
-            guard let left = writes[left], let right = writes[right] else { return false }
-            return left.held.register.version < right.held.register.version
-        }
         if write.state == .sent { putBack(token) }
+    }
+
+    /// Ends all of them here; a durable store keeps its records.
+    ///
+    /// - Returns: their tokens.
+    mutating func close() -> [Int] {
+        let tokens = writes.keys.sorted()
+        let unkept = events
+        self = Outbox()
+        events = unkept
+        return tokens
     }
 
     /// When a write expires, as the server reckons: its stamp plus its time to live.

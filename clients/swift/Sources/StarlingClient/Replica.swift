@@ -17,8 +17,10 @@ struct Replica: Sendable {
         var confirmed: Held?
         /// The generation it was last seen in.
         var generation = 0
-        /// What the subscriber was told last.
+        /// What readers see.
         var shown: Held?
+        /// What the subscriber was told last.
+        var told: Held?
     }
 
     private var entries: [Key: Entry] = [:]
@@ -38,21 +40,23 @@ struct Replica: Sendable {
     }
 
     /// Everything there was has been sent: what a replacing snapshot did not have is gone, however great its version.
-    mutating func synced(_ pendingWrite: (Key) -> Held?) -> [Change] {
+    mutating func synced(_ pendingWrite: (Key) -> Held?, tells: (Held) -> Bool) -> [Change] {
         guard isReplacing else { return [] }
         isReplacing = false
         let stale = entries.filter { $0.value.confirmed != nil && $0.value.generation != generation }.keys
         return stale.compactMap { key in
             guard var entry = entries[key] else { return nil }
             entry.confirmed = nil
-            return show(key, entry, pendingWrite(key), cause: "resync")
+            return show(key, entry, pendingWrite(key), cause: "resync", tells)
         }
     }
 
     /// Takes a register from the server.
     ///
-    /// - Parameter pending: the client's newest write to its key that is still on its way.
-    mutating func apply(_ held: Held, pending: Held?) -> Change? {
+    /// - Parameters:
+    ///   - pending: the client's newest write to its key that is still on its way.
+    ///   - tells: whether the subscriber is told of such a register.
+    mutating func apply(_ held: Held, pending: Held?, tells: (Held) -> Bool) -> Change? {
         let key = held.register.key
         var entry = entries[key] ?? Entry()
         // Of a key seen in this generation the merge rule decides; what was held before the snapshot that replaces it does not count.
@@ -64,29 +68,31 @@ struct Replica: Sendable {
         }
         entry.confirmed = held
         if held.register.isTombstone { young.append(key) }
-        return show(key, entry, pending, cause: nil)
+        return show(key, entry, pending, cause: nil, tells)
     }
 
     /// A write of the client's to a key was made, answered or given up.
-    mutating func touch(_ key: Key, pending: Held?, cause: String?) -> Change? {
+    mutating func touch(_ key: Key, pending: Held?, cause: String?, tells: (Held) -> Bool) -> Change? {
         guard let entry = entries[key] ?? (pending == nil ? nil : Entry()) else { return nil }
-        return show(key, entry, pending, cause: cause)
+        return show(key, entry, pending, cause: cause, tells)
     }
 
-    private mutating func show(_ key: Key, _ entry: Entry, _ pending: Held?, cause: String?) -> Change? {
+    private mutating func show(
+        _ key: Key, _ entry: Entry, _ pending: Held?, cause: String?, _ tells: (Held) -> Bool
+    ) -> Change? {
         var entry = entry
-        let shown = entry.shown
         let isPending = Self.isGreater(pending, than: entry.confirmed)
-        let visible = isPending ? pending : entry.confirmed
-        entry.shown = visible
-        guard let visible else {
+        entry.shown = isPending ? pending : entry.confirmed
+        guard let visible = entry.shown else {
             entries[key] = nil
-            guard let shown, !shown.register.isTombstone else { return nil }
+            guard let told = entry.told, !told.register.isTombstone else { return nil }
             return Change(key: key, held: nil, isPending: false, cause: cause)
         }
+        let isKnown = entry.told.map { Register.compare(visible.register, $0.register) == 0 } ?? false
+        let isTold = !isKnown && tells(visible)
+        if isKnown || isTold { entry.told = visible }
         entries[key] = entry
-        if let shown, Register.compare(visible.register, shown.register) == 0 { return nil }
-        return Change(key: key, held: visible, isPending: isPending, cause: cause)
+        return isTold ? Change(key: key, held: visible, isPending: isPending, cause: cause) : nil
     }
 
     private static func isGreater(_ pending: Held?, than confirmed: Held?) -> Bool {

@@ -73,7 +73,6 @@ extension StarlingClient {
     ) throws -> PendingWrite {
         let promise = Promise<Outcome>()
         try core.perform { state in
-            if state.engine.state == .closed { throw StarlingError("closed", "the client was closed") }
             let token = try state.engine.write(
                 key, value: value, ttl: ttl.map { $0 / .seconds(1) }, metadata: metadata, session: session)
             state.writes[token] = promise
@@ -115,6 +114,7 @@ extension StarlingClient {
         message.add("key", key)
         message.add("value", raw: try json(value, of: key))
         message.add("ttl", ttl.map { $0 / .seconds(1) })
+        try Engine.check(ttl: ttl.map { $0 / .seconds(1) }, value: try json(value, of: key), metadata: nil)
         return message
     }
 
@@ -148,12 +148,22 @@ extension StarlingClient {
     // MARK: Asking the server
 
     func ask(_ message: Message, _ type: String) async throws -> JSONObject {
-        let promise = Promise<JSONObject>()
+        try await ask(message, type) { answer, _ in answer }
+    }
+
+    /// Asks the server.
+    ///
+    /// - Parameter take: makes the result of the answer, before anything else comes from the server.
+    private func ask<Result: Sendable>(
+        _ message: Message, _ type: String,
+        take: @escaping @Sendable (JSONObject, inout Core.State) throws -> Result
+    ) async throws -> Result {
+        let promise = Promise<Result>()
         try core.perform { state in
-            guard let request = state.engine.request(message, type) else {
-                throw StarlingError("offline", "there is no connection to \(state.engine.edge); \(type) is not queued")
+            let request = try state.engine.request(message, type)
+            state.requests[request] = { answer, state in
+                promise.complete(Swift.Result { try take(try answer.get(), &state) })
             }
-            state.requests[request] = promise
         }
         return try await promise.value
     }
@@ -204,16 +214,15 @@ extension StarlingClient {
         message.add("until", untilDisconnect ? "disconnect" : nil)
         message.add("value", raw: try value.map { try Self.json($0, of: key) })
         message.add("op", String(UInt64.random(in: .min ... .max), radix: 16) + UUID().uuidString)
-        let answer = try await ask(message, "claim")
-        if answer.string("type") == "refused" { throw StarlingError(refused: answer) }
-        let lease = Lease(self, answer, ttl: ttl, endsWithConnection: untilDisconnect)
-        core.perform { $0.leases[ObjectIdentifier(lease)] = lease }
+        let askedAt = ContinuousClock.now
+        let lease = try await ask(message, "claim") { [self] answer, state in
+            if answer.string("type") == "refused" { throw StarlingError(refused: answer) }
+            let lease = Lease(self, answer, ttl: ttl, endsWithConnection: untilDisconnect, askedAt: askedAt)
+            core.add(lease, &state)
+            return lease
+        }
         lease.keepUp()
         return lease
-    }
-
-    func forget(_ lease: Lease) {
-        core.perform { $0.leases[ObjectIdentifier(lease)] = nil }
     }
 
     /// Keeps a register up while this client is connected. ``leave(_:)`` takes it down.

@@ -53,7 +53,12 @@ public final class StarlingClient: Sendable {
     ///   - urls: of one server, or of several edges, of which the nearest healthy one is used.
     /// - Throws: ``StarlingError`` `bad_url`, `bad_agent`; what the outbox throws when it is read.
     public init(_ urls: String..., agent: String? = nil, options: Options = Options()) throws {
-        var engine = Engine.Options(urls: urls, now: { Date().timeIntervalSince1970 * 1_000 })
+        let start = ContinuousClock.now
+        var distinct: [String] = []
+        for url in urls where !distinct.contains(url) { distinct.append(url) }
+        var engine = Engine.Options(
+            urls: distinct, now: { (ContinuousClock.now - start) / .milliseconds(1) },
+            wall: { Date().timeIntervalSince1970 * 1_000 })
         engine.agent = agent ?? options.agent
         engine.randomAgent = "swift-\(String(UInt64.random(in: .min ... .max), radix: 16))"
         engine.session = options.session

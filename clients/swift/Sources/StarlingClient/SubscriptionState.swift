@@ -12,6 +12,8 @@ struct SubscriptionState: Sendable {
     var cursor: String?
     /// Whether everything that there was when it began has come.
     var isSynced = false
+    /// Whether what is held is too old to go on from.
+    var mustReplace = false
     /// When to ask again, after the server refused for the time being.
     var retryAt = Double.infinity
 
@@ -31,15 +33,22 @@ struct SubscriptionState: Sendable {
         message.add("pattern", String(decoding: pattern.text, as: UTF8.self))
         message.add("cursors", true)
         message.add("since", cursor)
-        message.add("snapshot", snapshot ? nil : false)
-        message.add("echo", echo ? nil : false)
+        // Own writes are kept from the subscriber here: the replica needs them.
+        message.add("snapshot", snapshot || mustReplace ? nil : false)
         return message.bytes
     }
 
     mutating func subscribed(_ message: JSONObject) {
         retryAt = .infinity
         // Without a cursor to go on from, what comes is everything there is.
-        replica.begin(replace: message.bool("replace") == true || (cursor == nil && snapshot))
+        replica.begin(replace: message.bool("replace") == true || mustReplace || (cursor == nil && snapshot))
+    }
+
+    /// The server cannot tell what has changed since: everything is to be sent again, and takes the place of what is held.
+    mutating func startAnew() {
+        disconnected()
+        cursor = nil
+        mustReplace = true
     }
 
     /// The connection is gone; what is held stays, and so does the cursor.

@@ -42,6 +42,8 @@ public struct Update: Equatable, Sendable {
 struct Held: Equatable, Sendable {
     var register: Register
     var revision: UInt64?
+    /// Whether it is a write of this client's outbox.
+    var isOwn = false
 }
 
 extension Update {
