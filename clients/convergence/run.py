@@ -53,10 +53,13 @@ class Proxy:
         self._writers -= {writer, back}
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-        writer.transport.abort()
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        finally:
+            # What is still to be written is lost with it, as with a cut cable.
+            writer.transport.abort()
 
     def cut(self) -> None:
         for writer in self._writers:

@@ -56,6 +56,14 @@ export function formatVersion({ milliseconds, counter }, agent) {
   return `${milliseconds.toString(16).padStart(12, "0")}-${counter.toString(16).padStart(4, "0")}-${agent}`;
 }
 
+/** The stamp of a version that is known to be one: what a server sends, and what we made. */
+export function stampOf(version) {
+  return { milliseconds: parseInt(version.slice(0, 12), 16), counter: parseInt(version.slice(13, 17), 16) };
+}
+
+/** The agent of a version that is known to be one. */
+export const agentOf = (version) => version.slice(18);
+
 /**
  * Reads a version.
  *

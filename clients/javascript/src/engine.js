@@ -1,7 +1,7 @@
-import { parseVersion } from "./clock.js";
 import { Edges } from "./edges.js";
 import { StarlingError } from "./errors.js";
 import { Holds } from "./holds.js";
+import { Knowledge } from "./knowledge.js";
 import { Liveness } from "./liveness.js";
 import { Register } from "./register.js";
 import { Requests } from "./requests.js";
@@ -14,10 +14,6 @@ const CONNECT_TIMEOUT = 10_000;
 const GOOD_CONNECTION = 5_000;
 /** The longest message, where the server does not say. */
 const LONGEST_MESSAGE = (1 << 20) + (64 << 10);
-/** How many versions of own writes beside the outbox are remembered. */
-const OWN_VERSIONS = 1_000;
-/** How far in the future a stamp may be that our clock follows, where the server does not say. */
-const DRIFT = 60_000;
 
 /**
  * All that a client decides, without a socket, a timer or a clock of its own: the shell reports what happens (`opened`, `received`,
@@ -38,13 +34,9 @@ export class Engine {
   #writer;
   #holds = new Holds(this);
   #liveness;
-  /** The server's wall clock less ours; undefined before the first welcome. */
-  #offset;
-  #drift = DRIFT;
   #longestMessage = LONGEST_MESSAGE;
   #lastLive = -Infinity;
-  /** Versions of own writes beside the outbox: conditional ones, claims, presence. */
-  #ownVersions = new Set();
+  knowledge;
   #probeAt = Infinity;
   #failures = new Set();
   /** Whether the server was asked which name we have. */
@@ -57,6 +49,7 @@ export class Engine {
     this.#port = port;
     this.agent = options.agent ?? options.randomAgent;
     this.#edges = new Edges(options.urls, options.random);
+    this.knowledge = new Knowledge(options.wall);
     this.#writer = new Writer(this, options);
     this.#liveness = new Liveness(options.pingInterval, options.pingTimeout);
     this.#subscriptions = new Subscriptions(this, this.#writer.outbox);
@@ -66,7 +59,8 @@ export class Engine {
   now = () => this.#options.now();
   random = () => this.#options.random();
   /** The server's wall clock, as far as it is known. */
-  serverNow = () => this.#options.wall() + (this.#offset ?? 0);
+  serverNow = () => this.knowledge.now();
+  isOwn = (register) => this.knowledge.isOwn(register);
   log = (level, message) => this.#options.log(level, message);
 
   // MARK: what the shell reports
@@ -156,9 +150,9 @@ export class Engine {
   #answer(message, text) {
     const { id, type } = message;
     // What we write next is to be above whatever we know of.
-    for (const known of [message, message.winner, message.current, ...(message.registers ?? [])]) this.#learn(known?.version);
+    this.knowledge.learnFrom(message);
     if (typeof id === "number" && this.#writer.answer(id, message, text)) return this.#port.wake();
-    if (type !== "register" && type !== "registers" && message.version !== undefined) this.#remember(message.version);
+    if (type !== "register") this.knowledge.remember(message.version);
     if (this.#requests.answer(id, message)) return;
     if (type !== "error") return;
     if (id === "hello") return this.#unwelcome(message);
@@ -172,10 +166,9 @@ export class Engine {
 
   #welcome(message) {
     if (this.#phase === "dialing") {
-      const isFirst = this.#offset === undefined;
-      this.adjustOffset(message.time);
-      if (isFirst) this.#writer.corrected(this.#offset);
-      this.#drift = message.limits?.drift_ms ?? DRIFT;
+      const isFirst = this.knowledge.offset === undefined;
+      this.knowledge.welcomed(message);
+      if (isFirst) this.#writer.corrected(this.knowledge.offset);
       this.#longestMessage = message.limits?.message ?? LONGEST_MESSAGE;
       this.#setPhase("greeting");
       this.#hello(this.agent);
@@ -215,33 +208,6 @@ export class Engine {
     this.log("error", `the server refuses the credentials: ${message.message}`);
     for (const reject of [...this.#failures]) reject(error);
     this.#leave(this.#options.refusedDelay);
-  }
-
-  adjustOffset(serverTime) {
-    this.#offset = serverTime - this.#options.wall();
-  }
-
-  /** Takes note of a version, but not of one that the server itself would refuse. */
-  #learn(version) {
-    if (typeof version !== "string") return;
-    const { milliseconds, counter } = parseVersion(version);
-    if (milliseconds <= this.serverNow() + this.#drift) this.#writer.clock.receive(milliseconds, counter);
-  }
-
-  #remember(version) {
-    this.#ownVersions.add(version);
-    if (this.#ownVersions.size > OWN_VERSIONS) this.#ownVersions.delete(this.#ownVersions.values().next().value);
-  }
-
-  /** Whether a register is this client's own write, and not what time has made of it. */
-  isOwn(register) {
-    return register.cause === undefined && (register.isOwn || this.#ownVersions.has(register.version));
-  }
-
-  /** Our clock turned out to be wrong. */
-  adjustClock(serverTime) {
-    this.adjustOffset(serverTime);
-    if (this.#writer.clock.milliseconds > serverTime + this.#drift) this.#writer.clock.reset();
   }
 
   /** Ends the connection, and does not use this edge for at least so many milliseconds. */
@@ -380,7 +346,7 @@ export class Engine {
     const pong = this.#liveness.ponged(this.now());
     if (pong !== undefined && time !== undefined) {
       this.#edges.measured(this.edge, pong.roundTrip);
-      if (pong.isGood) this.adjustOffset(time + pong.roundTrip / 2);
+      if (pong.isGood) this.knowledge.setTime(time + pong.roundTrip / 2);
     }
     this.#port.wake();
   }
@@ -424,7 +390,7 @@ export class Engine {
   #update(message, text) {
     const register = Register.fromWire(message, text);
     if (message.transient) return this.#subscriptions.transient(register);
-    this.#learn(message.version);
+    this.knowledge.learn(message.version);
     this.confirm(register);
   }
 

@@ -66,6 +66,7 @@ export class Client {
   #socket;
   #outbox;
   #timer;
+  #timerDeadline = Infinity;
   #stateListeners = new Set();
 
   /** @internal Use `connect`. */
@@ -92,10 +93,17 @@ export class Client {
   #online = () => this.#engine.isPaused || this.#engine.reconnect();
 
   #schedule() {
-    clearTimeout(this.#timer);
     const deadline = this.#engine?.deadline() ?? Infinity;
-    if (deadline === Infinity) return;
-    this.#timer = setTimeout(() => this.#engine.tick(), Math.min(Math.max(0, Math.ceil(deadline - this.#engine.now())), 60_000));
+    // A timer that fires too early only looks at the clock; one for each message would cost more.
+    if (deadline >= this.#timerDeadline) return;
+    clearTimeout(this.#timer);
+    this.#timerDeadline = deadline;
+    this.#timer = setTimeout(() => this.#fire(), Math.min(Math.max(0, Math.ceil(deadline - this.#engine.now())), 60_000));
+  }
+
+  #fire() {
+    this.#timerDeadline = Infinity;
+    this.#engine.tick();
   }
 
   /** "connecting", "catching-up", "live", "offline" or "closed". */

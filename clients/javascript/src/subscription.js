@@ -1,4 +1,4 @@
-import { parseVersion } from "./clock.js";
+import { agentOf, stampOf } from "./clock.js";
 import { Delivery } from "./delivery.js";
 import { StarlingError } from "./errors.js";
 import { Pattern } from "./pattern.js";
@@ -105,14 +105,13 @@ export class Subscription {
 
 /** A register as users get it. */
 export function describe(register, isPending = false, cause = undefined) {
-  const { milliseconds, agent } = parseVersion(register.version);
   return {
     key: register.key,
     value: register.value,
     deleted: register.deleted,
     version: register.version,
-    timestamp: milliseconds,
-    agent,
+    timestamp: stampOf(register.version).milliseconds,
+    agent: agentOf(register.version),
     revision: register.revision,
     expiresAt: register.expiresAt,
     metadata: register.metadata,

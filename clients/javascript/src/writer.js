@@ -1,4 +1,4 @@
-import { Clock, formatVersion, parseVersion } from "./clock.js";
+import { agentOf, formatVersion, parseVersion, stampOf } from "./clock.js";
 import { StarlingError } from "./errors.js";
 import { Outbox } from "./outbox.js";
 import { Register } from "./register.js";
@@ -18,7 +18,6 @@ const PASSING = new Set(["overloaded", "storage_failed", "outcome_unknown", "rat
  * of each.
  */
 export class Writer {
-  clock = new Clock();
   outbox;
   #engine;
   #options;
@@ -32,6 +31,7 @@ export class Writer {
   constructor(engine, options) {
     this.#engine = engine;
     this.#options = options;
+    this.clock = engine.knowledge.clock;
     this.outbox = new Outbox(options.outbox, (error) => engine.log("error", `the outbox cannot be written: ${error.message}`));
   }
 
@@ -130,9 +130,9 @@ export class Writer {
     if (PASSING.has(message.code)) return this.#passingly(write, message);
     const error = new StarlingError(message.code, message.message, message);
     // A name that is not ours is that of an earlier run, before the server said which one we have.
-    const isMisnamed = message.code === "forbidden" && parseVersion(write.record.version).agent !== this.#engine.agent;
+    const isMisnamed = message.code === "forbidden" && agentOf(write.record.version) !== this.#engine.agent;
     const choice = isMisnamed ? "restamp" : this.#choice(write, error);
-    if (message.code === "drift" && message.server_time !== undefined) this.#engine.adjustClock(message.server_time);
+    if (message.code === "drift" && message.server_time !== undefined) this.#engine.knowledge.correct(message.server_time);
     if (choice === "restamp" && (isMisnamed || message.code === "drift" || message.code === "stale_version")) {
       this.outbox.restamp(write, this.#stamp());
       this.#engine.touch(write.record.key);
@@ -179,8 +179,8 @@ export class Writer {
   /** The server says which agent we are: no write of another one would be taken. */
   renamed() {
     for (const write of [...this.outbox]) {
-      const { agent, ...stamp } = parseVersion(write.record.version);
-      if (agent !== this.#engine.agent) this.#restampAs(write, stamp);
+      const { version } = write.record;
+      if (agentOf(version) !== this.#engine.agent) this.#restampAs(write, stampOf(version));
     }
   }
 
@@ -193,7 +193,7 @@ export class Writer {
     const writes = [...this.outbox].filter((write) => write.isOfThisRun);
     this.clock.reset();
     for (const write of writes) {
-      const { milliseconds } = parseVersion(write.record.version);
+      const { milliseconds } = stampOf(write.record.version);
       this.#restampAs(write, this.clock.tick(milliseconds + offset));
     }
   }
@@ -219,7 +219,8 @@ export function checkMessage({ value, ttl, metadata }) {
     return new StarlingError("bad_value", `ttl is ${ttl}; it is in seconds, and more than 0`);
   }
   for (const [name, text] of Object.entries({ value, metadata })) {
-    if (text !== undefined && depth(text) > MAXIMUM_DEPTH) {
+    // Two characters a level are the least.
+    if (text !== undefined && text.length > 2 * MAXIMUM_DEPTH && depth(text) > MAXIMUM_DEPTH) {
       return new StarlingError("bad_value", `the ${name} nests more than ${MAXIMUM_DEPTH} levels`);
     }
   }

@@ -60,6 +60,16 @@ def format_version(milliseconds: int, counter: int, agent: str) -> str:
     return f"{milliseconds:012x}-{counter:04x}-{agent}"
 
 
+def stamp_of(version: str) -> tuple[int, int]:
+    """The stamp of a version that is known to be one: what a server sends, and what we made."""
+    return int(version[:12], 16), int(version[13:17], 16)
+
+
+def agent_of(version: str) -> str:
+    """The agent of a version that is known to be one."""
+    return version[18:]
+
+
 def parse_version(text: str) -> tuple[int, int, str]:
     """Reads a version: milliseconds, counter, agent.
 

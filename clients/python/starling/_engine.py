@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from ._clock import parse_version
 from ._delivery import Callback
 from ._edges import Edges, EdgeStatus
 from ._errors import StarlingError
+from ._knowledge import Knowledge
 from ._leases import Holds
 from ._liveness import Liveness
 from ._options import Options, Port
@@ -26,10 +26,6 @@ _CONNECT_TIMEOUT = 10_000
 _GOOD_CONNECTION = 5_000
 #: The longest message, where the server does not say.
 _LONGEST_MESSAGE = (1 << 20) + (64 << 10)
-#: How many versions of own writes beside the outbox are remembered.
-_OWN_VERSIONS = 1_000
-#: How far in the future a stamp may be that our clock follows, where the server does not say.
-_DRIFT = 60_000
 
 
 class Engine:
@@ -45,18 +41,15 @@ class Engine:
         self._phase = "idle"
         self._phase_since: float = 0
         self._edges = Edges(options.urls, options.random)
+        self.knowledge = Knowledge(options.wall)
+        self.is_own = self.knowledge.is_own
         self._writer = Writer(self, options)
         self._liveness = Liveness(options.ping_interval, options.ping_timeout)
         self.subscriptions = Subscriptions(self, self._writer.outbox)
         self.holds = Holds(self)
         self._requests = Requests()
-        # The server's wall clock less ours; None before the first welcome.
-        self._offset: float | None = None
-        self._drift = _DRIFT
         self._longest_message = _LONGEST_MESSAGE
         self._last_live = -NEVER
-        # Versions of own writes beside the outbox: conditional ones, claims, presence.
-        self._own_versions: dict[str, None] = {}
         # Whether the server was asked which name we have.
         self._is_nameless = False
         self._probe_at = NEVER
@@ -84,7 +77,7 @@ class Engine:
 
     def server_now(self) -> float:
         """The server's wall clock, as far as it is known."""
-        return self._options.wall() + (self._offset or 0)
+        return self.knowledge.now()
 
     def log(self, level: str, message: str) -> None:
         self._options.log(level, message)
@@ -163,15 +156,13 @@ class Engine:
 
     def _answer(self, message: dict[str, Any], text: str) -> None:
         # What we write next is to be above whatever we know of.
-        for known in (message, message.get("winner"), message.get("current"), *message.get("registers", ())):
-            if known:
-                self._learn(known.get("version"))
+        self.knowledge.learn_from(message)
         id = message.get("id")
         if isinstance(id, int) and self._writer.answer(id, message, text):
             self._port.wake()
             return
         if message["type"] in ("ack", "claimed", "released") and "version" in message:
-            self._remember(message["version"])
+            self.knowledge.remember(message["version"])
         if isinstance(id, str) and self._requests.answer(id, message):
             pass
         elif message["type"] == "error":
@@ -195,12 +186,11 @@ class Engine:
 
     def _welcome(self, message: dict[str, Any]) -> None:
         if self._phase == "dialing":
-            is_first = self._offset is None
-            offset = self.adjust_offset(message["time"])
+            is_first = self.knowledge.offset is None
+            offset = self.knowledge.welcomed(message)
             if is_first:
                 self._writer.corrected(offset)
             self._longest_message = message.get("limits", {}).get("message", _LONGEST_MESSAGE)
-            self._drift = message.get("limits", {}).get("drift_ms", _DRIFT)
             self._set_phase("greeting")
             self._hello(self.agent)
             # Before the subscriptions: behind a snapshot it would measure that.
@@ -239,33 +229,6 @@ class Engine:
         for reject in list(self._waiting_for_credentials):
             reject(error)
         self._leave(self._options.refused_delay)
-
-    def adjust_offset(self, server_time: float) -> float:
-        self._offset = server_time - self._options.wall()
-        return self._offset
-
-    def _learn(self, version: Any) -> None:
-        """Takes note of a version, but not of one that the server itself would refuse."""
-        if not isinstance(version, str):
-            return
-        milliseconds, counter, _ = parse_version(version)
-        if milliseconds <= self.server_now() + self._drift:
-            self._writer.clock.receive(milliseconds, counter)
-
-    def _remember(self, version: str) -> None:
-        self._own_versions[version] = None
-        if len(self._own_versions) > _OWN_VERSIONS:
-            del self._own_versions[next(iter(self._own_versions))]
-
-    def is_own(self, register: Register) -> bool:
-        """Whether a register is this client's own write, and not what time has made of it."""
-        return register.cause is None and (register.is_own or register.version in self._own_versions)
-
-    def adjust_clock(self, server_time: float) -> None:
-        """Our clock turned out to be wrong."""
-        self.adjust_offset(server_time)
-        if self._writer.clock.milliseconds > server_time + self._drift:
-            self._writer.clock.reset()
 
     def _bye(self, message: dict[str, Any]) -> None:
         self.log("info", f"the server says bye: {message.get('code')}: {message.get('reason')}")
@@ -407,7 +370,7 @@ class Engine:
             round_trip, is_good = pong
             self._edges.measured(self.edge, round_trip)
             if is_good:
-                self.adjust_offset(server_time + round_trip / 2)
+                self.knowledge.set_time(server_time + round_trip / 2)
         self._port.wake()
 
     def send(self, text: str) -> None:
@@ -447,7 +410,7 @@ class Engine:
         if message.get("transient"):
             self.subscriptions.transient(register)
             return
-        self._learn(register.version)
+        self.knowledge.learn(register.version)
         self.confirm(register)
 
     def confirm(self, register: Register) -> None:

@@ -19,6 +19,8 @@ class Shell:
         self.sockets = sockets
         self._engine: Engine | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_deadline = float("inf")
+        self._is_closed = False
         self._listeners: list[Callable[[str], Any]] = []
         self._loop = asyncio.get_running_loop()
         self.dial = sockets.dial
@@ -35,13 +37,21 @@ class Shell:
 
     def wake(self) -> None:
         """The deadline may have changed."""
+        if self._engine is None or self._is_closed:
+            return
+        deadline = self._engine.deadline()
+        # A timer that fires too early only looks at the clock; one for each message would cost more.
+        if deadline >= self._timer_deadline:
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if self._engine is None:
-            return
-        sleep = min(self._engine.deadline() - self._engine.now(), _LONGEST_SLEEP)
-        self._timer = self._loop.call_later(max(0, sleep) / 1000 + 0.0005, self._engine.tick)
+        self._timer_deadline = deadline
+        sleep = min(deadline - self._engine.now(), _LONGEST_SLEEP)
+        self._timer = self._loop.call_later(max(0, sleep) / 1000 + 0.0005, self._fire, self._engine)
+
+    def _fire(self, engine: Engine) -> None:
+        self._timer_deadline = float("inf")
+        engine.tick()
 
     def on_state(self, callback: Callable[[str], Any]) -> Callable[[], None]:
         self._listeners.append(callback)
@@ -52,6 +62,7 @@ class Shell:
             self._loop.call_soon(listener, state)
 
     async def close(self) -> None:
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         await self.sockets.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ._clock import parse_version
+from ._clock import agent_of, stamp_of
 from ._register import Register
 
 
@@ -37,14 +37,13 @@ class Update:
 
 
 def describe(register: Register, pending: bool = False, cause: str | None = None, transient: bool = False) -> Update:
-    milliseconds, _, agent = parse_version(register.version)
     return Update(
         key=register.key,
         value=register.value,
         deleted=register.deleted,
         version=register.version,
-        timestamp=milliseconds,
-        agent=agent,
+        timestamp=stamp_of(register.version)[0],
+        agent=agent_of(register.version),
         revision=register.revision,
         expires_at=register.expires_at,
         metadata=register.metadata,

@@ -7,7 +7,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from ._clock import Clock, format_version, parse_version
+from ._clock import agent_of, format_version, parse_version, stamp_of
 from ._errors import StarlingError
 from ._options import Options
 from ._outbox import Outbox, Outcome, Write
@@ -31,7 +31,7 @@ class Writer:
     became of each."""
 
     def __init__(self, engine: Engine, options: Options) -> None:
-        self.clock = Clock()
+        self.clock = engine.knowledge.clock
         self._engine = engine
         self._options = options
         self.outbox = Outbox(options.outbox, lambda error: engine.log("error", f"the outbox cannot be written: {error}"))
@@ -139,10 +139,10 @@ class Writer:
             return
         error = StarlingError(code, message.get("message", code), message)
         # A name that is not ours is that of an earlier run, before the server said which one we have.
-        is_misnamed = code == "forbidden" and parse_version(write.record["version"])[2] != self._engine.agent
+        is_misnamed = code == "forbidden" and agent_of(write.record["version"]) != self._engine.agent
         choice = "restamp" if is_misnamed else self._choice(write, error)
         if code == "drift" and "server_time" in message:
-            self._engine.adjust_clock(message["server_time"])
+            self._engine.knowledge.correct(message["server_time"])
         if choice == "restamp" and (is_misnamed or code in ("drift", "stale_version")):
             self.outbox.restamp(write, self._stamp())
             self._engine.touch(write.record["key"])
@@ -181,9 +181,9 @@ class Writer:
     def renamed(self) -> None:
         """The server says which agent we are: no write of another one would be taken."""
         for write in self.outbox:
-            milliseconds, counter, agent = parse_version(write.record["version"])
-            if agent != self._engine.agent:
-                self._restamp_as(write, milliseconds, counter)
+            version = write.record["version"]
+            if agent_of(version) != self._engine.agent:
+                self._restamp_as(write, *stamp_of(version))
 
     def corrected(self, offset: float) -> None:
         """The first server says that our clock, by which the writes so far were stamped, is wrong by so many milliseconds. None of them
@@ -193,7 +193,7 @@ class Writer:
         writes = [write for write in self.outbox if write.is_of_this_run]
         self.clock.reset()
         for write in writes:
-            milliseconds, _, _ = parse_version(write.record["version"])
+            milliseconds, _ = stamp_of(write.record["version"])
             self._restamp_as(write, *self.clock.tick(milliseconds + offset))
 
     def _restamp_as(self, write: Write, milliseconds: int, counter: int) -> None:
@@ -213,8 +213,9 @@ def check_message(*, value: str | None = None, ttl: float | None = None, metadat
     """
     if ttl is not None and not (isinstance(ttl, int | float) and math.isfinite(ttl) and ttl > 0):
         raise StarlingError("bad_value", f"ttl is {ttl}; it is in seconds, and more than 0")
+    # Two characters a level are the least.
     for name, text in (("value", value), ("metadata", metadata)):
-        if text is not None and len(text) > _MAXIMUM_DEPTH and depth(text) > _MAXIMUM_DEPTH:
+        if text is not None and len(text) > 2 * _MAXIMUM_DEPTH and depth(text) > _MAXIMUM_DEPTH:
             raise StarlingError("bad_value", f"the {name} nests more than {_MAXIMUM_DEPTH} levels")
 
 

@@ -50,7 +50,7 @@ struct Engine: Sendable {
     var outbox = Outbox()
     var clock = HybridLogicalClock()
     /// The greatest stamp that came from a server.
-    private(set) var received = Stamp.zero
+    var received = Stamp.zero
     /// When writes may be sent again, after the server asked for a pause; 0: now.
     var pausedUntil = 0.0
     /// Pauses in a row that the server asked for.
@@ -60,8 +60,8 @@ struct Engine: Sendable {
     /// The longest message that the server takes.
     private(set) var longestMessage = (1 << 20) + (64 << 10)
     /// Versions of own writes beside the outbox: conditional ones, claims, presence; the oldest first.
-    private(set) var ownVersions: Set<Version> = []
-    private var ownVersionsInOrder: [Version] = []
+    var ownVersions: Set<Version> = []
+    var ownVersionsInOrder: [Version] = []
     var requests: [Int: String] = [:]
     var nextRequest = 1
     /// Registers that are kept up while there is a connection, by key.
@@ -70,12 +70,12 @@ struct Engine: Sendable {
     /// Whether something would be lost with the connection: claims that end with it.
     var needsConnection = false
     /// The server's wall clock less ours; nil before the first welcome.
-    private var offset: Double?
+    var offset: Double?
     private(set) var drift = standardDrift
     private var liveness: Liveness
     private var lastLive = -Double.infinity
     /// Whether the server was asked which name we have.
-    private var isNameless = false
+    var isNameless = false
     private var probeAt = Double.infinity
     /// Whether the user wants no connection.
     private var isPaused = false
@@ -222,65 +222,8 @@ struct Engine: Sendable {
         }
     }
 
-    private mutating func hello(_ agent: String?) {
-        var hello = Message("hello")
-        hello.add("id", "hello")
-        hello.add("agent", agent)
-        hello.add("session", options.session)
-        hello.add("token", token)
-        effects.append(.send(hello.bytes))
-    }
-
-    private mutating func unwelcome(_ message: JSONObject) {
-        let error = StarlingError(message)
-        // The credentials say who we are, and a name that nobody chose is no reason to disagree.
-        if error.code == "forbidden", options.agent == nil, !isNameless {
-            isNameless = true
-            return hello(nil)
-        }
-        if message.bool("retry") == true {
-            return leave(retryAfter: Double(message.integer("retry_after_ms") ?? 0))
-        }
-        effects.append(.log(.error, "the server refuses the credentials: \(error)"))
-        effects.append(.credentialsRefused(error))
-        leave(retryAfter: options.refusedDelay)
-    }
-
-    private mutating func adjustOffset(_ serverTime: Double?) {
-        if let serverTime { offset = serverTime - options.wall() }
-    }
-
-    /// Our clock turned out to be wrong: back to what servers have sent.
-    mutating func adjustClock(_ serverTime: Int64) {
-        adjustOffset(Double(serverTime))
-        if Double(clock.last.milliseconds) > Double(serverTime) + drift { clock = HybridLogicalClock(last: received) }
-    }
-
-    /// Takes note of a version, so that what we write next is above it; but not of one that the server would refuse.
-    mutating func learn(_ version: Version) {
-        guard Double(version.stamp.milliseconds) <= serverNow + drift else { return }
-        clock.receive(version.stamp)
-        received = max(received, version.stamp)
-    }
-
-    private mutating func learn(from answer: JSONObject) {
-        let registers = (answer.array("registers") ?? []).compactMap { try? JSONObject($0) }
-        for known in [answer, answer.object("winner"), answer.object("current")] + registers {
-            if let version = known?.string("version").flatMap({ try? Version($0) }) { learn(version) }
-        }
-    }
-
-    private mutating func remember(_ answer: JSONObject) {
-        guard let version = answer.string("version").flatMap({ try? Version($0) }) else { return }
-        if ownVersions.insert(version).inserted { ownVersionsInOrder.append(version) }
-        if ownVersionsInOrder.count > Self.ownVersionsKept {
-            for old in ownVersionsInOrder.prefix(Self.ownVersionsKept / 2) { ownVersions.remove(old) }
-            ownVersionsInOrder.removeFirst(Self.ownVersionsKept / 2)
-        }
-    }
-
     /// Ends the connection, and does not use this edge for a while.
-    private mutating func leave(retryAfter: Double) {
+    mutating func leave(retryAfter: Double) {
         judgeEdge()
         edges.failed(edge, at: now, atLeast: retryAfter, random: options.random())
         effects.append(.hangUp)
