@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -66,8 +67,17 @@ class Proxy:
             writer.transport.abort()
 
 
+def node_flags() -> list[str]:
+    """Node 22 has a WebSocket, 20 has one behind a flag."""
+    script = "process.exit(typeof WebSocket === 'undefined' ? 1 : 0)"
+    for flags in ([], ["--experimental-websocket", "--no-warnings"]):
+        if subprocess.run(["node", *flags, "-e", script], stderr=subprocess.DEVNULL).returncode == 0:
+            return flags
+    return []
+
+
 async def start_drivers(urls: dict[str, list[str]], folder: str) -> dict[str, asyncio.subprocess.Process]:
-    node = ["node", *os.environ.get("NODE_FLAGS", "").split(), str(HERE / "driver.js")]
+    node = ["node", *node_flags(), str(HERE / "driver.js")]
     commands = {
         "javascript": node,
         "python": [sys.executable, str(HERE / "driver.py")],
