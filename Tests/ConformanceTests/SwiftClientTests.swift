@@ -156,6 +156,28 @@ extension ConformanceTests {
             #expect(try FileOutbox(folder.appending(path: "left").path).load() == [])
         }
 
+        /// An outbox on a full disk.
+        private struct FullOutbox: OutboxStore {
+            func load() -> [WriteRecord] { [] }
+            func put(_ record: WriteRecord) throws { throw TestFailure("the disk is full") }
+            func remove(version: String) {}
+        }
+
+        @Test("A write that the outbox cannot keep is not made")
+        func fullOutbox() async throws {
+            let server = try ServerProcess()
+            var options = StarlingClient.Options()
+            options.outbox = FullOutbox()
+            let client = try StarlingClient(server.url, options: options)
+            defer { client.close() }
+            try client.subscribe("*")
+            try await client.live()
+            #expect(throws: StarlingError.self) { try client.broadcast("x", 1) }
+            #expect(client.entry("x") == nil)
+            #expect(client.pendingWrites.isEmpty)
+            #expect(try await client.fetch("x") == nil)
+        }
+
         @Test("Another edge takes over within 2 s, and nothing is told twice")
         func failover() async throws {
             let (one, two) = (try ServerProcess(), try ServerProcess())

@@ -208,7 +208,9 @@ final class Player {
         do throws(StarlingError) {
             if options.isEmpty {
                 let metadata = try? json(step["metadata"])
-                writes[name] = try engine.write(key, value: value, ttl: ttl, metadata: metadata ?? nil)
+                let record = try engine.prepare(key, value: value, ttl: ttl, metadata: metadata ?? nil)
+                stored[record.version] = record
+                writes[name] = try engine.add(record)
                 return
             }
             try Engine.check(ttl: ttl, value: value, metadata: nil)

@@ -71,7 +71,7 @@ class Writer:
         record.update((name, value) for name, value in fields.items() if value is not None)
         try:
             write = self.outbox.add(record)
-        except OSError as error:
+        except Exception as error:  # whatever a store of the user's raises
             raise StarlingError("outbox_failed", f"the outbox cannot keep the write to {key}: {error}") from error
         self._engine.touch(key)
         self.flush()

@@ -124,6 +124,18 @@ final class Core: Sendable {
         }
     }
 
+    /// Keeps a write, and makes it.
+    ///
+    /// - Throws: ``StarlingError`` `outbox_failed`; then nothing has happened.
+    func make(_ record: WriteRecord, _ promise: Promise<Outcome>, _ state: inout State) throws {
+        do {
+            try store.put(record)
+        } catch {
+            throw StarlingError("outbox_failed", "the outbox cannot keep the write to \(record.key): \(error)")
+        }
+        state.writes[try state.engine.add(record)] = promise
+    }
+
     // MARK: Claims
 
     func add(_ lease: Lease, _ state: inout State) {

@@ -26,7 +26,7 @@ extension Engine {
             do throws(StarlingError) {
                 let register = try record.register()
                 clock.receive(register.version.stamp)
-                _ = outbox.add(record, register, isStored: true)
+                _ = outbox.add(record, register, isOfThisRun: false)
             } catch {
                 effects.append(.log(.error, "the outbox holds a write that is none: \(error)"))
             }
@@ -40,13 +40,12 @@ extension Engine {
 
     private mutating func stamp() -> Version? { version(clock.tick(wallMilliseconds: serverMilliseconds)) }
 
-    /// Makes a write, seen by this client's subscribers at once.
+    /// Prepares a write. Once the outbox's store has kept it, it is made by ``add(_:)``.
     ///
-    /// - Returns: its token.
     /// - Throws: ``StarlingError`` `outbox_full`, `bad_key`, `bad_value`, `closed`.
-    mutating func write(
+    mutating func prepare(
         _ key: String, value: String?, ttl: Double? = nil, metadata: String? = nil, session: String? = nil
-    ) throws(StarlingError) -> Int {
+    ) throws(StarlingError) -> WriteRecord {
         if phase == .closed { throw StarlingError("closed", "the client was closed") }
         let limit = options.outboxLimit
         guard outbox.count < limit else {
@@ -56,7 +55,15 @@ extension Engine {
         try Self.check(ttl: ttl, value: value, metadata: metadata)
         let record = WriteRecord(
             key: key, version: stamp()?.description ?? "", value: value, ttl: ttl, metadata: metadata,
-            session: session ?? options.session, sequence: nil)
+            session: session ?? options.session, sequence: outbox.nextSequence)
+        _ = try record.register()
+        return record
+    }
+
+    /// Makes a write, seen by this client's subscribers at once.
+    ///
+    /// - Returns: its token.
+    mutating func add(_ record: WriteRecord) throws(StarlingError) -> Int {
         let register = try record.register()
         let token = outbox.add(record, register)
         touch(register.key)

@@ -77,7 +77,8 @@ struct Outbox: Sendable {
     private var byKey: [Key: [Int]] = [:]
     private var nextToken = 1
     private var nextWireID = 1
-    private var nextSequence = 1
+    /// What the next write is to have.
+    private(set) var nextSequence = 1
     private(set) var events: [Event] = []
 
     var count: Int { writes.count }
@@ -95,20 +96,16 @@ struct Outbox: Sendable {
     /// The newest write to a key.
     func newest(_ key: Key) -> Held? { byKey[key]?.last.flatMap { writes[$0]?.held } }
 
-    /// Puts a write in, and ends the one that it makes needless as superseded.
+    /// Puts a write in that the store has, and ends the one that it makes needless as superseded.
     ///
     /// - Returns: its token.
-    mutating func add(_ record: WriteRecord, _ register: Register, isStored: Bool = false) -> Int {
+    mutating func add(_ record: WriteRecord, _ register: Register, isOfThisRun: Bool = true) -> Int {
         let token = nextToken
         nextToken += 1
-        var record = record
-        let sequence = record.sequence ?? nextSequence
-        record.sequence = sequence
-        nextSequence = max(nextSequence, sequence + 1)
-        if !isStored { events.append(.put(record)) }
+        nextSequence = max(nextSequence, (record.sequence ?? 0) + 1)
         enqueue(token)
         writes[token] = Write(
-            token: token, record: record, held: Held(register: register, isOwn: true), isOfThisRun: !isStored)
+            token: token, record: record, held: Held(register: register, isOwn: true), isOfThisRun: isOfThisRun)
         let previous = byKey[register.key]?.last
         byKey[register.key, default: []].append(token)
         if let previous, writes[previous]?.state == .waiting { collapse(previous) }

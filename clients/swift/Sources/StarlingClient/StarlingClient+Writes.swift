@@ -52,7 +52,7 @@ extension StarlingClient {
     /// Sets a key: at once for this client's own readers, and on the server as soon as there is one.
     ///
     /// - Parameter ttl: how long it is to live; nil: for ever.
-    /// - Throws: ``StarlingError`` `bad_value`, `bad_key`, `outbox_full`, `closed`.
+    /// - Throws: ``StarlingError`` `bad_value`, `bad_key`, `outbox_full`, `outbox_failed`, `closed`.
     @discardableResult
     public func broadcast(
         _ key: String, _ value: any Encodable, ttl: Duration? = nil, metadata: (any Encodable)? = nil,
@@ -73,9 +73,9 @@ extension StarlingClient {
     ) throws -> PendingWrite {
         let promise = Promise<Outcome>()
         try core.perform { state in
-            let token = try state.engine.write(
+            let record = try state.engine.prepare(
                 key, value: value, ttl: ttl.map { $0 / .seconds(1) }, metadata: metadata, session: session)
-            state.writes[token] = promise
+            try core.make(record, promise, &state)
         }
         return PendingWrite(key: key, promise: promise)
     }
