@@ -366,7 +366,9 @@ export class Engine {
 
   // MARK: subscriptions
 
+  /** @throws {StarlingError} `bad_pattern`, `closed` */
   subscribe(pattern, callback, options) {
+    if (this.#phase === "closed") throw new StarlingError("closed", "the client was closed");
     const subscription = this.#subscriptions.add(pattern, callback, options);
     if (this.#phase === "open" || this.#phase === "greeting") this.#subscribe(subscription);
     this.#updateState();

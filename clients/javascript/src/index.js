@@ -55,7 +55,12 @@ function randomAgent() {
 }
 
 function toJSON(value, what) {
-  const text = JSON.stringify(value);
+  let text;
+  try {
+    text = JSON.stringify(value);
+  } catch (error) {
+    throw new StarlingError("bad_value", `${what} has no JSON: ${error.message}`);
+  }
   if (text === undefined) throw new StarlingError("bad_value", `${what} has no JSON: ${String(value)}`);
   return text;
 }

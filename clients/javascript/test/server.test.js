@@ -45,6 +45,29 @@ withServer("the five lines of the README", async ({ open }) => {
   assert.equal(updates.length, 1);
 });
 
+withServer("what cannot be is said, and a closed client says that it is", async ({ open }) => {
+  const sync = await open();
+  for (const value of [undefined, 10n, () => 1]) await assert.rejects(sync.broadcast("x", value), { code: "bad_value" });
+  await assert.rejects(sync.broadcast("", 1), { code: "bad_key" });
+  await assert.rejects(sync.broadcast("k".repeat(600), 1), { code: "bad_key", message: /600 bytes/ });
+  assert.throws(() => sync.subscribe("***"), { code: "bad_pattern" });
+  await assert.rejects(connect("http://localhost"), { code: "bad_url" });
+  let calls = 0;
+  const other = await open();
+  const stop = other.subscribe("x", () => {
+    calls++;
+    stop();
+  });
+  other.subscribe("x", () => other.close());
+  await other.live();
+  await sync.broadcast("x", 1);
+  await until(() => other.state === "closed", "it is closed from within a callback");
+  assert.equal(calls, 1);
+  await assert.rejects(other.broadcast("x", 1), { code: "closed" });
+  await assert.rejects(other.live(), { code: "closed" });
+  assert.throws(() => other.subscribe("x"), { code: "closed" });
+});
+
 withServer("two clients see each other's writes, deletes and metadata", async ({ open }) => {
   const [a, b] = [await open({ agent: "a", session: "run-1" }), await open({ agent: "b" })];
   const seen = b.subscribe("x:*");

@@ -387,6 +387,8 @@ class Engine:
     # Subscriptions.
 
     def subscribe(self, pattern: str, callback: Callback | None, snapshot: bool, echo: bool) -> SubscriptionState:
+        if self._phase == "closed":
+            raise StarlingError("closed", "the client was closed")
         subscription = self.subscriptions.add(pattern, callback, snapshot, echo)
         if self._phase in ("greeting", "open"):
             self._subscribe(subscription)

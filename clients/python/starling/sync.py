@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from . import _client
 from ._delivery import Callback
+from ._errors import StarlingError
 from ._leases import Lease as _AsyncLease
 from ._outbox import Outcome
 from ._update import Update
@@ -36,6 +37,9 @@ class _Loop:
     def run(self, work: Callable[[], Any], timeout: float | None = None) -> Any:
         """Calls in the loop's thread, and waits for what it returns, and for that to be done if it is to be awaited."""
 
+        if self._loop.is_closed():
+            raise StarlingError("closed", "the client was closed")
+
         async def body() -> Any:
             result = work()
             return await result if isinstance(result, Awaitable) else result
@@ -43,6 +47,10 @@ class _Loop:
         if threading.current_thread() is self._thread:
             raise RuntimeError("this waits, and so cannot be called from a callback; give the work to another thread")
         return asyncio.run_coroutine_threadsafe(body(), self._loop).result(timeout)
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._loop.is_closed()
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -92,8 +100,9 @@ class Client:
 
     def close(self) -> None:
         """Ends everything. Writes that wait stay in a durable outbox."""
-        self._loop.run(self._client.close)
-        self._loop.stop()
+        if not self._loop.is_stopped:
+            self._loop.run(self._client.close)
+            self._loop.stop()
 
     @property
     def state(self) -> str:

@@ -63,9 +63,7 @@ class LeaseTests(unittest.IsolatedAsyncioTestCase):
         await self.play({"silent": True})
 
     async def test_lost_with_its_connection_when_both_come_together(self) -> None:
-        claim = asyncio.ensure_future(
-            self.player.engine.holds.claim({"type": "claim", "key": "lock"}, None, "disconnect", True)
-        )
+        claim = asyncio.ensure_future(self.player.engine.holds.claim({"type": "claim", "key": "lock"}, None, "disconnect", True))
         await asyncio.sleep(0)
         await self.play({"sends": {"type": "claim", "id": "$id"}})
         message = {"type": "claimed", "id": "$id", "key": "lock", "fence": 1, "expires_at": self.player.time + 24_000}

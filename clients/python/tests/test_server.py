@@ -48,6 +48,33 @@ class ServerTests(unittest.IsolatedAsyncioTestCase):
             await sync.broadcast("task:42:status", None)
         self.assertEqual(len(updates), 1)
 
+    async def test_what_cannot_be_is_said(self) -> None:
+        sync = self.open()
+
+        def code(work: Any) -> str:
+            with self.assertRaises(starling.StarlingError) as caught:
+                work()
+            return caught.exception.code
+
+        for value in (object(), float("nan"), "\ud800"):
+            self.assertEqual(code(lambda value=value: sync.broadcast("x", value)), "bad_value")
+        self.assertEqual(code(lambda: sync.broadcast("", 1)), "bad_key")
+        self.assertEqual(code(lambda: sync.subscribe("***")), "bad_pattern")
+        self.assertEqual(code(lambda: starling.connect("http://localhost")), "bad_url")
+        with self.assertRaisesRegex(starling.StarlingError, "600 bytes"):
+            await sync.broadcast("k" * 600, 1)
+        other = self.open()
+
+        async def close(_: starling.Update) -> None:
+            await other.close()
+
+        other.subscribe("x", close)
+        await other.live()
+        await sync.broadcast("x", 1)
+        await until(lambda: other.state == "closed", "it is closed from within a callback")
+        self.assertEqual(code(lambda: other.broadcast("x", 1)), "closed")
+        self.assertEqual(code(lambda: other.subscribe("x")), "closed")
+
     async def test_two_clients(self) -> None:
         a, b = self.open(agent="a", session="run-1"), self.open(agent="b")
         seen = b.subscribe("x:*")
@@ -208,6 +235,9 @@ class ServerTests(unittest.IsolatedAsyncioTestCase):
             self.assertEqual([update.key for update in sync.fetch_all("t:*")], ["t:1", "t:2"])
             unsubscribe()
         self.assertEqual([update.key for update in seen], ["t:1", "t:2"])
+        with self.assertRaises(starling.StarlingError):
+            sync.get("t:1")
+        sync.close()
 
 
 if __name__ == "__main__":
