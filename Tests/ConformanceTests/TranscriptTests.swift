@@ -6,22 +6,7 @@ import Testing
 extension ConformanceTests {
     /// The conversations of protocol/vectors/transcripts.json, with the real server.
     struct TranscriptTests {
-        /// A transcript, as JSON, with its name for the test's report.
-        struct Transcript: CustomTestStringConvertible, Sendable {
-            let name: String
-            let json: String
-            var testDescription: String { name }
-        }
-
-        static let transcripts: [Transcript] = {
-            let object = try? Vectors.loadObject("transcripts")
-            return (object?["transcripts"] as? [[String: Any]] ?? []).compactMap { transcript in
-                guard let name = transcript["name"] as? String,
-                    let data = try? JSONSerialization.data(withJSONObject: transcript)
-                else { return nil }
-                return Transcript(name: name, json: String(decoding: data, as: UTF8.self))
-            }
-        }()
+        static let transcripts = Transcript.all("transcripts")
 
         @Test("There are transcripts")
         func exist() { #expect(Self.transcripts.count > 15) }
@@ -31,8 +16,7 @@ extension ConformanceTests {
             let server = try ServerProcess()
             let client = try RawClient.connected(server)
             var names: [String: Any] = [:]
-            let object = try JSONSerialization.jsonObject(with: Data(transcript.json.utf8)) as? [String: Any]
-            for step in object?["steps"] as? [[String: Any]] ?? [] {
+            for step in try transcript.steps() {
                 if let message = step["send"] {
                     let data = try JSONSerialization.data(
                         withJSONObject: Self.fill(message, names), options: .withoutEscapingSlashes)

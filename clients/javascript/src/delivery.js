@@ -28,10 +28,6 @@ export class Delivery {
     this.#failed = failed;
   }
 
-  get size() {
-    return this.#waiting.length;
-  }
-
   /** Queues an update. @param {string} slot what it may be conflated with */
   push(slot, update) {
     if (this.#isClosed) return;

@@ -7,7 +7,7 @@ import { Register } from "./register.js";
 import { Requests } from "./requests.js";
 import { Subscriptions } from "./subscriptions.js";
 import { byteLength } from "./text.js";
-import { Writer, checkMessage } from "./writer.js";
+import { MAXIMUM_DEPTH, Writer, checkDepth, checkTimeToLive } from "./writer.js";
 
 const CONNECT_TIMEOUT = 10_000;
 /** A connection that lived so long was a good one. */
@@ -16,7 +16,7 @@ const GOOD_CONNECTION = 5_000;
 const LONGEST_MESSAGE = (1 << 20) + (64 << 10);
 
 /**
- * All that a client decides, without a socket, a timer or a clock of its own: the shell reports what happens (`opened`, `received`,
+ * All that a client decides, without a socket, a timer or a clock of its own: the shell reports what happens (`start`, `received`,
  * `dropped`, `probed`, `tick`), and carries out what is asked of its `port`: `dial(url)`, `send(text)`, `hangUp()`, `probe(url)`,
  * `wake()` (the deadline may have changed), `stateChanged(state)`.
  */
@@ -36,6 +36,7 @@ export class Engine {
   #liveness;
   #longestMessage = LONGEST_MESSAGE;
   #lastLive = -Infinity;
+  /** What is known of the server's time, and of versions. */
   knowledge;
   #probeAt = Infinity;
   #failures = new Set();
@@ -434,9 +435,13 @@ export class Engine {
       const where = this.#options.urls.join(", ");
       return Promise.reject(new StarlingError("offline", `there is no connection to ${where}; ${message.type} is not queued`));
     }
-    const { value, ttl, metadata } = message;
-    const texts = { value: value && JSON.stringify(value), metadata: metadata && JSON.stringify(metadata) };
-    const problem = checkMessage({ ttl, ...texts }) ?? this.tooLarge(JSON.stringify(message), message.key ?? message.type);
+    let text;
+    try {
+      text = JSON.stringify(message);
+    } catch (error) {
+      return Promise.reject(new StarlingError("bad_value", `the ${message.type} has no JSON: ${error.message}`));
+    }
+    const problem = checkTimeToLive(message.ttl) ?? checkDepth(message.type, text, MAXIMUM_DEPTH) ?? this.tooLarge(text, message.type);
     return problem ? Promise.reject(problem) : this.#requests.ask(message, (text) => this.send(text), take);
   }
 

@@ -112,11 +112,6 @@ export class Replica {
     for (const { shown } of this.#entries.values()) if (shown?.isVisible(serverNow)) registers.push(shown);
     return registers.sort((a, b) => compareText(a.key, b.key));
   }
-
-  /** How many keys are held, those of recent tombstones too. */
-  get size() {
-    return this.#entries.size;
-  }
 }
 
 const newEntry = () => ({ confirmed: undefined, generation: 0, shown: undefined, told: undefined });

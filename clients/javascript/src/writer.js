@@ -6,8 +6,8 @@ import { depth, rawField } from "./text.js";
 
 const WINDOW = 256;
 const LONGEST_PAUSE = 5_000;
-/** How deep a message may nest (protocol/README.md), without the message's own object. */
-const MAXIMUM_DEPTH = 127;
+/** How deep a message may nest (protocol/README.md). */
+export const MAXIMUM_DEPTH = 128;
 /** By how much a clock may be wrong before what was stamped by it is stamped anew. */
 const TOLERANCE = 1_000;
 /** Refusals after which the same write may succeed. */
@@ -19,6 +19,7 @@ const PASSING = new Set(["overloaded", "storage_failed", "outcome_unknown", "rat
  */
 export class Writer {
   outbox;
+  clock;
   #engine;
   #options;
   /** Pauses in a row that the server asked for. */
@@ -75,7 +76,8 @@ export class Writer {
     if (this.outbox.size >= outboxLimit) {
       return new StarlingError("outbox_full", `${this.outbox.size} writes wait for the server; the limit is ${outboxLimit} (outboxLimit)`);
     }
-    return checkMessage({ value, ttl, metadata });
+    // The message around them is a level too.
+    return checkTimeToLive(ttl) ?? checkDepth("value", value, MAXIMUM_DEPTH - 1) ?? checkDepth("metadata", metadata, MAXIMUM_DEPTH - 1);
   }
 
   /** Sends what may be sent now. */
@@ -208,23 +210,19 @@ export class Writer {
   }
 }
 
-/**
- * What speaks against sending a value, a ttl or metadata, before the server would have to say so: it could not tell which message it
- * is that it cannot read.
- *
- * @returns {StarlingError | undefined}
- */
-export function checkMessage({ value, ttl, metadata }) {
-  if (ttl !== undefined && ttl !== null && !(Number.isFinite(ttl) && ttl > 0)) {
-    return new StarlingError("bad_value", `ttl is ${ttl}; it is in seconds, and more than 0`);
-  }
-  for (const [name, text] of Object.entries({ value, metadata })) {
-    // Two characters a level are the least.
-    if (text !== undefined && text.length > 2 * MAXIMUM_DEPTH && depth(text) > MAXIMUM_DEPTH) {
-      return new StarlingError("bad_value", `the ${name} nests more than ${MAXIMUM_DEPTH} levels`);
-    }
-  }
-  return undefined;
+// What speaks against sending something is found out here: a server cannot tell which message it is that it cannot read.
+
+/** @returns {StarlingError | undefined} */
+export function checkTimeToLive(ttl) {
+  if (ttl === undefined || ttl === null || (Number.isFinite(ttl) && ttl > 0)) return undefined;
+  return new StarlingError("bad_value", `ttl is ${ttl}; it is in seconds, and more than 0`);
+}
+
+/** @param {string | undefined} text of JSON @returns {StarlingError | undefined} */
+export function checkDepth(what, text, levels) {
+  // Two characters a level are the least.
+  if (text === undefined || text.length <= 2 * levels || depth(text) <= levels) return undefined;
+  return new StarlingError("bad_value", `the ${what} nests more than ${levels} levels`);
 }
 
 /** The message for a write, around the texts of JSON that the outbox holds. */

@@ -50,6 +50,8 @@ withServer("what cannot be is said, and a closed client says that it is", async 
   for (const value of [undefined, 10n, () => 1]) await assert.rejects(sync.broadcast("x", value), { code: "bad_value" });
   await assert.rejects(sync.broadcast("", 1), { code: "bad_key" });
   await assert.rejects(sync.broadcast("k".repeat(600), 1), { code: "bad_key", message: /600 bytes/ });
+  await sync.live();
+  await assert.rejects(sync.claim("lock", { value: 10n }), { code: "bad_value" });
   assert.throws(() => sync.subscribe("***"), { code: "bad_pattern" });
   await assert.rejects(connect("http://localhost"), { code: "bad_url" });
   let calls = 0;

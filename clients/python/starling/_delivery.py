@@ -35,9 +35,6 @@ class Delivery:
         self._waiters: list[asyncio.Future[None]] = []
         self._error: Exception | None = None
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def push(self, slot: Any, update: Update) -> None:
         """Queues an update; ``slot`` says what it may be conflated with."""
         if self._is_closed:
@@ -98,7 +95,12 @@ class Delivery:
                 return None
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
-            await waiter
+            try:
+                await waiter
+            finally:
+                # Still there if the one who waits gave up.
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
 
     def close(self, error: Exception | None) -> None:
         """Ends it: what waits is dropped; ``error`` is what ``next`` raises from now on."""

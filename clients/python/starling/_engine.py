@@ -19,7 +19,7 @@ from ._outbox import Outbox, Outcome
 from ._register import Register
 from ._requests import Requests, Take, refused
 from ._subscription import NEVER, Subscriptions, SubscriptionState
-from ._writer import Writer, check_message
+from ._writer import MAXIMUM_DEPTH, Writer, check_depth, check_time_to_live
 
 _CONNECT_TIMEOUT = 10_000
 #: A connection that lived so long was a good one.
@@ -453,9 +453,12 @@ class Engine:
             text = f"there is no connection to {', '.join(self._options.urls)}; {message['type']} is not queued"
             return refused(StarlingError("offline", text))
         try:
-            texts = {name: json.dumps(message[name]) for name in ("value", "metadata") if name in message}
-            check_message(ttl=message.get("ttl"), **texts)
-            self.check_size(json.dumps(message, ensure_ascii=False), message.get("key", message["type"]))
+            text = json.dumps(message, ensure_ascii=False, allow_nan=False)
+            check_time_to_live(message.get("ttl"))
+            check_depth(message["type"], text, MAXIMUM_DEPTH)
+            self.check_size(text, message["type"])
+        except (TypeError, ValueError) as error:
+            return refused(StarlingError("bad_value", f"the {message['type']} has no JSON: {error}"))
         except StarlingError as error:
             return refused(error)
         return self._requests.ask(message, self.send, take)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _WINDOW = 256
 _LONGEST_PAUSE = 5_000
-#: How deep a message may nest (protocol/README.md), without the message's own object.
-_MAXIMUM_DEPTH = 127
+#: How deep a message may nest (protocol/README.md).
+MAXIMUM_DEPTH = 128
 #: By how much a clock may be wrong before what was stamped by it is stamped anew.
 _TOLERANCE = 1_000
 #: Refusals after which the same write may succeed.
@@ -66,7 +66,10 @@ class Writer:
             raise StarlingError("outbox_full", text)
         if fields.get("session") is None:
             fields["session"] = self._options.session
-        check_message(**{name: fields.get(name) for name in ("value", "ttl", "metadata")})
+        check_time_to_live(fields.get("ttl"))
+        for name in ("value", "metadata"):
+            # The message around it is a level too.
+            check_depth(name, fields.get(name), MAXIMUM_DEPTH - 1)
         record = {"key": key, "version": self._stamp()}
         record.update((name, value) for name, value in fields.items() if value is not None)
         try:
@@ -205,18 +208,25 @@ class Writer:
         self.outbox.close(StarlingError("closed", text))
 
 
-def check_message(*, value: str | None = None, ttl: float | None = None, metadata: str | None = None) -> None:
-    """Checks what a message is to carry, before the server would have to say so: it could not tell which message it is that it cannot
-    read.
+# What speaks against sending something is found out here: a server cannot tell which message it is that it cannot read.
 
+
+def check_time_to_live(ttl: float | None) -> None:
+    """
     :raises StarlingError: ``bad_value``
     """
     if ttl is not None and not (isinstance(ttl, int | float) and math.isfinite(ttl) and ttl > 0):
         raise StarlingError("bad_value", f"ttl is {ttl}; it is in seconds, and more than 0")
+
+
+def check_depth(what: str, text: str | None, levels: int) -> None:
+    """
+    :param text: of JSON
+    :raises StarlingError: ``bad_value``
+    """
     # Two characters a level are the least.
-    for name, text in (("value", value), ("metadata", metadata)):
-        if text is not None and len(text) > 2 * _MAXIMUM_DEPTH and depth(text) > _MAXIMUM_DEPTH:
-            raise StarlingError("bad_value", f"the {name} nests more than {_MAXIMUM_DEPTH} levels")
+    if text is not None and len(text) > 2 * levels and depth(text) > levels:
+        raise StarlingError("bad_value", f"the {what} nests more than {levels} levels")
 
 
 def _frame(write: Write) -> str:

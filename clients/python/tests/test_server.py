@@ -60,6 +60,10 @@ class ServerTests(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(code(lambda value=value: sync.broadcast("x", value)), "bad_value")
         self.assertEqual(code(lambda: sync.broadcast("", 1)), "bad_key")
         self.assertEqual(code(lambda: sync.subscribe("***")), "bad_pattern")
+        await sync.live()
+        with self.assertRaises(starling.StarlingError) as caught:
+            await sync.claim("lock", value=object())
+        self.assertEqual(caught.exception.code, "bad_value")
         self.assertEqual(code(lambda: starling.connect("http://localhost")), "bad_url")
         with self.assertRaisesRegex(starling.StarlingError, "600 bytes"):
             await sync.broadcast("k" * 600, 1)

@@ -5,6 +5,8 @@ import Synchronization
 final class Delivery: Sendable {
     private static let buffer = 1_024
 
+    private typealias Reader = CheckedContinuation<Void, Never>
+
     private struct State {
         /// What waits, from `head` on.
         var waiting: [(slot: Slot, update: Update)] = []
@@ -13,7 +15,9 @@ final class Delivery: Sendable {
         var removed = 0
         /// Where the newest that waits for each slot is, counted from the first update ever.
         var latest: [Slot: Int] = [:]
-        var reader: CheckedContinuation<Void, Never>?
+        /// Who waits for an update, by numbers of their own.
+        var readers: [Int: Reader] = [:]
+        var nextReader = 0
         var isClosed = false
         var error: StarlingError?
         /// Whether a callback is running, and who waits for its end.
@@ -24,18 +28,24 @@ final class Delivery: Sendable {
     private let state = Mutex(State())
 
     func push(_ slot: Slot, _ update: Update) {
-        let reader: CheckedContinuation<Void, Never>? = state.withLock { state in
-            if state.isClosed { return nil }
+        let readers = state.withLock { state in
+            if state.isClosed { return Self.takeReaders(&state) }
             if let place = state.latest[slot], state.waiting.count - state.head >= Self.buffer {
                 state.waiting[place - state.removed].update = update
             } else {
                 state.latest[slot] = state.removed + state.waiting.count
                 state.waiting.append((slot, update))
             }
-            defer { state.reader = nil }
-            return state.reader
+            return Self.takeReaders(&state)
         }
-        reader?.resume()
+        for reader in readers { reader.resume() }
+    }
+
+    /// All who wait: one alone might have been cancelled meanwhile, and the others would not hear of it.
+    private static func takeReaders(_ state: inout State) -> [Reader] {
+        if state.readers.isEmpty { return [] }
+        defer { state.readers = [:] }
+        return Array(state.readers.values)
     }
 
     private static func take(_ state: inout State) -> Update? {
@@ -50,9 +60,6 @@ final class Delivery: Sendable {
         }
         return update
     }
-
-    /// The next update that waits; nil if there is none.
-    func takeNow() -> Update? { state.withLock { Self.take(&$0) } }
 
     /// The next update, when there is one; nil at the end, and when the task is cancelled.
     ///
@@ -74,21 +81,23 @@ final class Delivery: Sendable {
         return nil
     }
 
+    /// Returns when an update may have come: another reader may have taken it.
     private func waitForMore() async {
+        let place = state.withLock { state in
+            state.nextReader += 1
+            return state.nextReader
+        }
         await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
+            await withCheckedContinuation { (reader: Reader) in
                 let isReady = state.withLock { state in
                     if state.isClosed || state.head < state.waiting.count || Task.isCancelled { return true }
-                    state.reader = continuation
+                    state.readers[place] = reader
                     return false
                 }
-                if isReady { continuation.resume() }
+                if isReady { reader.resume() }
             }
         } onCancel: {
-            state.withLock { state in
-                defer { state.reader = nil }
-                return state.reader
-            }?.resume()
+            state.withLock { $0.readers.removeValue(forKey: place) }?.resume()
         }
     }
 
@@ -104,17 +113,16 @@ final class Delivery: Sendable {
 
     /// Ends it: what waits is dropped.
     func close(_ error: StarlingError?) {
-        let reader = state.withLock { state in
+        let readers = state.withLock { state in
             state.isClosed = true
             state.error = error
             state.waiting = []
             state.removed = 0
             state.head = 0
             state.latest = [:]
-            defer { state.reader = nil }
-            return state.reader
+            return Self.takeReaders(&state)
         }
-        reader?.resume()
+        for reader in readers { reader.resume() }
     }
 
     /// Waits until no callback runs any more.

@@ -238,7 +238,9 @@ extension StarlingClient {
     ///
     /// - Throws: ``StarlingError`` `outcome_unknown`.
     public func leave(_ key: String) async throws {
-        core.perform { $0.engine.presences[key] = nil }
+        let isUp = core.perform { $0.engine.presences.removeValue(forKey: key) != nil && $0.engine.isGreeted }
+        // Without a connection it has ended with that already.
+        guard isUp else { return }
         var message = Message("delete")
         message.add("key", key)
         _ = try await ask(message, "delete")
