@@ -12,6 +12,12 @@ struct RecentBatches {
     private static let maximumScan = 2_048
 
     private var batches = Queue<CommittedBatch>()
+    /// How many batches were ever taken off the front of these.
+    private var forgotten = 0
+    /// Their changes that have a revision, in its order: side by side, so that looking at a hundred of them is fast.
+    private var changes: [Change] = []
+    /// How many at the front of the changes are of forgotten batches.
+    private var forgottenChanges = 0
     /// Every change after this revision that was delivered is here.
     private var base: UInt64
     /// The revision delivered last.
@@ -21,6 +27,15 @@ struct RecentBatches {
     private let capacity: Int
     /// The revision delivered when each page now under way was asked for, in rising order, with a count of such pages.
     private var starts = Queue<(revision: UInt64, pages: Int)>()
+
+    private struct Change {
+        let key: Key
+        let revision: UInt64
+        /// How many batches there were before its own, ever.
+        let batch: Int
+        /// Its place in that.
+        let place: Int
+    }
 
     /// - Parameter head: the latest change before all batches to come.
     init(head: UInt64, capacity: Int) {
@@ -57,6 +72,11 @@ struct RecentBatches {
         if batch.changes.isEmpty, batch.head > head { base = batch.head }
         head = batch.head
         guard !batch.changes.isEmpty else { return }
+        for (place, change) in batch.changes.enumerated() {
+            guard let revision = change.revision else { continue }
+            changes.append(
+                Change(key: change.key, revision: revision, batch: forgotten + batches.count, place: place))
+        }
         batches.append(batch)
         size += batch.size
         forget()
@@ -66,8 +86,17 @@ struct RecentBatches {
         let needed = starts.first?.revision ?? .max
         while size > capacity, let batch = batches.first, batch.head <= needed {
             _ = batches.popFirst()
+            forgotten += 1
             size -= batch.size
             base = batch.head
+        }
+        while forgottenChanges < changes.count, changes[forgottenChanges].batch < forgotten { forgottenChanges += 1 }
+        if forgottenChanges == changes.count {
+            changes.removeAll(keepingCapacity: changes.count <= 64)
+            forgottenChanges = 0
+        } else if forgottenChanges >= 64, forgottenChanges * 2 >= changes.count {
+            changes.removeFirst(forgottenChanges)
+            forgottenChanges = 0
         }
     }
 
@@ -86,13 +115,7 @@ struct RecentBatches {
     /// The latest change of each key after `revision`, by key; transient broadcasts are none.
     func latestChanges(after revision: UInt64) -> [Key: Place] {
         var latest: [Key: Place] = [:]
-        for offset in firstBatch(after: revision)..<batches.count {
-            let batch = batches[offset]
-            for (index, change) in batch.changes.enumerated() {
-                guard let changed = change.revision, changed > revision else { continue }
-                latest[change.key] = Place(batch: batch, change: index, revision: changed)
-            }
-        }
+        for index in firstChange(after: revision)..<changes.count { latest[changes[index].key] = place(of: index) }
         return latest
     }
 
@@ -101,35 +124,37 @@ struct RecentBatches {
     /// - Returns: nil where not all of them are here, or there are too many changes to look at.
     func changes(after revision: UInt64, matching filter: Filter) -> [Place]? {
         guard revision >= base else { return nil }
+        let first = firstChange(after: revision)
+        guard changes.count - first <= Self.maximumScan else { return nil }
         let prefix = filter.pattern.literalPrefix
-        var found: [Place] = []
-        var looked = 0
-        for offset in firstBatch(after: revision)..<batches.count {
-            let batch = batches[offset]
-            looked += batch.changes.count
-            if looked > Self.maximumScan { return nil }
-            // Most changes are none of the filter's: that is seen by their first bytes, without a reference counted.
-            batch.changes.withUnsafeBufferPointer { changes in
-                for index in changes.indices {
-                    guard let changed = changes[index].revision, changed > revision,
-                        changes[index].key.bytes.starts(withBytes: prefix), filter.matches(changes[index].key)
-                    else { continue }
-                    found.append(Place(batch: batch, change: index, revision: changed))
-                }
+        var found: [Int] = []
+        // Most changes are none of the filter's: that is seen by their first bytes, without a reference counted.
+        changes.withUnsafeBufferPointer { changes in
+            for index in first..<changes.count
+            where changes[index].key.bytes.starts(withBytes: prefix) && filter.matches(changes[index].key) {
+                found.append(index)
             }
         }
-        guard found.count > 1 else { return found }
-        var seen: Set<Key> = []
-        return found.reversed().filter { seen.insert($0.batch.changes[$0.change].key).inserted }.reversed()
+        if found.count > 1 {
+            var seen: Set<Key> = []
+            found = found.reversed().filter { seen.insert(changes[$0].key).inserted }.reversed()
+        }
+        return found.map { place(of: $0) }
     }
 
-    /// The place of the first batch that has anything after `revision`.
-    private func firstBatch(after revision: UInt64) -> Int {
-        var range = 0..<batches.count
+    private func place(of index: Int) -> Place {
+        let change = changes[index]
+        return Place(batch: batches[change.batch - forgotten], change: change.place, revision: change.revision)
+    }
+
+    /// The place of the first change after `revision`.
+    private func firstChange(after revision: UInt64) -> Int {
+        var range = forgottenChanges..<changes.count
         while !range.isEmpty {
             let middle = range.lowerBound + range.count / 2
             range =
-                batches[middle].head > revision ? range.lowerBound..<middle : (middle + 1)..<range.upperBound
+                changes[middle].revision > revision
+                ? range.lowerBound..<middle : (middle + 1)..<range.upperBound
         }
         return range.lowerBound
     }
@@ -137,5 +162,5 @@ struct RecentBatches {
 
 extension CommittedBatch {
     /// What it takes of the memory, in bytes, give or take.
-    fileprivate var size: Int { frames.readableBytes + changes.count * 128 + 256 }
+    fileprivate var size: Int { frames.readableBytes + changes.count * 168 + 256 }
 }

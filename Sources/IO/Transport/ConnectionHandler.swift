@@ -144,15 +144,20 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
         }
     }
 
-    /// How many messages and control frames are taken at a time, before others have their turn.
+    /// After how many messages and control frames others have their turn, unless what came has been there for less than
+    /// ``burst``: a burst of writes becomes one commit, and one fan-out.
     private static let turn = 64
+    private static let burst = TimeAmount.microseconds(250)
 
     /// Takes what has come apart, for as long as there is room for it.
     func readMessages() {
         var taken = 0
         defer { sendPongs() }
         while !isPaused {
-            if taken == Self.turn { return yield() }
+            if taken == Self.turn {
+                guard NIODeadline.now() - lastHeard < Self.burst else { return yield() }
+                taken = 0
+            }
             taken += 1
             guard !isChecking, !isYielding, driver.mayRead(id, backlog: backlog) else {
                 isPaused = true

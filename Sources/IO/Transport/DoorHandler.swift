@@ -4,7 +4,7 @@ package import WebSocket
 
 /// The first handler of every connection: reads the head of the first request, and either shakes hands for a WebSocket
 /// or leaves the channel to HTTP. A parser of our own before any HTTP handler halves what a handshake costs.
-final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler {
+final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTaker {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 

@@ -1,14 +1,19 @@
 import NIOCore
 
+/// Somebody who waits at a ``Turnstile``.
+protocol TurnTaker: AnyObject {
+    func pass()
+}
+
 /// Lets so many handshakes of an event loop pass at a time, and gives everybody else their turn in between: thousands who come
 /// back at once would keep those who are there waiting for as long as all their handshakes take.
 final class Turnstile {
     /// How many pass in a turn: a quarter of a millisecond's worth.
-    private static let turn = 4
+    static let turn = 8
 
     private let eventLoop: any EventLoop
     private var passed = 0
-    private var waiting: [DoorHandler] = []
+    private var waiting: [any TurnTaker] = []
     /// How many of those have had their turn.
     private var done = 0
 
@@ -16,8 +21,8 @@ final class Turnstile {
         self.eventLoop = eventLoop
     }
 
-    /// Calls ``DoorHandler/pass()`` now, or when it is this handshake's turn.
-    func enter(_ door: DoorHandler) {
+    /// Calls ``TurnTaker/pass()`` now, or when it is this handshake's turn.
+    func enter(_ door: any TurnTaker) {
         if passed == 0 { scheduleTurn() }
         passed += 1
         if passed <= Self.turn {
@@ -33,10 +38,12 @@ final class Turnstile {
     }
 
     private func nextTurn() {
-        passed = min(Self.turn, waiting.count - done)
+        let turn = waiting[done...].prefix(Self.turn)
+        passed = turn.count
+        done += turn.count
+        for door in turn { door.pass() }
+        // Behind them: what is scheduled before they pass is due when they have, and no socket is looked at in between.
         if passed > 0 { scheduleTurn() }
-        for door in waiting[done...].prefix(passed) { door.pass() }
-        done += passed
         if done == waiting.count {
             waiting = []
             done = 0

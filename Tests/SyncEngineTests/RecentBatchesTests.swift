@@ -1,0 +1,69 @@
+import Access
+import NIOCore
+import Registers
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import SyncEngine
+
+struct RecentBatchesTests {
+    private static func batch(_ head: UInt64, _ changes: [(key: Key, revision: UInt64?)]) -> CommittedBatch {
+        let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1))
+        return CommittedBatch(
+            head: head,
+            changes: changes.map {
+                CommittedBatch.Change(key: $0.key, revision: $0.revision, origin: origin, start: 0, end: 0)
+            },
+            frames: ByteBuffer(), results: [[]], collectedRevision: 0)
+    }
+
+    @Test(
+        "What is found is what a list of all changes has, for as long as nothing of it is forgotten", arguments: 0..<40)
+    func agrees(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        var recent = RecentBatches(head: 0, capacity: 20_000)
+        var all: [(key: Key, revision: UInt64)] = []
+        var pages: [UInt64] = []
+        var head: UInt64 = 0
+        var answers = 0
+        for _ in 0..<600 {
+            var changes: [(key: Key, revision: UInt64?)] = []
+            for _ in 0..<Int.random(in: 0...4, using: &random) {
+                let key = try Key("a:\(Int.random(in: 0..<9, using: &random))")
+                // Some are transient.
+                if Int.random(in: 0..<5, using: &random) == 0 {
+                    changes.append((key, nil))
+                } else {
+                    head += 1
+                    changes.append((key, head))
+                    all.append((key, head))
+                }
+            }
+            recent.delivered(Self.batch(head, changes))
+            if Int.random(in: 0..<20, using: &random) == 0 {
+                recent.pageAsked(at: head)
+                pages.append(head)
+            } else if let page = pages.randomElement(using: &random), Int.random(in: 0..<10, using: &random) == 0 {
+                recent.pageDone(askedAt: page)
+                pages.remove(at: pages.firstIndex(of: page) ?? 0)
+            }
+            let after = head - min(head, UInt64.random(in: 0..<200, using: &random))
+            let filter = Filter(try Pattern(Bool.random(using: &random) ? "a:*" : "a:3"))
+            let expected = all.filter { $0.revision > after && filter.matches($0.key) }
+                .reduce(into: [Key: UInt64]()) { $0[$1.key] = $1.revision }
+            if let found = recent.changes(after: after, matching: filter) {
+                answers += 1
+                #expect(found.map(\.revision) == expected.values.sorted())
+                #expect(found.allSatisfy { $0.batch.changes[$0.change].revision == $0.revision })
+            }
+            // What a page under way may need is there, however little is kept else.
+            if let page = pages.min() {
+                let since = recent.latestChanges(after: page).mapValues(\.revision)
+                #expect(since == all.filter { $0.revision > page }.reduce(into: [:]) { $0[$1.key] = $1.revision })
+            }
+        }
+        #expect(answers > 50)
+        #expect(pages.isEmpty == recent.isUnneeded)
+    }
+}
