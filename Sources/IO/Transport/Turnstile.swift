@@ -10,6 +10,8 @@ protocol TurnTaker: AnyObject {
 final class Turnstile {
     /// How many pass in a turn: a quarter of a millisecond's worth.
     static let turn = 8
+    /// From how many who wait on sockets are looked at between two turns.
+    private static let crowd = 64
 
     private let eventLoop: any EventLoop
     private var passed = 0
@@ -41,9 +43,12 @@ final class Turnstile {
         let turn = waiting[done...].prefix(Self.turn)
         passed = turn.count
         done += turn.count
+        // What is scheduled before they pass is due when they have, and no socket is looked at in between. That is as well for
+        // a few more turns; of a crowd, which would take long, others are not to wait for the end.
+        let isCrowd = waiting.count - done > Self.crowd
+        if passed > 0, !isCrowd { scheduleTurn() }
         for door in turn { door.pass() }
-        // Behind them: what is scheduled before they pass is due when they have, and no socket is looked at in between.
-        if passed > 0 { scheduleTurn() }
+        if isCrowd { scheduleTurn() }
         if done == waiting.count {
             waiting = []
             done = 0
