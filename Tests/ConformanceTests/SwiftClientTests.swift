@@ -1,5 +1,6 @@
 import Foundation
 import StarlingClient
+import SyncProtocol
 import Synchronization
 import Testing
 
@@ -193,6 +194,11 @@ extension ConformanceTests {
                 }
             }
             for index in 0..<50 { try put(index, feed) }
+            // Both have all of it: to an edge that has less, a replica would go back.
+            for client in feed {
+                try client.send(#"{"type":"get","id":"g","key":"k:9"}"#)
+                #expect(try client.receive(type: "register").bool("found") == true)
+            }
             let told = Told()
             let client = try StarlingClient(one.url, two.url, options: options)
             defer { client.close() }
