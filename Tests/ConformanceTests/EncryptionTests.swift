@@ -99,7 +99,7 @@ extension ConformanceTests {
             let before = try client.receive(type: "synced").string("cursor")
             let old = try String(contentsOfFile: keys, encoding: .utf8)
             let rekeyed = try run("rekey")
-            #expect(rekeyed.status == 0 && rekeyed.output.contains("all 700 values"), "\(rekeyed)")
+            #expect(rekeyed.status == 0 && rekeyed.output.contains("all 700 registers"), "\(rekeyed)")
             try client.send(#"{"type":"ping","id":1}"#)
             guard case .message(let answer) = try client.next() else { throw TestFailure("no answer") }
             #expect(answer.contains("pong"), "the rekeying was told: \(answer)")
@@ -126,7 +126,7 @@ extension ConformanceTests {
             try String(contentsOfFile: other, encoding: .utf8).write(toFile: keys, atomically: true, encoding: .utf8)
             let log = folder.appending(path: "server.log")
             try ServerProcess.until {
-                try String(contentsOf: log, encoding: .utf8).contains("no longer has key") ? true : nil
+                try String(contentsOf: log, encoding: .utf8).contains("which is not in") ? true : nil
             }
             try write("b", "y")
             let client = try RawClient.connected(server)
@@ -168,7 +168,7 @@ extension ConformanceTests {
             #expect(with.status == 0 && with.errors == "" && with.output.contains("1 values"))
         }
 
-        @Test("A database that was not encrypted is, once its server is given keys")
+        @Test("A database that was not encrypted is, once somebody says that it is to be")
         func later() throws {
             let plain = try ServerProcess()
             let client = try RawClient.connected(plain)
@@ -181,14 +181,20 @@ extension ConformanceTests {
             let copy = folder.appending(path: "later").path
             try FileManager.default.createDirectory(atPath: copy, withIntermediateDirectories: true)
             try FileManager.default.copyItem(atPath: plain.database.path, toPath: copy + "/starling.db")
+            // Not by itself: somebody could have put a database in the place of an encrypted one.
+            let database = ["--data", copy + "/starling.db"]
+            let refused = try ServerProcess.run(["serve", "--port", "0"] + database + options)
+            #expect(refused.status == 70 && refused.errors.contains("--encrypt-plain"))
+            #expect(try ServerProcess.run(["rekey"] + database + options).status == 70)
+            #expect(try ServerProcess.run(["rekey", "--encrypt-plain"] + database + options).status == 0)
+            let counted = try ServerProcess.run(
+                [
+                    "sqlite3", copy + "/starling.db",
+                    "SELECT count(*) FROM register WHERE value <> '' OR sealed IS NULL",
+                ],
+                program: URL(filePath: "/usr/bin/env"))
+            #expect(counted.output == "0\n")
             let encrypted = try ServerProcess(in: URL(filePath: copy), options)
-            try ServerProcess.until {
-                let counted = try ServerProcess.run(
-                    ["sqlite3", encrypted.database.path, "SELECT count(*) FROM register WHERE value <> ''"],
-                    program: URL(filePath: "/usr/bin/env")
-                ).output
-                return counted == "0\n" ? true : nil
-            }
             let reader = try RawClient.connected(encrypted)
             try reader.send(#"{"type":"get","id":1,"key":"p:7"}"#)
             #expect(try reader.receive(type: "register").string("value") == "PLAIN-7")
@@ -214,6 +220,93 @@ extension ConformanceTests {
                 if !isGood { #expect(answer.string("message")?.contains("does not decrypt") == true) }
             }
             #expect(try run("check").status == 1)
+        }
+
+        @Test(
+            "Whatever a row says is bound: a row that was altered or forged in any column is refused, others are not",
+            arguments: [
+                "value = '1', sealed = NULL, key_id = NULL", "value = '1', sealed = NULL",
+                "value = NULL, sealed = NULL",
+                "value = NULL", "expires_at = expires_at + 1", "expires_at = NULL", "session = 'other'",
+                "session = NULL",
+                "op = 'other'", "cause = 'expired'", "fence = fence + 1", "lease = 1", "lease = NULL",
+                "version = replace(version, '-0000-', '-0001-')", "key = 'moved'", "key_id = 'other'",
+                "metadata = '{}', sealed = NULL",
+            ])
+        func forged(change: String) throws {
+            let more = #","ttl":600,"session":"s","op":"0123456789abcdef","until":"disconnect""#
+            let client = try RawClient.connected(server)
+            try client.send(#"{"type":"broadcast","id":1,"key":"a","value":1\#(more)}"#)
+            _ = try client.receive(type: "ack")
+            try write("b", "x")
+            server.killHard()
+            _ = try query("UPDATE register SET \(change) WHERE key = 'a'")
+            let checked = try run("check")
+            // One that says so is there as damage; one that is bound to a connection is ended at start, or refused then.
+            #expect(checked.status == 1 && checked.errors.split(separator: "\n").count == 1, "\(checked)")
+            let again = try ServerProcess(in: folder, options)
+            let reader = try RawClient.connected(again)
+            for key in ["a", "moved"] {
+                try reader.send(#"{"type":"get","id":1,"key":"\#(key)"}"#)
+                let answer = try reader.receive()
+                #expect(answer.string("type") == "error" || answer.bool("found") == false, "\(answer)")
+            }
+            try reader.send(#"{"type":"get","id":1,"key":"b"}"#)
+            #expect(try reader.receive(type: "register").string("value") == "x")
+        }
+
+        @Test("A tombstone cannot be forged either, nor what the database says of its keys")
+        func forgedRecord() throws {
+            try write("a", "x")
+            try write("b", "y")
+            server.terminate()
+            _ = server.wait()
+            let good = try Data(contentsOf: server.database)
+            for (sql, isRefused) in [
+                (
+                    "DELETE FROM meta WHERE name LIKE 'key_check:%'; UPDATE register SET sealed = NULL, value = '1' WHERE key = 'a'",
+                    true
+                ),
+                ("UPDATE meta SET value = value || ' other' WHERE name = 'encryption_keys'", true),
+                ("UPDATE meta SET value = 'x' || value WHERE name LIKE 'key_check:%'", true),
+                ("DELETE FROM meta WHERE name = 'encryption_keys'", true),
+                ("UPDATE register SET sealed = NULL, key_id = NULL, value = NULL WHERE key = 'a'", false),
+            ] {
+                _ = try query(sql)
+                if isRefused {
+                    let (status, _, errors) = try ServerProcess.run(
+                        ["serve", "--port", "0", "--data", server.database.path] + options)
+                    #expect(status == 70, "\(sql): \(errors)")
+                } else {
+                    #expect(try run("check").status == 1)
+                }
+                try good.write(to: server.database)
+            }
+            #expect(try run("check").status == 0)
+        }
+
+        @Test("A key with the right id and other bytes is refused at start, and kept out while the server runs")
+        func wrongBytes() throws {
+            try write("a", "x")
+            let good = try String(contentsOfFile: keys, encoding: .utf8)
+            let id = try #require(good.split(separator: " ").first)
+            let wrong = "\(id) \(Data((0..<32).map { _ in UInt8.random(in: .min ... .max) }).base64EncodedString())\n"
+            try wrong.write(toFile: keys, atomically: true, encoding: .utf8)
+            try ServerProcess.until { try HTTP.get("/readyz", server).contains("is not the one that") ? true : nil }
+            #expect(try HTTP.get("/readyz", server).contains("200 OK"))
+            try write("b", "y")
+            server.terminate()
+            _ = server.wait()
+            for command in [["serve", "--port", "0"], ["check"], ["export"], ["import"]] {
+                let (status, _, errors) = try ServerProcess.run(
+                    command + ["--data", server.database.path] + options, input: "")
+                #expect(status == 70 && errors.contains("is not the one that"), "\(command): \(errors)")
+            }
+            try good.write(toFile: keys, atomically: true, encoding: .utf8)
+            let again = try ServerProcess(in: folder, options)
+            let client = try RawClient.connected(again)
+            try client.send(#"{"type":"get","id":1,"key":"b"}"#)
+            #expect(try client.receive(type: "register").string("value") == "y")
         }
     }
 }

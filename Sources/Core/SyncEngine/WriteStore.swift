@@ -108,6 +108,12 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         self.code = code
     }
 
+    /// Whether a row was read that says what it must not, and the next ones can be read.
+    package var isRow: Bool { code == Self.damagedRow }
+
+    /// The code for it, of SQLite's family of damage, and none of SQLite's own.
+    package static let damagedRow: Int32 = 11 | 0x7F << 8
+
     /// Whether a part of the database cannot be read, and others may be: SQLITE_CORRUPT and SQLITE_NOTADB, and of
     /// SQLITE_IOERR those of reading (READ, SHORT_READ, DATA, CORRUPTFS).
     package var isDamage: Bool {

@@ -20,7 +20,7 @@ package final class Checkpointer {
         do {
             var settings = GRDB.Configuration()
             settings.label = "starling checkpoint"
-            queue = try DatabaseQueue(path: database.configuration.path, configuration: settings)
+            queue = try DatabaseQueue(path: database.lock.path, configuration: settings)
         } catch {
             throw StoreError("cannot open \(database.configuration.path) for checkpoints: \(error)")
         }

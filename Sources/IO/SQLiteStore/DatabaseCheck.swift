@@ -39,7 +39,7 @@ extension DatabaseFile {
         do {
             let queue = try open()
             // Outside of a transaction, which a damaged page would end.
-            let check = try queue.unsafeRead { try Self.check($0, cipher) }
+            let check = try queue.unsafeRead { try Self.check($0, try Meta.seal(forReading: $0, cipher, path: path)) }
             try queue.close()
             return check
         } catch {
@@ -47,7 +47,7 @@ extension DatabaseFile {
         }
     }
 
-    private static func check(_ database: Database, _ cipher: ValueCipher?) throws -> DatabaseCheck {
+    private static func check(_ database: Database, _ seal: RowSeal?) throws -> DatabaseCheck {
         var check = DatabaseCheck()
         do {
             let complaints = try String.fetchCursor(database, sql: "PRAGMA integrity_check(20)")
@@ -67,18 +67,25 @@ extension DatabaseFile {
         check.epoch = String(decoding: state.epoch.bytes, as: UTF8.self)
         check.head = state.head
         check.collectedRevision = state.collectedRevision
+        if seal?.accepts == .plain {
+            check.note("it is not encrypted, or not yet: values in it can be anybody's")
+        }
         let statement = try database.makeStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register ORDER BY revision")
-        let rows = RowReader(statement, cipher: cipher)
+        let rows = RowReader(statement, seal: seal)
         defer { rows.reset() }
         var last: Key?
-        do {
-            while let stored = try rows.next() {
+        reading: while true {
+            switch rows.nextResult() {
+            case .success(let stored?):
                 last = stored.register.key
                 Self.check(stored, &check)
+            case .success(nil): break reading
+            case .failure(let error) where error.isRow: check.note(error.description)
+            case .failure(let error):
+                check.note("reading stopped behind \(last?.description ?? "the start"): \(describe(error))")
+                break reading
             }
-        } catch {
-            check.note("reading stopped behind \(last?.description ?? "the start"): \(describe(error))")
         }
         // Asked for last: a server that is running raises it before it gives a stamp.
         if let bound = try? Meta.state(database).clockBound, check.greatestStamp > bound {

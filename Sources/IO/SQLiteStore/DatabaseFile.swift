@@ -60,9 +60,11 @@ package struct DatabaseFile: Sendable {
             throw StoreError("\(path) is there already; say --force to put it aside")
         }
         guard files.fileExists(atPath: backup.path) else { throw StoreError("there is no \(backup.path)") }
-        let lock = try FileLock(beside: path)
+        let lock = try DatabaseLock(path, creates: false)
         defer { lock.release() }
-        let partial = path + ".partial"
+        // Where the path is a link, it goes on being one.
+        let place = lock.path
+        let partial = place + ".partial"
         Self.remove(partial)
         do {
             try backup.copyPages(to: partial, progress)
@@ -71,8 +73,8 @@ package struct DatabaseFile: Sendable {
             let replaced = try? open().read { try Meta.state($0).clockBound }
             let bound = max(replaced ?? .zero, Stamp(milliseconds: now + maximumDrift + 1))
             try Self.startAnew(partial, epoch: Epoch(random.next()), clockBound: bound)
-            let aside = files.fileExists(atPath: path) ? try putAside() : nil
-            try Self.rename(partial, to: path)
+            let aside = files.fileExists(atPath: place) ? try Self.putAside(place) : nil
+            try Self.rename(partial, to: place)
             return aside
         } catch {
             Self.remove(partial)
@@ -124,7 +126,7 @@ package struct DatabaseFile: Sendable {
     }
 
     /// - Returns: the name under which the database is kept, which nothing had before.
-    private func putAside() throws -> String {
+    private static func putAside(_ path: String) throws -> String {
         let files = FileManager.default
         var aside = path + ".before-restore"
         var number = 1
@@ -166,7 +168,7 @@ package struct DatabaseFile: Sendable {
         try queue.read { database in
             let isOurs = try database.tableExists("register") && database.tableExists("meta")
             if !isOurs { throw StoreError("it is no database of starling's") }
-            if try !Schema.migrator.hasCompletedMigrations(database) {
+            if try !Schema.isReadable(database) {
                 throw StoreError("it was written by another version of starling; start that, or this one, on it first")
             }
         }
@@ -183,7 +185,7 @@ package struct DatabaseFile: Sendable {
                 try queue.read { database in
                     let statement = try database.cachedStatement(
                         sql: "SELECT \(Schema.registerColumns) FROM register ORDER BY key")
-                    let rows = RowReader(statement, cipher: cipher)
+                    let rows = RowReader(statement, seal: try Meta.seal(forReading: database, cipher, path: path))
                     defer { rows.reset() }
                     while let stored = try rows.next() { try body(stored) }
                 }
@@ -219,7 +221,7 @@ package struct DatabaseFile: Sendable {
     /// Whether a server, or something else that changes it, has the database open.
     package var isInUse: Bool {
         guard FileManager.default.fileExists(atPath: path) else { return false }
-        guard let lock = try? FileLock(beside: path) else { return true }
+        guard let lock = try? DatabaseLock(path, creates: false) else { return true }
         lock.release()
         return false
     }

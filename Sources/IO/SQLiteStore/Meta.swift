@@ -141,16 +141,11 @@ enum Meta {
         return Stamp(rawValue: value)
     }
 
-    /// The ids of the keys that values may be encrypted with; `(none)` stands for values that are not encrypted.
-    static func encryptionKeys(_ database: Database) throws -> [String] {
-        try read(.encryptionKeys, database)?.split(separator: " ").map(String.init) ?? [RekeyStatements.plain]
-    }
-
-    private static func read(_ name: Name, _ database: Database) throws -> String? {
+    static func read(_ name: Name, _ database: Database) throws -> String? {
         try String.fetchOne(database, sql: "SELECT value FROM meta WHERE name = ?", arguments: [name.rawValue])
     }
 
-    private static func write(_ name: Name, _ value: String, _ database: Database) throws {
+    static func write(_ name: Name, _ value: String, _ database: Database) throws {
         try database.execute(
             sql: "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
             arguments: [name.rawValue, value])

@@ -1,86 +1,117 @@
+import Foundation
 import Registers
 import SyncEngine
 import SyncProtocol
 
-/// What the writer does to get all values under the current key.
+/// What the writer does to get all rows under the current key, in the current format.
 final class RekeyStatements {
-    /// Stands for rows that are not encrypted.
-    static let plain = "(none)"
-
+    private let seal: RowSeal
     private let select: Statement
     private let update: Statement
-    private let readKeys: Statement
-    private let writeKeys: Statement
+    private let writeMeta: Statement
+    private let deleteChecks: Statement
+    /// What the database says, after the last commit.
+    private var record: SealRecord
+    /// What it will say, if this transaction is committed.
+    private var draft: SealRecord
     /// How far the rows have been looked through for ``target``.
     private var position: UInt64 = 0
     private var target: String?
     /// Whether rows were passed over, since they do not decrypt.
     private var hasSkipped = false
 
-    init(on handle: OpaquePointer, cipher: ValueCipher?) throws(StoreError) {
+    init(on handle: OpaquePointer, seal: RowSeal, record: SealRecord) throws(StoreError) {
+        self.seal = seal
+        self.record = record
+        draft = record
         select = try Statement(
             """
-            SELECT \(Schema.registerColumns) FROM register WHERE revision > ?1 AND key_id IS NOT ?2 \
-            AND (value IS NOT NULL OR metadata IS NOT NULL OR sealed IS NOT NULL) ORDER BY revision LIMIT ?3
-            """, on: handle, cipher: cipher)
+            SELECT \(Schema.registerColumns) FROM register WHERE revision > ?1 AND (?4 OR key_id IS NOT ?2) \
+            ORDER BY revision LIMIT ?3
+            """, on: handle, seal: seal)
         update = try Statement(
             "UPDATE register SET value = ?1, metadata = NULL, sealed = ?2, key_id = ?3 WHERE revision = ?4", on: handle)
-        readKeys = try Statement("SELECT value FROM meta WHERE name = 'encryption_keys'", on: handle)
-        writeKeys = try Statement(
-            """
-            INSERT INTO meta (name, value) VALUES ('encryption_keys', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1
-            """, on: handle)
+        writeMeta = try Statement(
+            "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", on: handle)
+        deleteChecks = try Statement(
+            "DELETE FROM meta WHERE name >= '\(Meta.checkPrefix)' AND name < 'key_check;'", on: handle)
     }
 
-    /// Notes that rows may be encrypted with a key.
+    /// Notes that rows may be encrypted with a key, before the first of them.
     func note(_ id: String) throws(StoreError) {
-        var ids = try keys() ?? [Self.plain]
-        guard !ids.contains(id) else { return }
-        ids.append(id)
-        try write(ids)
+        guard !draft.keyIDs.contains(id) else { return }
+        draft.keyIDs.append(id)
+        try write()
     }
 
-    private func keys() throws(StoreError) -> [String]? {
-        defer { readKeys.reset() }
-        guard try readKeys.step(), let text = readKeys.bytes(0) else { return nil }
-        return String(decoding: text, as: UTF8.self).split(separator: " ").map(String.init)
+    /// The transaction was committed.
+    func committed() {
+        record = draft
+        seal.accepts = draft.accepts
     }
 
-    private func write(_ ids: [String]) throws(StoreError) {
-        writeKeys.bind(Array(ids.joined(separator: " ").utf8), at: 1)
-        try writeKeys.run()
+    /// The transaction was rolled back.
+    func rolledBack() {
+        draft = record
+        target = nil
+    }
+
+    private func write() throws(StoreError) {
+        let checks = try draft.checkValues(seal.cipher.snapshot)
+        try deleteChecks.run()
+        try write(Meta.Name.encryptionKeys.rawValue, draft.keyIDs.joined(separator: " "))
+        for (id, value) in checks { try write(Meta.checkPrefix + id, value) }
+    }
+
+    private func write(_ name: String, _ value: String) throws(StoreError) {
+        writeMeta.bind(Array(name.utf8), at: 1)
+        writeMeta.bind(Array(value.utf8), at: 2)
+        try writeMeta.run()
     }
 
     /// - Returns: how many rows were taken; 0: there are no more.
-    func run(_ cipher: ValueCipher, limit: Int) throws(StoreError) -> Int {
-        let id = cipher.currentID
+    func run(limit: Int) throws(StoreError) -> Int {
+        let id = seal.cipher.currentID
         if target != id { (target, position, hasSkipped) = (id, 0, false) }
         try note(id)
         let rows = try next(id, limit)
         for row in rows {
             position = row.revision
-            guard let stored = row.stored, let sealed = try cipher.seal(stored.register) else { continue }
+            guard let stored = row.stored else { continue }
+            let sealed = try seal.seal(stored)
             update.bind(stored.register.value == nil ? nil : [], at: 1)
             update.bind(blob: sealed.bytes, at: 2)
             update.bind(Array(sealed.keyID.utf8), at: 3)
             update.bind(Int64(row.revision), at: 4)
             try update.run()
         }
-        if rows.isEmpty, !hasSkipped { try write([id]) }
+        if rows.isEmpty, draft.accepts != .sealed || !hasSkipped {
+            // Rows that were passed over still need their keys, but no other rules than all.
+            draft.accepts = .sealed
+            if !hasSkipped { draft.keyIDs = [id] }
+            if draft != record { try write() }
+        }
         return rows.count
     }
 
+    /// - Returns: nil for rows that are to be left as they are.
     private func next(_ id: String, _ limit: Int) throws(StoreError) -> [(revision: UInt64, stored: StoredRegister?)] {
         defer { select.reset() }
         select.bind(Int64(position), at: 1)
         select.bind(Array(id.utf8), at: 2)
         select.bind(Int64(limit), at: 3)
+        select.bind(draft.accepts == .sealed ? 0 : 1, at: 4)
         var rows: [(UInt64, StoredRegister?)] = []
         while try select.step() {
             let revision = UInt64(bitPattern: select.integer(0))
-            let stored = try? select.register()
-            if stored == nil { hasSkipped = true }
-            rows.append((revision, stored))
+            guard let row = try? select.sealedRow(), let contents = try? seal.open(row) else {
+                hasSkipped = true
+                rows.append((revision, nil))
+                continue
+            }
+            var stored = row.stored
+            (stored.register.value, stored.register.metadata) = contents
+            rows.append((revision, seal.isCurrent(row) ? nil : stored))
         }
         return rows
     }

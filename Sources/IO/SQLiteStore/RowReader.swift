@@ -8,14 +8,19 @@ import SyncProtocol
 struct RowReader {
     private let statement: Statement
 
-    init(_ statement: GRDB.Statement, cipher: ValueCipher?) {
-        self.statement = Statement(borrowing: statement.sqliteStatement, of: statement, cipher: cipher)
+    init(_ statement: GRDB.Statement, seal: RowSeal?) {
+        self.statement = Statement(borrowing: statement.sqliteStatement, of: statement, seal: seal)
         self.statement.reset()
     }
 
     func bind(_ value: Int64, at index: Int32) { statement.bind(value, at: index) }
     func bind(_ bytes: [UInt8], at index: Int32) { statement.bind(bytes, at: index) }
     func reset() { statement.reset() }
+
+    /// As ``next()``. What fails by ``StoreError/isRow`` is no reason not to go on.
+    func nextResult() -> Result<StoredRegister?, StoreError> {
+        Result { () throws(StoreError) in try next() }
+    }
 
     func next() throws(StoreError) -> StoredRegister? {
         try statement.step() ? try statement.register() : nil

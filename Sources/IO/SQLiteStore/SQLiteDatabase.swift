@@ -24,6 +24,9 @@ package final class SQLiteDatabase: Sendable {
         package var bootID: String?
         /// What values are encrypted by; nil: they are not.
         package var cipher: ValueCipher?
+        /// Whether rows that are not encrypted are taken for what they say, and encrypted: once, when a database that never was
+        /// encrypted is to be.
+        package var encryptsPlain = false
 
         package init(
             path: String, durability: Durability = .commit, maximumDrift: UInt64 = 60_000, readers: Int = 2,
@@ -45,12 +48,14 @@ package final class SQLiteDatabase: Sendable {
     /// Whether a crash of the machine may have taken commits back, so that a new epoch was begun.
     package let isNewEpochAfterCrash: Bool
 
-    /// Whether some values are not encrypted with the current key.
-    package let needsRekeying: Bool
+    /// What rows are sealed by; nil where they are not encrypted.
+    let seal: RowSeal?
+    /// What the database said of its encryption when it was opened.
+    let sealRecord: SealRecord?
 
     let pool: DatabasePool
     package let log = LogProgress()
-    private let lock: FileLock
+    let lock: DatabaseLock
 
     /// Opens the database at a path, or makes it.
     ///
@@ -62,9 +67,9 @@ package final class SQLiteDatabase: Sendable {
         _ configuration: Configuration, now: UInt64, random: inout some RandomNumberGenerator
     ) throws(StoreError) {
         self.configuration = configuration
-        lock = try FileLock(beside: configuration.path)
+        lock = try DatabaseLock(configuration.path)
         do {
-            pool = try Self.open(configuration)
+            pool = try Self.open(configuration, at: lock.path)
         } catch {
             throw StoreError("cannot open \(configuration.path): \(error)")
         }
@@ -82,51 +87,54 @@ package final class SQLiteDatabase: Sendable {
         } catch {
             throw StoreError("cannot read \(configuration.path): \(error)")
         }
-        needsRekeying = try Self.checkKeys(pool, configuration)
+        try lock.noteFiles()
+        do {
+            let sealing = try pool.writeWithoutTransaction {
+                try Meta.seal(
+                    forWriting: $0, configuration.cipher, path: configuration.path,
+                    encryptsPlain: configuration.encryptsPlain)
+            }
+            seal = sealing?.seal
+            sealRecord = sealing?.record
+        } catch {
+            throw StoreError(reading: error)
+        }
         state = opened.state
         node = opened.node
         isNewEpochAfterCrash = opened.isNewEpochAfterCrash
     }
 
-    /// Makes sure that there is a key for every value, before anyone asks for one.
+    /// Whether some rows are not encrypted with the current key, in the current format.
+    package var needsRekeying: Bool {
+        guard let sealRecord, let cipher = configuration.cipher else { return false }
+        return sealRecord.accepts != .sealed || sealRecord.keyIDs != [cipher.currentID]
+    }
+
+    /// Reads the file of keys again.
     ///
-    /// - Returns: whether some values may be under other keys than the current one, or under none.
-    private static func checkKeys(_ pool: DatabasePool, _ configuration: Configuration) throws(StoreError) -> Bool {
-        let used = try keysInUse(pool, configuration.path)
-        let needed = used.filter { $0 != RekeyStatements.plain }
-        guard let cipher = configuration.cipher else {
-            if needed.isEmpty { return false }
-            throw StoreError(
-                "\(configuration.path) has values that are encrypted with \(needed.joined(separator: ", ")); "
-                    + "--encryption-key-file names the file of keys")
-        }
-        for id in needed where !cipher.ids.contains(id) {
-            throw StoreError(
-                "\(configuration.path) has values that are encrypted with key \(id), which is not in \(cipher.path)")
-        }
-        return used != [cipher.currentID]
-    }
-
-    private static func keysInUse(_ pool: DatabasePool, _ path: String) throws(StoreError) -> [String] {
-        do {
-            return try pool.read { try Meta.encryptionKeys($0) }
-        } catch {
-            throw StoreError("cannot read \(path): \(error)")
+    /// - Returns: whether rows are encrypted with another key from now on.
+    /// - Throws: ``StoreError`` where keys are not there that rows are encrypted with, or have other bytes; then everything stays
+    ///   as it was.
+    package func reloadKeys() throws(StoreError) -> Bool {
+        guard let cipher = configuration.cipher else { return false }
+        return try cipher.reload { keys throws(StoreError) in
+            do {
+                try pool.read {
+                    _ = try Meta.checkKeys($0, keys, path: configuration.path, keyFile: cipher.path)
+                }
+            } catch {
+                throw StoreError(reading: error)
+            }
         }
     }
 
-    /// The ids of the keys that values may be encrypted with.
-    package func encryptionKeys() throws(StoreError) -> [String] {
-        try Self.keysInUse(pool, configuration.path).filter { $0 != RekeyStatements.plain }
-    }
-
-    private static func open(_ configuration: Configuration) throws -> DatabasePool {
+    private static func open(_ configuration: Configuration, at path: String) throws -> DatabasePool {
         var settings = GRDB.Configuration()
         settings.label = "starling"
         settings.journalMode = .wal
         settings.maximumReaderCount = configuration.readers
         settings.busyMode = .timeout(5)
-        let pool = try DatabasePool(path: configuration.path, configuration: settings)
+        let pool = try DatabasePool(path: path, configuration: settings)
         let isForeign = try pool.read { database in
             let tables = try String.fetchAll(database, sql: "SELECT name FROM sqlite_master WHERE type = 'table'")
             return !tables.isEmpty && !tables.contains("grdb_migrations")
@@ -150,6 +158,13 @@ package final class SQLiteDatabase: Sendable {
     /// - Parameter lastStamp: the greatest stamp issued: the next start goes on right behind it.
     package func close(lastStamp: Stamp) throws(StoreError) {
         defer { lock.release() }
+        do throws(StoreError) {
+            try lock.checkFiles()
+        } catch {
+            // SQLite removes its log by name, and what has that name is somebody else's.
+            leave()
+            throw error
+        }
         do {
             try pool.writeWithoutTransaction { database in
                 try Meta.close(database, lastStamp: lastStamp)
@@ -160,13 +175,20 @@ package final class SQLiteDatabase: Sendable {
                 }
             }
             if log.mayCheckpoint {
+                // The last connection to be closed removes the log, unless it only reads.
+                pool.invalidateReadOnlyConnections()
                 try pool.close()
             } else {
-                // The last connection to be closed would move the log, and delete it: it is left to the end of the process.
-                _ = Unmanaged.passRetained(pool)
+                leave()
             }
         } catch {
             throw StoreError("cannot close \(configuration.path): \(error)")
         }
+    }
+
+    /// Leaves the log as it is. The last connection to be closed would move it, and delete it: that is left undone, until the
+    /// end of the process.
+    private func leave() {
+        _ = Unmanaged.passRetained(pool)
     }
 }

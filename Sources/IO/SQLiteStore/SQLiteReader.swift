@@ -58,6 +58,7 @@ package struct SQLiteReader: Sendable {
         into page: inout PageDraft, after: Key?, base: UInt64, _ connection: Database, now: UInt64
     ) throws {
         let filter = page.request.filter
+        let matcher = filter.makeMatcher()
         try forEachRow(of: filter, after: after, connection) { row in
             if page.isFull {
                 page.next = page.lastKey.map { .keys(after: $0, base: base) }
@@ -66,7 +67,7 @@ package struct SQLiteReader: Sendable {
             page.looked += 1
             page.lastKey = row.register.key
             let isPart = row.register.isTombstone ? row.revision > base : !row.register.isExpired(at: now)
-            if isPart, filter.matches(row.register.key) { page.append(row) }
+            if isPart, matcher.matches(row.register.key) { page.append(row) }
             return true
         }
     }
@@ -74,9 +75,10 @@ package struct SQLiteReader: Sendable {
     private func readChanges(into page: inout PageDraft, after: UInt64, _ connection: Database, now: UInt64) throws {
         let statement = try connection.cachedStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register WHERE revision > ?1 ORDER BY revision")
-        let rows = RowReader(statement, cipher: database.configuration.cipher)
+        let rows = RowReader(statement, seal: database.seal)
         defer { rows.reset() }
         rows.bind(Int64(after), at: 1)
+        let matcher = page.request.filter.makeMatcher()
         var position = after
         while let row = try rows.next() {
             if page.isFull {
@@ -85,7 +87,7 @@ package struct SQLiteReader: Sendable {
             }
             page.looked += 1
             position = row.revision
-            guard page.request.filter.matches(row.register.key) else { continue }
+            guard matcher.matches(row.register.key) else { continue }
             if !row.register.isTombstone, row.register.isExpired(at: now) {
                 // Whoever catches up may hold an older value: it is told that the key has expired since.
                 page.append(StoredRegister(row.register.expired, revision: row.revision))
@@ -182,7 +184,7 @@ package struct SQLiteReader: Sendable {
     ) throws -> (register: Register, revision: UInt64)? {
         let statement = try connection.cachedStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register WHERE key = ?1")
-        let rows = RowReader(statement, cipher: database.configuration.cipher)
+        let rows = RowReader(statement, seal: database.seal)
         defer { rows.reset() }
         rows.bind(key.bytes, at: 1)
         guard let row = try rows.next(), row.register.isVisible(at: now) else { return nil }
@@ -196,6 +198,7 @@ package struct SQLiteReader: Sendable {
         var bytes = 0
         var scan = Scan(filter: filter)
         var next: Key?
+        let matcher = filter.makeMatcher()
         try forEachRow(of: filter, after: list.after, connection) { row in
             let isFull = rows.count == list.limit || bytes >= Self.maximumBytes || scan.looked >= Self.maximumRows
             if isFull, scan.lastNamed != nil {
@@ -203,7 +206,7 @@ package struct SQLiteReader: Sendable {
                 return false
             }
             try scan.look(at: row.register.key)
-            if row.register.isVisible(at: now), filter.matches(row.register.key) {
+            if row.register.isVisible(at: now), matcher.matches(row.register.key) {
                 rows.append((row.register, row.revision))
                 bytes += row.register.key.bytes.count + (row.register.value?.count ?? 0)
             }
@@ -220,6 +223,7 @@ package struct SQLiteReader: Sendable {
         var digest = RegisterDigest()
         var scan = Scan(filter: filter)
         var isComplete = true
+        let matcher = filter.makeMatcher()
         try forEachRow(of: filter, after: request.after, connection) { row in
             if let through = request.through, row.register.key > through { return false }
             if scan.looked >= request.limit, scan.lastNamed != nil {
@@ -227,7 +231,7 @@ package struct SQLiteReader: Sendable {
                 return false
             }
             try scan.look(at: row.register.key)
-            if row.register.isVisible(at: now), filter.matches(row.register.key) { digest.add(row.register) }
+            if row.register.isVisible(at: now), matcher.matches(row.register.key) { digest.add(row.register) }
             return true
         }
         let result = digest
@@ -259,7 +263,7 @@ package struct SQLiteReader: Sendable {
         if let after, after.bytes.lexicographicallyPrecedes(start) == false { start = after.bytes + [0] }
         let statement = try connection.cachedStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register WHERE key >= ?1 AND key < ?2 ORDER BY key")
-        let rows = RowReader(statement, cipher: database.configuration.cipher)
+        let rows = RowReader(statement, seal: database.seal)
         defer { rows.reset() }
         rows.bind(start, at: 1)
         rows.bind(range.isExact ? range.start + [0] : Self.end(of: range.start), at: 2)

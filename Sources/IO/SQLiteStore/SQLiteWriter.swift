@@ -29,23 +29,23 @@ package final class SQLiteWriter: WriteStore {
     private let update: Statement
     private let selectKeys: Statement
     private let upkeep: UpkeepStatements
-    private let rekeying: RekeyStatements
-    private let cipher: ValueCipher?
-    private var notedKey: String?
+    private let rekeying: RekeyStatements?
+    private let seal: RowSeal?
     private var now: UInt64 = 0
     /// The pages in the write-ahead log after the last commit.
     package private(set) var logPages = 0
 
     init(_ database: SQLiteDatabase) throws(StoreError) {
         self.database = database
-        connection = try WriterConnection(database.configuration.path, database.configuration.durability)
+        connection = try WriterConnection(database.lock.path, database.configuration.durability)
         let handle = connection.handle
         begin = try Statement("BEGIN IMMEDIATE", on: handle)
         commitStatement = try Statement("COMMIT", on: handle)
         rollbackStatement = try Statement("ROLLBACK", on: handle)
         let columns = Schema.registerColumns
-        cipher = database.configuration.cipher
-        select = try Statement("SELECT \(columns) FROM register WHERE key = ?1", on: handle, cipher: cipher)
+        let seal = database.seal
+        self.seal = seal
+        select = try Statement("SELECT \(columns) FROM register WHERE key = ?1", on: handle, seal: seal)
         insert = try Statement(
             """
             INSERT INTO register (\(columns), committed_at) \
@@ -59,11 +59,16 @@ package final class SQLiteWriter: WriteStore {
             """, on: handle)
         selectKeys = try Statement(
             "SELECT key FROM register WHERE key >= ?1 AND key < ?2 AND value IS NOT NULL", on: handle)
-        rekeying = try RekeyStatements(on: handle, cipher: cipher)
-        upkeep = try UpkeepStatements(on: handle, cipher: cipher)
+        if let seal, let record = database.sealRecord {
+            rekeying = try RekeyStatements(on: handle, seal: seal, record: record)
+        } else {
+            rekeying = nil
+        }
+        upkeep = try UpkeepStatements(on: handle, seal: seal)
     }
 
     package func state() throws(StoreError) -> StoreState {
+        try database.lock.checkFiles()
         do {
             return try database.pool.read { try Meta.state($0) }
         } catch {
@@ -100,13 +105,14 @@ package final class SQLiteWriter: WriteStore {
 
     package func count(_ filter: Filter) throws(StoreError) -> Int {
         var count = 0
+        let matcher = filter.makeMatcher()
         for range in filter.ranges {
             defer { selectKeys.reset() }
             selectKeys.bind(range.start, at: 1)
             // No key has a zero byte: there is none between an exact one and the next.
             selectKeys.bind(range.isExact ? range.start + [0] : SQLiteReader.end(of: range.start), at: 2)
             while try selectKeys.step() {
-                if let key = selectKeys.bytes(0), filter.matches(Key(unchecked: key)) { count += 1 }
+                if let key = selectKeys.bytes(0), matcher.matches(Key(unchecked: key)) { count += 1 }
             }
         }
         return count
@@ -118,8 +124,8 @@ package final class SQLiteWriter: WriteStore {
         statement.bind(Int64(stored.revision), at: 1)
         statement.bind(register.key.bytes, at: 2)
         statement.bind(register.version.bytes, at: 3)
-        let sealed = try cipher?.seal(register)
-        if let sealed { try noteKey(sealed.keyID) }
+        let sealed = try seal?.seal(stored)
+        if let sealed { try rekeying?.note(sealed.keyID) }
         statement.bind(sealed == nil ? register.value : register.value.map { _ in [] }, at: 4)
         statement.bind(register.expiresAt.map { Int64($0) }, at: 5)
         statement.bind(sealed == nil ? register.metadata : nil, at: 6)
@@ -141,24 +147,16 @@ package final class SQLiteWriter: WriteStore {
 
     // MARK: Encryption
 
-    /// Notes that rows are encrypted with a key, before the first of them: at start the database says which it needs.
-    private func noteKey(_ id: String) throws(StoreError) {
-        guard notedKey != id else { return }
-        try rekeying.note(id)
-        notedKey = id
-    }
-
-    /// Encrypts values with the current key that are not: in a transaction of its own, without revisions, as nothing
+    /// Encrypts rows with the current key, in the current format, that are not: in a transaction of its own, without revisions, as nothing
     /// changes that anyone could see.
     ///
     /// - Parameter limit: how many rows to take at once.
     /// - Returns: how many rows were taken; 0: there are no more.
     package func rekey(limit: Int) throws(StoreError) -> Int {
-        guard let cipher else { return 0 }
-        notedKey = nil
+        guard let rekeying else { return 0 }
         try begin.run()
         do throws(StoreError) {
-            let count = try rekeying.run(cipher, limit: limit)
+            let count = try rekeying.run(limit: limit)
             try commitStatement.run()
             noteCommit()
             return count
@@ -192,6 +190,8 @@ package final class SQLiteWriter: WriteStore {
     package func commit() throws(StoreError) {
         try commitStatement.run()
         noteCommit()
+        // Afterwards: what was replaced before it is on a disk that nobody will read.
+        try database.lock.checkFiles()
         guard logPages >= nextRestart else {
             if logPages < Self.restartPages { nextRestart = Self.restartPages }
             return
@@ -202,6 +202,7 @@ package final class SQLiteWriter: WriteStore {
     }
 
     private func noteCommit() {
+        rekeying?.committed()
         logPages = connection.logPages
         log.written(logPages)
     }
@@ -228,7 +229,7 @@ package final class SQLiteWriter: WriteStore {
     }
 
     package func rollback() {
-        notedKey = nil
+        rekeying?.rolledBack()
         if sqlite3_get_autocommit(connection.handle) == 0 { try? rollbackStatement.run() }
         connection.rolledBack()
     }

@@ -46,7 +46,7 @@ enum Schema {
                     CREATE INDEX register_lease ON register (lease) WHERE lease > 1;
                     """)
         }
-        migrator.registerMigration("3: encryption") { database in
+        migrator.registerMigration(readable) { database in
             // What takes the place of value and metadata where they are encrypted: the value is an empty text then, which
             // no JSON is, so that whether a register is a tombstone is seen without a key.
             try database.execute(
@@ -55,6 +55,17 @@ enum Schema {
                     ALTER TABLE register ADD COLUMN key_id TEXT;
                     """)
         }
+        migrator.registerMigration(sealed) { _ in
+            // The tables stay as they are. Encrypted rows have another format from here on, which older versions cannot read.
+        }
         return migrator
+    }
+
+    private static let readable = "3: encryption"
+    private static let sealed = "4: rows sealed as a whole"
+
+    /// Whether a database has all the columns that are read, and none that this version does not know.
+    static func isReadable(_ database: Database) throws -> Bool {
+        try migrator.completedMigrations(database).contains(readable) && !migrator.hasBeenSuperseded(database)
     }
 }

@@ -12,11 +12,11 @@ final class Statement {
     private let owner: AnyObject?
     /// Where the parameters are that are bound.
     private let scratch = Scratch()
-    /// What encrypted values are read by.
-    private let cipher: ValueCipher?
+    /// What encrypted rows are read by; nil where they are not.
+    private let seal: RowSeal?
 
-    init(_ sql: String, on connection: OpaquePointer, cipher: ValueCipher? = nil) throws(StoreError) {
-        self.cipher = cipher
+    init(_ sql: String, on connection: OpaquePointer, seal: RowSeal? = nil) throws(StoreError) {
+        self.seal = seal
         var handle: OpaquePointer?
         let code = sqlite3_prepare_v3(connection, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &handle, nil)
         guard code == SQLITE_OK, let handle else { throw StoreError.sqlite(code, on: connection, doing: sql) }
@@ -26,8 +26,8 @@ final class Statement {
     }
 
     /// Uses a statement that `owner` prepared, and will finalize.
-    init(borrowing handle: OpaquePointer, of owner: AnyObject, cipher: ValueCipher? = nil) {
-        self.cipher = cipher
+    init(borrowing handle: OpaquePointer, of owner: AnyObject, seal: RowSeal? = nil) {
+        self.seal = seal
         self.handle = handle
         self.owner = owner
         connection = sqlite3_db_handle(handle)
@@ -115,27 +115,38 @@ final class Statement {
         return Array(UnsafeRawBufferPointer(start: start, count: Int(sqlite3_column_bytes(handle, column))))
     }
 
-    /// The value and metadata of a row, decrypted where they are encrypted.
-    private func contents(_ key: [UInt8], _ version: [UInt8]) throws(StoreError) -> (
-        value: [UInt8]?, metadata: [UInt8]?
-    ) {
-        guard let sealed = blob(11) else { return (bytes(3), bytes(5)) }
-        let keyID = String(decoding: bytes(12) ?? [], as: UTF8.self)
-        guard let cipher else {
-            throw StoreError("values are encrypted with key \(keyID); --encryption-key-file names the file that has it")
-        }
-        return try cipher.open(sealed, key: key, version: version, keyID: keyID)
-    }
-
     /// The register in a row of ``Schema/registerColumns``.
     func register() throws(StoreError) -> StoredRegister {
-        guard let key = bytes(1), let versionText = bytes(2), let version = try? Version(versionText.span) else {
-            throw StoreError("row \(integer(0)) of the database has no valid key and version", code: SQLITE_CORRUPT)
+        guard let seal else {
+            var stored = try fields()
+            guard isNull(11) else {
+                throw StoreError(
+                    "values are encrypted with key \(keyID); --encryption-key-file names the file that has it")
+            }
+            (stored.register.value, stored.register.metadata) = (bytes(3), bytes(5))
+            return stored
         }
-        let (value, metadata) = try contents(key, versionText)
+        var row = try sealedRow()
+        (row.stored.register.value, row.stored.register.metadata) = try seal.open(row)
+        return row.stored
+    }
+
+    /// A row of ``Schema/registerColumns``, as it is in an encrypted database.
+    func sealedRow() throws(StoreError) -> RowSeal.Row {
+        RowSeal.Row(stored: try fields(), contents: (bytes(3), bytes(5)), sealed: blob(11), keyID: keyID)
+    }
+
+    private var keyID: String { String(decoding: bytes(12) ?? [], as: UTF8.self) }
+
+    /// All of a row but value and metadata.
+    private func fields() throws(StoreError) -> StoredRegister {
+        guard let key = bytes(1), let versionText = bytes(2), let version = try? Version(versionText.span) else {
+            throw StoreError(
+                "row \(integer(0)) of the database has no valid key and version", code: StoreError.damagedRow)
+        }
         let register = Register(
-            key: Key(unchecked: key), version: version, value: value,
-            expiresAt: isNull(4) ? nil : UInt64(bitPattern: integer(4)), metadata: metadata, session: bytes(6),
+            key: Key(unchecked: key), version: version, value: nil,
+            expiresAt: isNull(4) ? nil : UInt64(bitPattern: integer(4)), metadata: nil, session: bytes(6),
             cause: bytes(8).flatMap { Register.Cause(rawValue: String(decoding: $0, as: UTF8.self)) })
         return StoredRegister(
             register, revision: UInt64(bitPattern: integer(0)), op: bytes(7), fence: UInt64(bitPattern: integer(9)),

@@ -11,7 +11,7 @@ struct UpkeepStatements {
     private let selectTombstones: Statement
     private let delete: Statement
 
-    init(on handle: OpaquePointer, cipher: ValueCipher?) throws(StoreError) {
+    init(on handle: OpaquePointer, seal: RowSeal?) throws(StoreError) {
         meta = try Statement(
             "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", on: handle)
         let columns = Schema.registerColumns
@@ -19,20 +19,20 @@ struct UpkeepStatements {
             """
             SELECT \(columns) FROM register WHERE expires_at <= ?1 AND expires_at IS NOT NULL AND value IS NOT NULL \
             ORDER BY expires_at LIMIT ?2 OFFSET ?3
-            """, on: handle, cipher: cipher)
+            """, on: handle, seal: seal)
         selectNextExpiry = try Statement(
             """
             SELECT expires_at FROM register WHERE expires_at IS NOT NULL AND value IS NOT NULL \
             ORDER BY expires_at LIMIT 1 OFFSET ?1
             """, on: handle)
         selectBound = try Statement(
-            "SELECT \(columns) FROM register WHERE lease > 1 ORDER BY revision LIMIT ?1", on: handle, cipher: cipher)
+            "SELECT \(columns) FROM register WHERE lease > 1 ORDER BY revision LIMIT ?1", on: handle, seal: seal)
         // Versions compare as texts, so the milliseconds of a stamp do by their 12 hex digits.
         selectTombstones = try Statement(
             """
             SELECT \(columns) FROM register WHERE value IS NULL AND committed_at < ?1 AND version < ?2 \
             ORDER BY committed_at LIMIT ?3
-            """, on: handle, cipher: cipher)
+            """, on: handle, seal: seal)
         delete = try Statement("DELETE FROM register WHERE revision = ?1", on: handle)
     }
 

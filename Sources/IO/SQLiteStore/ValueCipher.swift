@@ -1,13 +1,11 @@
 import Crypto
-package import Foundation
+import Foundation
 import Registers
 package import SyncEngine
 import Synchronization
 
-/// Encrypts values and their metadata where they are stored: AES-256-GCM (NIST SP 800-38D), with a random nonce for each.
-///
-/// What a row says beside its value, and that a value is this row's, is authenticated with it: key, version and the id of
-/// the encryption key. A value put into another row, or an older one put in the place of a newer one, does not decrypt.
+/// Encrypts what is stored: AES-256-GCM (NIST SP 800-38D), with a random nonce for each. What is encrypted, and what is
+/// authenticated with it, is ``RowSeal``'s to say.
 package final class ValueCipher: Sendable {
     /// A key, and the id that rows say they are encrypted with.
     package struct EncryptionKey: Sendable {
@@ -31,9 +29,33 @@ package final class ValueCipher: Sendable {
         }
     }
 
-    private struct Keys {
-        var current: EncryptionKey
-        var all: [String: SymmetricKey]
+    /// What a file of keys says.
+    struct Keys: Sendable {
+        fileprivate(set) var current: EncryptionKey
+        fileprivate var all: [String: SymmetricKey]
+
+        func has(_ id: String) -> Bool { all[id] != nil }
+
+        /// - Parameter associated: what is authenticated with it, and not stored.
+        /// - Returns: nonce, ciphertext and tag.
+        func encrypt(_ plain: Data, with id: String, authenticating associated: Data) throws(StoreError) -> [UInt8] {
+            guard let key = all[id] else { throw StoreError("there is no key \(id)") }
+            do {
+                let box = try AES.GCM.seal(plain, using: key, authenticating: associated)
+                guard let bytes = box.combined else { throw StoreError("a value could not be encrypted") }
+                return Array(bytes)
+            } catch {
+                throw StoreError("a value could not be encrypted: \(error)")
+            }
+        }
+
+        /// - Returns: nil where it is not what ``encrypt(_:with:authenticating:)`` gave for the same associated data.
+        func decrypt(_ sealed: [UInt8], with id: String, authenticating associated: Data) -> [UInt8]? {
+            guard let key = all[id], let box = try? AES.GCM.SealedBox(combined: sealed),
+                let plain = try? AES.GCM.open(box, using: key, authenticating: associated)
+            else { return nil }
+            return Array(plain)
+        }
     }
 
     package let path: String
@@ -49,14 +71,12 @@ package final class ValueCipher: Sendable {
 
     /// Reads the file again.
     ///
-    /// - Parameter needed: the ids of keys that values are encrypted with.
+    /// - Parameter check: is given the new keys, and throws where they are not those that values are encrypted with.
     /// - Returns: whether new values are encrypted with another key now.
     /// - Throws: ``StoreError``; then everything stays as it was.
-    package func reload(needed: [String]) throws(StoreError) -> Bool {
+    func reload(_ check: (Keys) throws(StoreError) -> Void) throws(StoreError) -> Bool {
         let new = try Self.load(path)
-        for id in needed where new.all[id] == nil {
-            throw StoreError("\(path) no longer has key \(id), which values are encrypted with")
-        }
+        try check(new)
         return keys.withLock { keys in
             defer { keys = new }
             return keys.current.id != new.current.id
@@ -69,6 +89,9 @@ package final class ValueCipher: Sendable {
     }
 
     package var currentID: String { keys.withLock { $0.current.id } }
+
+    /// All keys, as they are now.
+    var snapshot: Keys { keys.withLock { $0 } }
 
     private static func load(_ path: String) throws(StoreError) -> Keys {
         guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
@@ -103,60 +126,5 @@ package final class ValueCipher: Sendable {
             true
         default: false
         }
-    }
-
-    // MARK: Values
-
-    /// What is stored in the place of a register's value and metadata; nil where it has neither.
-    func seal(_ register: Register) throws(StoreError) -> (bytes: [UInt8], keyID: String)? {
-        guard register.value != nil || register.metadata != nil else { return nil }
-        let key = keys.withLock { $0.current }
-        // 0: no value; else one more than its length, so that an empty one is told from none.
-        var plain = Data()
-        withUnsafeBytes(of: UInt32((register.value?.count ?? -1) + 1).bigEndian) { plain.append(contentsOf: $0) }
-        plain.append(contentsOf: register.value ?? [])
-        if let metadata = register.metadata { plain.append(contentsOf: metadata) }
-        let associated = Self.associatedData(register.key.bytes, register.version.bytes, key.id)
-        do {
-            let box = try AES.GCM.seal(plain, using: key.key, authenticating: associated)
-            guard let bytes = box.combined else { throw StoreError("a value could not be encrypted") }
-            return (Array(bytes), key.id)
-        } catch {
-            throw StoreError("a value could not be encrypted: \(error)")
-        }
-    }
-
-    /// The value and metadata of a row.
-    func open(
-        _ sealed: [UInt8], key: [UInt8], version: [UInt8], keyID: String
-    ) throws(StoreError) -> (value: [UInt8]?, metadata: [UInt8]?) {
-        guard let secret = keys.withLock({ $0.all[keyID] }) else {
-            throw StoreError("a value is encrypted with key \(keyID), which is not in \(path)")
-        }
-        guard let box = try? AES.GCM.SealedBox(combined: sealed),
-            let plain = try? AES.GCM.open(
-                box, using: secret, authenticating: Self.associatedData(key, version, keyID)),
-            plain.count >= 4
-        else {
-            // SQLITE_CORRUPT: like a page that cannot be read, it is no reason not to read the others.
-            throw StoreError(
-                "the value of \(String(decoding: key, as: UTF8.self)) does not decrypt: it was altered, or encrypted with "
-                    + "another key called \(keyID)", code: 11)
-        }
-        let bytes = Array(plain)
-        let length = Int(bytes[..<4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) })
-        guard length <= bytes.count - 3 else { throw StoreError("a value has no length", code: 11) }
-        let end = 4 + max(0, length - 1)
-        return (length == 0 ? nil : Array(bytes[4..<end]), end < bytes.count ? Array(bytes[end...]) : nil)
-    }
-
-    private static func associatedData(_ key: [UInt8], _ version: [UInt8], _ keyID: String) -> Data {
-        // None of the three has a zero byte.
-        var data = Data(key)
-        data.append(0)
-        data.append(contentsOf: version)
-        data.append(0)
-        data.append(contentsOf: keyID.utf8)
-        return data
     }
 }

@@ -71,7 +71,7 @@ final class CommitterThread: Sendable {
     ) throws(StoreError) {
         // Made here, so that a failure is the caller's; used by the thread alone from then on.
         let writer = try database.makeWriter()
-        nonisolated(unsafe) var committer = Committer(
+        var committer = Committer(
             store: writer, state: database.state, loops: loops, maximumDrift: database.configuration.maximumDrift,
             cacheSize: cacheSize, framing: framing)
         let publish: @Sendable (CommittedBatch) -> Void = { [self] batch in
@@ -81,33 +81,60 @@ final class CommitterThread: Sendable {
         }
         mustRekey.store(database.needsRekeying, ordering: .relaxed)
         let hasEndedHolds = endHolds(&committer, publish: publish)
+        let handover = Handover(committer)
         let thread = Thread { [self] in
             ThreadRole.name("starling-commit")
-            var upkeep = Upkeep(retention: retention, mustEndHolds: !hasEndedHolds)
-            var gathering = Gathering()
-            while let requests = take(timeout: upkeep.pause(committer.nextExpiry, now: SystemClock.now()), gathering) {
-                let now = SystemClock.now()
-                if !requests.isEmpty || (committer.nextExpiry ?? .max) <= now {
-                    let time = commit(requests, with: &committer, now: now, publish: publish)
-                    gathering.note(count: requests.count, time: time)
-                    upkeep.hasFailed = measured.lastFailure != nil
-                }
-                if upkeep.mustEndHolds, upkeep.isProbeDue {
-                    upkeep.mustEndHolds = !endHolds(&committer, publish: publish)
-                }
-                if mustRekey.load(ordering: .relaxed) { upkeep.hasMore = rekey(&committer) }
-                let collected = upkeep.run(now: now, with: &committer, publish: publish, note: note)
-                statistics.withLock { $0.collected += UInt64(collected) }
-                if checkpoints.takeRest() { finishCheckpoint(&committer, of: database.log) }
-                if database.log.left >= SQLiteWriter.checkpointPages { checkpoints.request() }
-            }
-            let stamp = committer.lastStamp
+            guard let committer = handover.take() else { return }
+            let upkeep = Upkeep(retention: retention, mustEndHolds: !hasEndedHolds)
+            let stamp = run(committer, upkeep, log: database.log, publish: publish, checkpoints: checkpoints)
+            // Its connection to the database is closed by now: the last one to be closed removes the log.
             finalStamp.withLock { $0 = stamp }
             stopped.signal()
         }
         thread.name = "starling-commit"
         thread.stackSize = 1 << 20
         thread.start()
+    }
+
+    /// Gives the committer to the thread, and keeps nothing of it.
+    private final class Handover: @unchecked Sendable {
+        private var committer: Committer<SQLiteWriter>?
+
+        init(_ committer: Committer<SQLiteWriter>) { self.committer = committer }
+
+        func take() -> Committer<SQLiteWriter>? {
+            defer { committer = nil }
+            return committer
+        }
+    }
+
+    /// What the thread does until it is told to stop.
+    ///
+    /// - Returns: the greatest stamp issued.
+    private func run(
+        _ committer: consuming Committer<SQLiteWriter>, _ upkeep: Upkeep, log: LogProgress,
+        publish: @escaping @Sendable (CommittedBatch) -> Void, checkpoints: CheckpointThread
+    ) -> Stamp {
+        var committer = committer
+        var upkeep = upkeep
+        var gathering = Gathering()
+        while let requests = take(timeout: upkeep.pause(committer.nextExpiry, now: SystemClock.now()), gathering) {
+            let now = SystemClock.now()
+            if !requests.isEmpty || (committer.nextExpiry ?? .max) <= now {
+                let time = commit(requests, with: &committer, now: now, publish: publish)
+                gathering.note(count: requests.count, time: time)
+                upkeep.hasFailed = measured.lastFailure != nil
+            }
+            if upkeep.mustEndHolds, upkeep.isProbeDue {
+                upkeep.mustEndHolds = !endHolds(&committer, publish: publish)
+            }
+            if mustRekey.load(ordering: .relaxed) { upkeep.hasMore = rekey(&committer) }
+            let collected = upkeep.run(now: now, with: &committer, publish: publish, note: note)
+            statistics.withLock { $0.collected += UInt64(collected) }
+            if checkpoints.takeRest() { finishCheckpoint(&committer, of: log) }
+            if log.left >= SQLiteWriter.checkpointPages { checkpoints.request() }
+        }
+        return committer.lastStamp
     }
 
     /// Ends what was bound to connections of the last run, before anyone is served. If that fails the server is not ready,

@@ -41,11 +41,16 @@ final class Reloader: Sendable {
     ) -> FileWatch.Subject {
         FileWatch.Subject(files: { [cipher.path] }) { [self] _ in
             attempt("Encryption keys") { () throws(StoreError) in
-                guard try cipher.reload(needed: try database.encryptionKeys()) else { return }
+                guard try database.reloadKeys() else { return }
                 logger.notice("Values are encrypted with a new key", metadata: ["key": "\(cipher.currentID)"])
                 then()
             }
         }
+    }
+
+    /// What cannot be used as it is now, a sentence each; the server goes on with what it read before.
+    var problems: [String] {
+        complaints.withLock { complaints in complaints.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" } }
     }
 
     private func attempt<Failure: Error>(_ what: String, _ body: () throws(Failure) -> Void) -> Bool {

@@ -12,7 +12,8 @@ struct Rekey: AsyncParsableCommand {
         discussion: """
             The key is put in front of the others in the key file, which is made if it is not there. A running server that has \
             the file (--encryption-key-file) notices, and encrypts everything anew while it serves; without a server this \
-            command does it. The older keys are needed as long as backups from before are.
+            command does it. The older keys are needed as long as backups from before are. A database that was not encrypted so \
+            far is encrypted with --encrypt-plain, before a server is started on it with the keys.
 
               starling rekey --encryption-key-file /etc/starling/keys --data /var/lib/starling/starling.db
             """)
@@ -22,6 +23,9 @@ struct Rekey: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("The file of the database. (default: starling.db)", valueName: "file"))
     var data: String?
+
+    @Flag(help: "Encrypt a database that was never encrypted. What it says now is taken for the truth.")
+    var encryptPlain = false
 
     @Option(help: ArgumentHelp("How long to wait for a server to get on with it.", valueName: "seconds"))
     var patience = 60
@@ -37,7 +41,7 @@ struct Rekey: AsyncParsableCommand {
             try rewrite(file)
         }
         let count = FileManager.default.fileExists(atPath: path) ? try file.keyUsage()[id] ?? 0 : 0
-        Output.line("all \(count) values of \(path) are encrypted with key \(id)")
+        Output.line("all \(count) registers of \(path) are encrypted with key \(id)")
     }
 
     /// Puts a new key in front of the file's.
@@ -77,8 +81,9 @@ struct Rekey: AsyncParsableCommand {
     private func rewrite(_ file: DatabaseFile) throws {
         var random = SystemRandomNumberGenerator()
         let now = UInt64(Date().timeIntervalSince1970 * 1_000)
-        let database = try SQLiteDatabase(
-            .init(path: file.path, cipher: file.cipher), now: now, random: &random)
+        var configuration = SQLiteDatabase.Configuration(path: file.path, cipher: file.cipher)
+        configuration.encryptsPlain = encryptPlain
+        let database = try SQLiteDatabase(configuration, now: now, random: &random)
         do {
             let writer = try database.makeWriter()
             while try writer.rekey(limit: 1_000) > 0 {}

@@ -1,0 +1,129 @@
+import Foundation
+import SyncProtocol
+import Testing
+
+extension ConformanceTests {
+    /// One database, one owner, whatever it is called and whatever happens to its files.
+    struct OwnershipTests {
+        private let folder: URL
+        private let files = FileManager.default
+
+        init() throws { folder = try ServerProcess.makeFolder() }
+
+        private func path(_ name: String) -> String { folder.appending(path: name).path }
+
+        private func write(_ key: String, to server: ServerProcess) throws -> JSONObject {
+            let client = try RawClient.connected(server)
+            try client.send(#"{"type":"broadcast","id":1,"key":"\#(key)","value":1}"#)
+            return try client.receive()
+        }
+
+        /// Each command that wants a database to itself, on `name`.
+        private func expectRefusals(of name: String) throws {
+            try "{\"key\":\"x\",\"value\":1}\n".write(toFile: path("lines"), atomically: true, encoding: .utf8)
+            for command in [
+                ["serve", "--port", "0", "--data", path(name)], ["import", path("lines"), "--data", path(name)],
+                ["restore", path("copy.db"), "--force", "--data", path(name)],
+            ] {
+                let (status, _, errors) = try ServerProcess.run(command)
+                #expect(status == 70 && errors.contains("is in use by"), "\(command[0]) \(name): \(errors)")
+            }
+        }
+
+        @Test("A database in use is in use under every name: links, other paths, and with its lock file removed")
+        func names() throws {
+            defer { try? files.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            #expect(try write("a", to: server).string("type") == "ack")
+            #expect(try ServerProcess.run(["backup", path("copy.db"), "--data", server.database.path]).status == 0)
+            try files.createSymbolicLink(atPath: path("link.db"), withDestinationPath: server.database.path)
+            try files.createSymbolicLink(atPath: path("relative.db"), withDestinationPath: "link.db")
+            try files.linkItem(atPath: server.database.path, toPath: path("hard.db"))
+            for name in ["starling.db", "link.db", "relative.db", "./starling.db", "hard.db"] {
+                try expectRefusals(of: name)
+            }
+            try files.removeItem(atPath: server.database.path + ".lock")
+            for name in ["starling.db", "link.db", "hard.db"] { try expectRefusals(of: name) }
+            #expect(try write("b", to: server).string("type") == "ack")
+            #expect(
+                try ServerProcess.run(["export", "--data", path("link.db")]).output.split(separator: "\n").count == 2)
+        }
+
+        @Test("A server over a link is one over what it leads to, and a restore leaves the link what it is")
+        func links() throws {
+            defer { try? files.removeItem(at: folder) }
+            try files.createDirectory(atPath: path("disk"), withIntermediateDirectories: true)
+            try files.createSymbolicLink(atPath: path("starling.db"), withDestinationPath: path("disk/real.db"))
+            do {
+                let server = try ServerProcess(in: folder)
+                #expect(try write("a", to: server).string("type") == "ack")
+                #expect(try ServerProcess.run(["backup", path("copy.db"), "--data", path("disk/real.db")]).status == 0)
+                try expectRefusals(of: "disk/real.db")
+                server.terminate()
+                #expect(server.wait() == 0)
+            }
+            #expect(try files.contentsOfDirectory(atPath: path("disk")).sorted() == ["real.db", "real.db.lock"])
+            let restored = try ServerProcess.run(
+                ["restore", path("copy.db"), "--force", "--data", path("starling.db")])
+            #expect(
+                restored.status == 0 && files.fileExists(atPath: path("disk/real.db.before-restore")), "\(restored)")
+            #expect(try files.destinationOfSymbolicLink(atPath: path("starling.db")) == path("disk/real.db"))
+        }
+
+        @Test("A database with two names is not opened: changes under one would be lost under the other")
+        func hardLinks() throws {
+            defer { try? files.removeItem(at: folder) }
+            #expect(
+                try ServerProcess.run(["import", "--data", path("a.db")], input: "{\"key\":\"a\",\"value\":1}\n").status
+                    == 0)
+            try files.linkItem(atPath: path("a.db"), toPath: path("b.db"))
+            let (status, _, errors) = try ServerProcess.run(["serve", "--port", "0", "--data", path("b.db")])
+            #expect(status == 70 && errors.contains("2 names"), "\(errors)")
+        }
+
+        @Test(
+            "A server whose file is replaced or removed acknowledges nothing, says so, and goes on when the file is back",
+            arguments: ["starling.db", "starling.db-wal"])
+        func replaced(name: String) throws {
+            defer { try? files.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            #expect(try write("a", to: server).string("type") == "ack")
+            let aside = path("aside")
+            try files.moveItem(atPath: path(name), toPath: aside)
+            for _ in 0..<2 {
+                let answer = try write("b", to: server)
+                #expect(answer.string("type") == "error" && answer.string("message")?.contains("replaced") == true)
+            }
+            #expect(try HTTP.get("/readyz", server).contains("was replaced or removed"))
+            try Data("something else".utf8).write(to: URL(filePath: path(name)))
+            #expect(try write("c", to: server).string("type") == "error")
+            try files.removeItem(atPath: path(name))
+            try files.moveItem(atPath: aside, toPath: path(name))
+            try ServerProcess.until { try HTTP.get("/readyz", server).hasSuffix("\r\n\r\nready\n") ? true : nil }
+            #expect(try write("d", to: server).string("type") == "ack")
+            server.terminate()
+            #expect(server.wait() == 0)
+            let exported = try ServerProcess.run(["export", "--data", server.database.path]).output
+            #expect(exported.contains("\"key\":\"a\"") && exported.contains("\"key\":\"d\""))
+        }
+
+        @Test("A log without its database is not taken for a leftover, and a clean stop leaves none")
+        func orphanedLog() throws {
+            defer { try? files.removeItem(at: folder) }
+            do {
+                let server = try ServerProcess(in: folder)
+                #expect(try write("a", to: server).string("type") == "ack")
+                server.killHard()
+            }
+            try files.moveItem(atPath: path("starling.db"), toPath: path("moved.db"))
+            let (status, _, errors) = try ServerProcess.run(["serve", "--port", "0", "--data", path("starling.db")])
+            #expect(status == 70 && errors.contains("starling.db-wal has changes"), "\(errors)")
+            try files.moveItem(atPath: path("moved.db"), toPath: path("starling.db"))
+            let again = try ServerProcess(in: folder)
+            #expect(try ServerProcess.run(["get", "a", "--url", again.url]).output == "1\n")
+            again.terminate()
+            #expect(again.wait() == 0)
+            for suffix in ["-wal", "-shm"] { #expect(!files.fileExists(atPath: path("starling.db" + suffix))) }
+        }
+    }
+}
