@@ -63,6 +63,35 @@ struct PatternTests {
         let pattern = try Pattern(String(repeating: "?", count: 16))
         #expect(pattern.matches(try Key("abcdefghijklmnop")))
     }
+
+    @Test("A matcher says of every key what the pattern does", arguments: 0..<60)
+    func matcher(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        for _ in 0..<200 {
+            // Some long ones: the states of a matcher take several words.
+            let length = Int.random(in: 0..<8, using: &random) == 0 ? 300 : 9
+            guard let pattern = try? Pattern(random.text("ab:*?\\é€", upTo: length)) else { continue }
+            let matcher = Pattern.Matcher(pattern)
+            for _ in 0..<20 {
+                let text =
+                    Bool.random(using: &random)
+                    ? pattern.description.replacing("**", with: "a:b").replacing("*", with: "é")
+                    : random.text("ab:*?é€", upTo: 12)
+                guard let key = try? Key(String(text.replacing("?", with: "€"))) else { continue }
+                #expect(matcher.matches(key) == pattern.matches(key), "seed \(seed): \(pattern) \(key)")
+            }
+        }
+    }
+
+    @Test("What a matcher costs goes by what is behind the first wildcard")
+    func cost() throws {
+        for (text, cost) in [
+            ("a", 0), ("a:*", 0), ("**", 0), ("a?", 1), ("**:x", 1), ("a:*:" + String(repeating: "b", count: 62), 1),
+            ("a:*:" + String(repeating: "b", count: 63), 2),
+        ] {
+            #expect(Pattern.Matcher(try Pattern(text)).cost == cost, "\(text)")
+        }
+    }
 }
 
 /// The grammar of patterns, said as plainly as can be.

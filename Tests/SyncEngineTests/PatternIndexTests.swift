@@ -72,4 +72,29 @@ struct PatternIndexTests {
     func paths(text: String, hasPath: Bool) throws {
         #expect((try Pattern(text).path != nil) == hasPath)
     }
+
+    @Test("What patterns cost: nothing for those that most people use, and most for those that are tried one by one")
+    func costs() throws {
+        for (text, cost) in [
+            ("a", 0), ("*", 0), ("a:*", 0), ("**", 0), ("a:*:c", 0), ("**:status", 0), ("a:*:c:*", 0), ("a:*:c:*:d", 1),
+            ("*:*:*:d", 2), ("a?", 8), ("a:**:c", 8), ("*x", 8), ("**a?" + String(repeating: "b", count: 70), 16),
+        ] {
+            #expect(Filter(try Pattern(text)).matchingCost == cost, "\(text)")
+        }
+    }
+
+    @Test(
+        "A grant is asked once for a key, however many patterns are narrowed by it, and gives the right answer for each"
+    )
+    func scopes() throws {
+        var index = PatternIndex()
+        let scope = Scope(matching: try ["a:?:*", "b:*"].map { try Pattern($0) })
+        let ids = try (0..<100).map { index.retain(Filter(try Pattern("*:\($0 % 10):*:\($0)"), within: scope)) }
+        let key = try Key("a:1:x:11")
+        #expect(Self.found(key, in: &index) == [ids[11]])
+        #expect(Self.found(try Key("a:11:x:11"), in: &index).isEmpty)
+        #expect(Self.found(try Key("b:1:x:11"), in: &index) == [ids[11]])
+        for id in ids { index.release(id) }
+        #expect(index.isEmptied)
+    }
 }

@@ -34,6 +34,23 @@ package struct Filter: Hashable, Sendable {
         pattern.matches(key) && scope.admits(key)
     }
 
+    /// ``matches(_:)`` made ready for many keys.
+    package struct Matcher: Sendable {
+        fileprivate let pattern: Pattern.Matcher
+        fileprivate let scope: Scope
+
+        package func matches(_ key: Key) -> Bool {
+            pattern.matches(key) && scope.admits(key)
+        }
+    }
+
+    package func makeMatcher() -> Matcher {
+        Matcher(pattern: Pattern.Matcher(pattern), scope: scope)
+    }
+
+    /// What the rules leave out by more than that, to be asked of keys that match the pattern.
+    package var remainder: Scope { scope }
+
     /// Whether the rules leave out anything in ``ranges`` by more than where keys begin.
     package var isRestricted: Bool { scope != .everything }
 
@@ -45,7 +62,7 @@ package struct Filter: Hashable, Sendable {
         var hash = Self.hash(0x811C_9DC5, pattern.text)
         for condition in scope.conditions {
             hash = Self.hash(hash, [0])
-            for pattern in condition { hash = Self.hash(Self.hash(hash, [1]), pattern.text) }
+            for pattern in condition.patterns { hash = Self.hash(Self.hash(hash, [1]), pattern.text) }
         }
         return hash
     }
@@ -57,7 +74,7 @@ package struct Filter: Hashable, Sendable {
     private static func ranges(of pattern: Pattern, _ scope: Scope) -> [KeyRange] {
         var ranges = [KeyRange(of: pattern)]
         for condition in scope.conditions {
-            let allowed = condition.map(KeyRange.init(of:))
+            let allowed = condition.patterns.map(KeyRange.init(of:))
             ranges = Array(
                 Set(ranges.flatMap { range in allowed.compactMap { range.intersection($0) } }))
         }

@@ -31,17 +31,26 @@ package enum ByteOrder {
 extension [UInt8] {
     /// Whether it begins with all of `prefix`. Many bytes at a time.
     package func starts(withBytes prefix: [UInt8]) -> Bool {
-        guard count >= prefix.count else { return false }
-        return withUnsafeBytes { bytes in
+        count >= prefix.count && has(prefix, at: 0)
+    }
+
+    /// Whether it ends with all of `suffix`. Many bytes at a time.
+    package func ends(withBytes suffix: [UInt8]) -> Bool {
+        count >= suffix.count && has(suffix, at: count - suffix.count)
+    }
+
+    /// Whether `other` stands in it at `start`; there are enough bytes.
+    private func has(_ prefix: [UInt8], at start: Int) -> Bool {
+        withUnsafeBytes { bytes in
             prefix.withUnsafeBytes { prefix in
                 var offset = 0
                 while offset + 8 <= prefix.count {
-                    let one = bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+                    let one = bytes.loadUnaligned(fromByteOffset: start + offset, as: UInt64.self)
                     if one != prefix.loadUnaligned(fromByteOffset: offset, as: UInt64.self) { return false }
                     offset += 8
                 }
                 while offset < prefix.count {
-                    if bytes[offset] != prefix[offset] { return false }
+                    if bytes[start + offset] != prefix[offset] { return false }
                     offset += 1
                 }
                 return true

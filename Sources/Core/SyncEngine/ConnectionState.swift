@@ -26,6 +26,8 @@ final class ConnectionState {
 
     /// The subscriptions by their ids.
     var subscriptions = SmallDictionary<RequestID, SubscriptionID>()
+    /// What their patterns cost together: ``Filter/matchingCost``.
+    var matchingCost = 0
     /// How many live subscriptions have each pattern.
     var livePatterns = SmallDictionary<PatternID, Int>()
     /// Subscriptions that are catching up, the next one to read for first.

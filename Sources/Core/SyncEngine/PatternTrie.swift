@@ -3,21 +3,20 @@ import Registers
 /// A radix trie of patterns, which finds those that a key matches, and those that it might match, in one walk over the
 /// key: what that costs depends on the key and on how many are found, not on how many there are.
 struct PatternTrie: Sendable {
-    /// How a pattern stands in the trie.
-    enum Kind: Sendable {
-        /// Matches the keys that end at its node.
-        case exact
-        /// Matches every key whose way leads through its node.
-        case prefix
-        /// May match keys whose way leads through its node.
-        case candidate
+    /// A pattern at its node.
+    fileprivate struct Occupant: Sendable {
+        let id: PatternID
+        /// Whether it is found by every key whose way leads through the node, and not just by those that end there.
+        let isOpen: Bool
+        /// Whether those keys match it, and need not be tested.
+        let isCertain: Bool
     }
 
     fileprivate struct Node: Sendable {
         var parent: Int32
         /// The bytes between the parent and this node; none behind a wildcard.
         var label: [UInt8]
-        var patterns: [(id: PatternID, kind: Kind)] = []
+        var patterns: [Occupant] = []
         /// The nodes behind literals, and the first byte of each one's label.
         var children: [Int32] = []
         var firstBytes: [UInt8] = []
@@ -54,11 +53,8 @@ struct PatternTrie: Sendable {
         var offset = offset
         while true {
             for pattern in nodes[index].patterns {
-                switch pattern.kind {
-                case .prefix: found.append(pattern.id)
-                case .candidate: candidates.append(pattern.id)
-                case .exact: if offset == key.count { found.append(pattern.id) }
-                }
+                guard pattern.isOpen || offset == key.count else { continue }
+                if pattern.isCertain { found.append(pattern.id) } else { candidates.append(pattern.id) }
             }
             if nodes[index].restOfSegment != 0 {
                 var end = offset
@@ -82,7 +78,7 @@ struct PatternTrie: Sendable {
     // MARK: Changing
 
     /// Adds a pattern.
-    mutating func insert(_ id: PatternID, _ kind: Kind, at path: [Pattern.Path.Step]) {
+    mutating func insert(_ id: PatternID, isOpen: Bool, isCertain: Bool, at path: [Pattern.Path.Step]) {
         var index = Self.root
         for step in path {
             switch step {
@@ -94,10 +90,10 @@ struct PatternTrie: Sendable {
                 index = nodes[Int(index)].restOfSegment
             }
         }
-        nodes[Int(index)].patterns.append((id, kind))
+        nodes[Int(index)].patterns.append(Occupant(id: id, isOpen: isOpen, isCertain: isCertain))
     }
 
-    /// Removes what ``insert(_:_:at:)`` has added, and the nodes that nothing is left under.
+    /// Removes what ``insert(_:isOpen:isCertain:at:)`` has added, and the nodes that nothing is left under.
     mutating func remove(_ id: PatternID, at path: [Pattern.Path.Step]) {
         var index = Self.root
         for step in path {

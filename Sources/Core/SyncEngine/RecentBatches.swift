@@ -9,7 +9,7 @@ import Registers
 /// often.
 struct RecentBatches {
     /// How many changes are looked at for one subscription. Beyond that the database is asked, in a thread of its own.
-    private static let maximumScan = 2_048
+    static let maximumScan = 2_048
 
     private var batches = Queue<CommittedBatch>()
     /// How many batches were ever taken off the front of these.
@@ -121,17 +121,20 @@ struct RecentBatches {
 
     /// The latest change after `revision` of each key that `filter` matches, in the order of revisions.
     ///
+    /// - Parameter looks: how many changes may be looked at; what were is taken from it.
     /// - Returns: nil where not all of them are here, or there are too many changes to look at.
-    func changes(after revision: UInt64, matching filter: Filter) -> [Place]? {
+    func changes(after revision: UInt64, matching filter: Filter, looks: inout Int) -> [Place]? {
         guard revision >= base else { return nil }
         let first = firstChange(after: revision)
-        guard changes.count - first <= Self.maximumScan else { return nil }
+        guard changes.count - first <= min(looks, Self.maximumScan) else { return nil }
+        looks -= changes.count - first + 1
         let prefix = filter.pattern.literalPrefix
+        let matcher = filter.makeMatcher()
         var found: [Int] = []
         // Most changes are none of the filter's: that is seen by their first bytes, without a reference counted.
         changes.withUnsafeBufferPointer { changes in
             for index in first..<changes.count
-            where changes[index].key.bytes.starts(withBytes: prefix) && filter.matches(changes[index].key) {
+            where changes[index].key.bytes.starts(withBytes: prefix) && matcher.matches(changes[index].key) {
                 found.append(index)
             }
         }

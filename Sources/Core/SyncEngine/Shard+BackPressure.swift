@@ -12,19 +12,20 @@ extension Shard {
     package mutating func backedUp(_ id: ConnectionID, dropped: [Delivery] = []) {
         guard let state = connection(id), !state.isBackedUp else { return }
         state.isBackedUp = true
+        let missed = state.subscriptions.isEmpty ? [:] : count(dropped)
         for subscriptionID in state.subscriptions.values.sorted(by: { $0.generation < $1.generation }) {
-            demote(subscriptionID, dropped: dropped)
+            demote(subscriptionID, dropped: dropped, missed: missed)
         }
     }
 
-    private mutating func demote(_ id: SubscriptionID, dropped: [Delivery]) {
+    private mutating func demote(_ id: SubscriptionID, dropped: [Delivery], missed: [PatternID: UInt64]) {
         guard let subscription = subscription(id), subscription.state == .live else { return }
         leaveLive(subscription)
         // The cursor is the last revision that was handed over whole.
         subscriptions[Int(id.slot)]?.state = .catchingUp
         subscriptions[Int(id.slot)]?.position = min(delivered, dropped.map(\.before).min() ?? delivered)
         subscriptions[Int(id.slot)]?.demotion = .init(
-            matched: matched[Int(subscription.patternID)] &- Self.count(dropped, matching: subscription.filter))
+            matched: matched[Int(subscription.patternID)] &- (missed[subscription.patternID] ?? 0))
         connections[Int(subscription.connection.slot)]?.catchingUp.append(id)
         demotedCount += 1
         counters.subscriptionsLive -= 1
@@ -32,16 +33,20 @@ extension Shard {
         counters.demotions += 1
     }
 
-    private static func count(_ dropped: [Delivery], matching filter: Filter) -> UInt64 {
-        var count: UInt64 = 0
+    /// How many changes of each pattern were dropped.
+    private mutating func count(_ dropped: [Delivery]) -> [PatternID: UInt64] {
+        var counts: [PatternID: UInt64] = [:]
         for delivery in dropped {
             guard let batch = delivery.batch else { continue }
             for place in delivery.changes {
                 let change = batch.changes[Int(place)]
-                if change.revision != nil, filter.matches(change.key) { count += 1 }
+                guard change.revision != nil else { continue }
+                index.findMatches(of: change.key, into: &found)
+                for pattern in found { counts[pattern, default: 0] += 1 }
+                found.removeAll(keepingCapacity: true)
             }
         }
-        return count
+        return counts
     }
 
     /// A subscription that was behind has caught up: whoever wants to know is told how much it did not see.

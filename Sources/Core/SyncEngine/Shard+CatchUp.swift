@@ -7,7 +7,9 @@ extension Shard {
     /// Asks for the next page of a connection, if there is one to read and its socket keeps up. One at a time, so that
     /// many subscriptions of one connection take turns, and memory stays bounded by a page.
     mutating func readNextPage(of id: ConnectionID) {
-        while catchUpFromMemory(id) {}
+        // A connection with thousands of subscriptions has the rest of them read, and others have their turn meanwhile.
+        var looks = 2 * RecentBatches.maximumScan
+        while catchUpFromMemory(id, looks: &looks) {}
         guard let state = connection(id), !state.isPageInFlight, !state.isBackedUp,
             let subscriptionID = state.catchingUp.first, let subscription = subscription(subscriptionID),
             let position = subscription.nextRead
@@ -27,11 +29,11 @@ extension Shard {
     /// it is live, and nothing has to be read.
     ///
     /// - Returns: whether there was one.
-    private mutating func catchUpFromMemory(_ id: ConnectionID) -> Bool {
+    private mutating func catchUpFromMemory(_ id: ConnectionID, looks: inout Int) -> Bool {
         guard let state = connection(id), !state.isPageInFlight, !state.isBackedUp,
             let subscriptionID = state.catchingUp.first, let subscription = subscription(subscriptionID),
             case .catchingUp = subscription.state, subscription.position >= collectedRevision,
-            let changes = recent.changes(after: subscription.position, matching: subscription.filter),
+            let changes = recent.changes(after: subscription.position, matching: subscription.filter, looks: &looks),
             changes.reduce(0, { $0 + $1.size }) <= configuration.maximumFromMemory
         else { return false }
         var frames = ByteBuffer()
@@ -190,7 +192,8 @@ extension Shard {
         else { return }
         var frames = ByteBuffer()
         let sent = changed.isEmpty ? [] : Set(page.rows.map(\.key))
-        let due = changed.filter { subscription.filter.matches($0.key) && !sent.contains($0.key) }.values
+        let matcher = subscription.filter.makeMatcher()
+        let due = changed.filter { matcher.matches($0.key) && !sent.contains($0.key) }.values
         for place in due.sorted(by: { $0.revision < $1.revision }) {
             frames.writeImmutableBuffer(place.frame)
             noteSent(1, to: id)

@@ -4,12 +4,25 @@ import Registers
 import SyncProtocol
 
 extension Shard {
+    /// What the patterns of a connection may cost together (``Filter/matchingCost``): 0.1 ms for a key of the greatest length.
+    private static let maximumMatchingCost = 2_048
+
     mutating func subscribe(_ request: ClientMessage.Subscribe, of id: ConnectionID, head: UInt64) {
         guard let state = connection(id) else { return }
         if let error = check(request, of: state, head: head) { return refuse(error, of: id) }
         let filter = Filter(request.pattern, within: state.grant.read)
+        let cost = filter.matchingCost
+        guard cost == 0 || state.matchingCost + cost <= Self.maximumMatchingCost else {
+            return refuse(
+                WireError(
+                    .tooManySubscriptions,
+                    "the patterns of this connection would cost too much for each key that is written: those with '?', or with "
+                        + "'*' or '**' that is neither a whole segment nor the beginning or the end, are tried one by one, and a "
+                        + "connection may have \(Self.maximumMatchingCost / 8) of them",
+                    hint: "one wider pattern can stand for many", id: request.id), of: id)
+        }
         let start = start(of: request, filter, isBackedUp: state.isBackedUp)
-        let subscriptionID = makeSubscription(request, filter, of: id, start: start)
+        let subscriptionID = makeSubscription(request, filter, of: id, start: start, cost: cost)
         let cursor = Cursor(epoch: epoch, revision: delivered, digest: filter.digest)
         reply(to: id) {
             ServerMessage.writeSubscribed(
@@ -83,7 +96,7 @@ extension Shard {
     private var freshStart: Start { Start(state: .snapshot(after: nil, base: delivered), position: 0) }
 
     private mutating func makeSubscription(
-        _ request: ClientMessage.Subscribe, _ filter: Filter, of id: ConnectionID, start: Start
+        _ request: ClientMessage.Subscribe, _ filter: Filter, of id: ConnectionID, start: Start, cost: Int
     ) -> SubscriptionID {
         nextGeneration &+= 1
         let slot: Int32
@@ -99,7 +112,8 @@ extension Shard {
         subscriptions[Int(slot)] = Subscription(
             id: request.id, connection: id, filter: filter, state: start.state, wantsEcho: request.wantsEcho,
             wantsCursors: request.wantsCursors, wantsConflated: request.wantsConflated, generation: nextGeneration,
-            position: start.position, syncTarget: delivered, patternID: patternID)
+            position: start.position, syncTarget: delivered, patternID: patternID, matchingCost: Int32(cost))
+        connections[Int(id.slot)]?.matchingCost += cost
         connections[Int(id.slot)]?.subscriptions[request.id] = subscriptionID
         connections[Int(id.slot)]?.unsynced += 1
         if !request.wantsEcho { connections[Int(id.slot)]?.hasSilentSubscription = true }
@@ -128,6 +142,7 @@ extension Shard {
         }
         if subscription.demotion != nil { demotedCount -= 1 }
         index.release(subscription.patternID)
+        connections[slot]?.matchingCost -= Int(subscription.matchingCost)
         subscriptions[Int(subscriptionID.slot)] = nil
         freeSubscriptions.append(subscriptionID.slot)
         connections[slot]?.subscriptions[subscription.id] = nil

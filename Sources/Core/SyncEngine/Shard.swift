@@ -128,6 +128,9 @@ package struct Shard: ~Copyable {
         counters.connections -= 1
     }
 
+    /// Whether a connection has to show credentials before anything else.
+    package func isStranger(_ id: ConnectionID) -> Bool { connection(id)?.grant.isNothing == true }
+
     /// Whether so much of a connection's is under way that it should be read from no further for now.
     package func isSaturated(_ id: ConnectionID) -> Bool {
         guard let state = connection(id) else { return false }

@@ -39,6 +39,7 @@ struct Subscription {
     /// The revision to be passed before `synced` is sent; nil afterwards.
     var syncTarget: UInt64?
     let patternID: PatternID
+    let matchingCost: Int32
     /// The updates sent since `subscribed`, for `synced`.
     var count: UInt64 = 0
     /// While it is behind by being slow: how many changes it would have been sent, and how many it was.

@@ -103,6 +103,8 @@ struct AccessRules: Sendable {
 
     /// How many patterns a list may have: each is looked at for each thing that is asked.
     private static let maximumPatterns = 1_000
+    /// What those may cost together that have wildcards elsewhere than at the end.
+    private static let maximumMatchingCost = 256
 
     /// A rule without a list allows nothing.
     static func scope(_ texts: [String]?, _ place: String) throws(ServerError) -> Scope {
@@ -117,7 +119,14 @@ struct AccessRules: Sendable {
                 throw ServerError("\(place)[\(index)], \"\(text)\": \(error)")
             }
         }
-        return Scope(matching: patterns)
+        let scope = Scope(matching: patterns)
+        guard scope.matchingCost <= maximumMatchingCost else {
+            throw ServerError(
+                "\(place) has patterns with wildcards in the middle that together cost \(scope.matchingCost) to test; the limit "
+                    + "is \(maximumMatchingCost), where each costs 1, and 1 more for each 64 characters behind its first wildcard"
+            )
+        }
+        return scope
     }
 
     /// Why a grant of older rules is not good any more.
