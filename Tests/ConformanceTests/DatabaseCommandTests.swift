@@ -119,7 +119,7 @@ extension ConformanceTests {
             #expect(try importing(#"{"key":"k","value":1,"version":"ffffffffffff-fffe-zzz"}"#).status == 1)
             #expect(try ServerProcess.run(["export", "--data", path("a.db")]).output == "")
             let blank = try importing("\n" + #"{"key":"short","value":1,"ttl":1000}"# + "\n")
-            #expect(blank.output.hasPrefix("1 lines: 1 applied"))
+            #expect(blank.output.hasPrefix("1 registers: 1 applied"))
             #expect(try ServerProcess.run(["export", "--data", path("a.db")]).output.contains("\"expires_at\":"))
             let foreign = path("app.db")
             for table in ["users", "register"] {
@@ -174,14 +174,14 @@ extension ConformanceTests {
             #expect(lines.split(separator: "\n").count == 50)
             try lines.write(toFile: path("all.jsonl"), atomically: true, encoding: .utf8)
             let first = try ServerProcess.run(["import", path("all.jsonl"), "--data", path("b.db")])
-            #expect(first.output == "50 lines: 50 applied, 0 there already, 0 older than what is there\n")
+            #expect(first.output == "50 registers: 50 applied, 0 there already, 0 older than what is there\n")
             let second = try ServerProcess.run(["import", "--data", path("b.db")], input: lines)
-            #expect(second.output == "50 lines: 0 applied, 50 there already, 0 older than what is there\n")
+            #expect(second.output == "50 registers: 0 applied, 50 there already, 0 older than what is there\n")
             #expect(try ServerProcess.run(["verify", server.url, path("b.db"), "--settle", "0"]).status == 0)
             let newer =
                 #"{"key":"k:1","value":"newer"}"# + "\n" + #"{"key":"k:1","value":0,"version":"000000000001-0000-a"}"#
             let third = try ServerProcess.run(["import", "--data", path("b.db")], input: newer + "\n")
-            #expect(third.output == "2 lines: 1 applied, 0 there already, 1 older than what is there\n")
+            #expect(third.output == "2 registers: 1 applied, 0 there already, 1 older than what is there\n")
             let values = try ServerProcess.run(
                 ["export", "--data", path("b.db"), "--values-only", "--pattern", "k:1"])
             #expect(values.output.contains("newer"))
@@ -218,6 +218,57 @@ extension ConformanceTests {
             #expect(try ServerProcess.run(["verify", left.url, "ws://127.0.0.1:1/sync"]).status == 69)
             #expect(try ServerProcess.run(["verify", left.url, path("none.db")]).status == 70)
             #expect(try ServerProcess.run(["verify", left.url, right.url, "--pattern", "***"]).status == 64)
+        }
+
+        @Test("What is exported is imported as it was, whatever is between the tokens of its values, a register a line")
+        func lineBreaks() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            let client = try RawClient.connected(server)
+            let values = ["{\n  \"a\": 1,\r\n\t\"b\": [\n]\n}", "[1,\r2]", "\"\\n\"", "1 ", "\"\u{2028}\""]
+            for (index, value) in values.enumerated() {
+                try client.send(
+                    #"{"type":"broadcast","id":1,"key":"k:\#(index)","metadata":{\#("\n")"m":1},"value":\#(value)}"#)
+                _ = try client.receive(type: "ack")
+            }
+            let exported = try ServerProcess.run(["export", "--data", server.database.path]).output
+            #expect(exported.split(whereSeparator: { $0 == "\n" || $0 == "\r\n" || $0 == "\r" }).count == values.count)
+            for line in exported.split(separator: "\n") {
+                #expect(throws: Never.self) { try JSONSerialization.jsonObject(with: Data(line.utf8)) }
+            }
+            let imported = try ServerProcess.run(["import", "--data", path("new.db")], input: exported)
+            #expect(imported.status == 0 && imported.output.contains("5 applied"), "\(imported)")
+            #expect(try ServerProcess.run(["export", "--data", path("new.db")]).output == exported)
+            #expect(try ServerProcess.run(["verify", server.url, path("new.db")]).status == 0)
+            for command in [["keys", "--json"], ["sub", "--json", "--once", "k:*"], ["sub", "--once", "k:*"]] {
+                let lines = try ServerProcess.run(command + ["--url", server.url]).output.split(
+                    whereSeparator: { $0 == "\n" || $0 == "\r\n" || $0 == "\r" })
+                #expect(lines.count >= 5 && lines.count <= 8, "\(command): \(lines)")
+            }
+        }
+
+        @Test(
+            "Import takes what earlier versions wrote, a byte order mark and blank lines, and says which line is none")
+        func importLeniently() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            func run(_ text: String) throws -> (status: Int32, output: String, errors: String) {
+                try ServerProcess.run(["import", "--data", path("\(UUID().uuidString).db")], input: text)
+            }
+            let old = "{\"key\":\"a\",\"value\":{\n  \"x\": \"}\"\n}}\n{\"key\":\"b\",\"value\":1}\n"
+            #expect(try run(old).output.hasPrefix("2 registers: 2 applied"))
+            #expect(try run("\u{FEFF}\n \r\n\(old)\r\n\n").output.hasPrefix("2 registers: 2 applied"))
+            for (text, line) in [
+                ("\(old){\"key\":\"c\",\"value\":1}}\n", 5), ("\(old)\n\n{\"key\":\"c\",\"value\":\n", 7), ("[1]\n", 1),
+                ("\(old){\"key\":\"c\",\"value\":1,\"value_text\":\"{\"}\n", 5),
+                ("{\"key\":\"\\ud83d\",\"value\":1}\n", 1),
+            ] {
+                let (status, _, errors) = try run(text)
+                #expect(status == 70 && errors.contains("line \(line) is no register"), "\(text): \(errors)")
+            }
+            try Data([UInt8]("{\"key\":\"a\",\"value\":\"".utf8) + [0xFF] + [UInt8]("\"}\n".utf8)).write(
+                to: folder.appending(path: "bytes"))
+            let bytes = try ServerProcess.run(["import", path("bytes"), "--data", path("x.db")])
+            #expect(bytes.status == 70 && bytes.errors.contains("line 1") && bytes.errors.contains("UTF-8"), "\(bytes)")
         }
     }
 }

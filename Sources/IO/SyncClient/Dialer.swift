@@ -1,3 +1,4 @@
+import Foundation
 package import NIOCore
 package import NIOPosix
 import NIOSSL
@@ -75,11 +76,19 @@ package struct Dialer: Sendable {
         case let error as NIOConnectionError:
             ClientError(
                 .unavailable,
-                "cannot connect to \(url): \(error.connectionErrors.first.map { "\($0.error)" } ?? "\(error)"). "
+                "cannot connect to \(url): \(Self.reason(error)). "
                     + "Is the server running?")
         case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
             ClientError(.unavailable, "cannot connect to \(url): \(Self.problem(inTLS: "\(error)"))")
         default: ClientError(.unavailable, "cannot connect to \(url): \(error). Is the server running?")
+        }
+    }
+
+    private static func reason(_ error: NIOConnectionError) -> String {
+        switch error.connectionErrors.first?.error {
+        case let error as IOError: String(cString: strerror(error.errnoCode))
+        case let error?: "\(error)"
+        case nil: error.dnsAError != nil || error.dnsAAAAError != nil ? "there is no host \(error.host)" : "\(error)"
         }
     }
 

@@ -27,7 +27,7 @@ struct Bench: AsyncParsableCommand {
             """)
 
     @Argument(help: "The server.")
-    var url = "ws://127.0.0.1:7827/sync"
+    var url = ClientOptions.server(nil)
 
     @Option(
         name: .customLong("scenario"),

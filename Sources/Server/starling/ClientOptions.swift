@@ -5,8 +5,17 @@ import SyncProtocol
 
 /// What all commands that talk to a server share.
 struct ClientOptions: ParsableArguments {
-    @Option(help: "The server.")
-    var url = "ws://127.0.0.1:7827/sync"
+    @Option(help: "The server; else STARLING_URL in the environment. (default: ws://127.0.0.1:7827/sync)")
+    var url: String?
+
+    /// The server's URL.
+    var server: String { Self.server(url) }
+
+    static func server(_ url: String?) -> String {
+        url ?? (try? Environment().string("url")) ?? standardServer
+    }
+
+    static let standardServer = "ws://127.0.0.1:7827/sync"
 
     @Flag(help: "Print the server's messages as they are, one a line.")
     var json = false
@@ -21,7 +30,7 @@ struct ClientOptions: ParsableArguments {
         _ body: @Sendable (SyncConnection, inout Replies) async throws -> Result
     ) async throws -> Result {
         let agent = agent
-        return try await way.open(url) { connection, messages in
+        return try await way.open(server) { connection, messages in
             var replies = Replies(messages.makeAsyncIterator())
             if let agent {
                 try await connection.send(#"{"type":"hello","id":"hello","agent":\#(JSON.quote(agent))}"#)
@@ -112,6 +121,11 @@ enum JSON {
         return scanner.position == bytes.count ? text : quote(text)
     }
 
+    /// A value on one line: within strings JSON has no line breaks, and between them a space does as well.
+    static func line(_ bytes: [UInt8]?) -> String {
+        text(ExportLine.oneLine(bytes ?? []))
+    }
+
     static func text(_ bytes: [UInt8]?) -> String {
         String(decoding: bytes ?? [], as: UTF8.self)
     }
@@ -120,6 +134,6 @@ enum JSON {
 extension JSONObject {
     /// The message as one line of JSON.
     var line: String {
-        "{" + members.map { "\(JSON.quote($0.name)):\(JSON.text($0.value))" }.joined(separator: ",") + "}"
+        "{" + members.map { "\(JSON.quote($0.name)):\(JSON.line($0.value))" }.joined(separator: ",") + "}"
     }
 }

@@ -12,7 +12,8 @@ struct Export: ParsableCommand {
         abstract: "Write a database as lines of JSON, beside a running server or without one.",
         discussion: """
             One register a line, in the order of keys, with its version, so that an import merges: what is newer in the \
-            other database stays. Deletes are lines too. Values are plain text.
+            other database stays. Deletes are lines too. Values are plain text. One that has line breaks stands there twice: on \
+            one line as 'value', and as it is, in a string, as 'value_text'.
 
               starling export > everything.jsonl
               starling export --pattern 'task:*' --values-only | jq .value
@@ -36,8 +37,7 @@ struct Export: ParsableCommand {
             guard pattern.matches(stored.register.key), !valuesOnly || stored.register.isVisible(at: now) else {
                 return
             }
-            ServerMessage.writeRegister(stored.register, revision: stored.revision, to: &buffer)
-            buffer.writeStaticString("\n")
+            ExportLine.write(stored, to: &buffer)
             count += 1
             if buffer.readableBytes >= 1 << 16 { flush(&buffer) }
             progress.show("\(count) registers")
@@ -69,7 +69,7 @@ struct Import: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Merge lines of JSON into a database.",
         discussion: """
-            Reads what 'starling export' writes, from a file or standard input. Lines with a version are merged: nothing \
+            Reads what 'starling export' of any version writes, from a file or standard input. Lines with a version are merged: nothing \
             newer is lost, and importing twice changes nothing. Lines with just a key and a value are written now.
 
             No server may have the database open; it is made if it is not there.
@@ -95,30 +95,29 @@ struct Import: ParsableCommand {
         }
         var importer = try Importer(options.file())
         var progress = Progress("import")
-        var number = 0
-        var lines = 0
-        while let line = readLine() {
-            number += 1
-            if line.isEmpty { continue }
-            lines += 1
-            do {
-                try importer.add(line)
-            } catch {
-                importer.finish()
-                progress.clear()
-                throw StoreError("line \(number) is no register: \(error). The lines before it are imported")
+        var reader = ExportReader()
+        var count = 0
+        do {
+            while let object = try reader.next() {
+                count += 1
+                try importer.add(object)
+                progress.show("\(reader.line) lines")
             }
-            progress.show("\(number) lines")
+        } catch {
+            importer.finish()
+            progress.clear()
+            let problem = (error as? JSONError)?.problem == .notAnObject ? "it is no JSON object" : "\(error)"
+            throw StoreError("line \(reader.line) is no register: \(problem). What is before it is imported")
         }
         importer.finish()
         progress.clear()
         let tally = importer.tally
         Output.line(
-            "\(lines) lines: \(tally.applied) applied, \(tally.same) there already, \(tally.older) older than what is there"
+            "\(count) registers: \(tally.applied) applied, \(tally.same) there already, \(tally.older) older than what is there"
         )
         for refusal in tally.refusals.prefix(10) { Output.complaint(refusal) }
         if !tally.refusals.isEmpty {
-            Output.complaint("\(tally.refusals.count) lines were refused")
+            Output.complaint("\(tally.refusals.count) registers were refused")
             throw ExitCode(1)
         }
     }

@@ -36,15 +36,14 @@ struct Importer {
     private static var now: UInt64 { UInt64(Date().timeIntervalSince1970 * 1_000) }
 
     /// - Throws: what is wrong with the line.
-    mutating func add(_ line: String) throws {
-        guard let object = try? JSONObject(Array(line.utf8)) else { throw StoreError("it is no JSON object") }
-        guard let keyText = object.string("key") else { throw StoreError("it has no \"key\"") }
+    mutating func add(_ object: JSONObject) throws {
+        guard let keyText = object.string("key") else { throw StoreError("it has no \"key\" that is a text") }
         let key = try Key(keyText)
         let isDeleted = object.bool("deleted") == true
-        let value = isDeleted ? nil : object.raw("value")
+        let value = isDeleted ? nil : try ExportLine.text("value", of: object)
         if value == nil, !isDeleted { throw StoreError("it has no \"value\"") }
         let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 0))
-        let metadata = object.raw("metadata")
+        let metadata = try ExportLine.text("metadata", of: object)
         let session = object.string("session").map { Array($0.utf8) }
         if let text = object.string("version") {
             let version = try Version(text)

@@ -22,7 +22,7 @@ struct Keys: AsyncParsableCommand {
                 try await connection.send(request + "}")
                 let answer = try await replies.answer(to: "l")
                 for row in answer.array("registers") ?? [] {
-                    Output.line(options.json ? JSON.text(row) : (try? JSONObject(row))?.string("key") ?? "")
+                    Output.line(options.json ? JSON.line(row) : (try? JSONObject(row))?.string("key") ?? "")
                 }
                 after = answer.string("next")
             } while after != nil

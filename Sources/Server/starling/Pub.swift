@@ -1,4 +1,5 @@
 import ArgumentParser
+import Dispatch
 import Foundation
 import SyncClient
 import SyncProtocol
@@ -46,23 +47,59 @@ struct Pub: AsyncParsableCommand {
         }
     }
 
-    /// Sends the lines of standard input, some hundreds ahead of their acknowledgements.
+    /// How many lines are sent ahead of their acknowledgements.
+    private static let window = 512
+    /// The id of what is sent behind the last line: its answer comes behind all others.
+    private static let end = "end"
+
+    /// Sends the lines of standard input, and says what became of each as soon as it is known: where nothing is written any more it
+    /// ends, whether or not there is a next line.
     private func publishLines(_ connection: SyncConnection, _ replies: inout Replies) async throws {
-        let window = 512
-        var sent = 0
-        var answered = 0
-        while let line = readLine() {
-            sent += 1
-            try await connection.send(request(JSON.value(line), id: "\(sent)"))
-            while sent - answered >= window {
-                answered += 1
-                try report(try await replies.answer(to: "\(answered)"))
+        let permits = DispatchSemaphore(value: Self.window)
+        let (lines, continuation) = AsyncStream.makeStream(of: String.self)
+        // A thread of its own: reading a line can take for ever, and nobody waits for it to end.
+        Thread.detachNewThread {
+            var reader = LineReader()
+            while let line = reader.next() {
+                permits.wait()
+                continuation.yield(String(decoding: Self.withoutLineEnd(line), as: UTF8.self))
+            }
+            continuation.finish()
+        }
+        let sender = Task {
+            var count = 0
+            for await line in lines {
+                count += 1
+                try await connection.send(request(JSON.value(line), id: "\(count)"))
+            }
+            try await connection.send(#"{"type":"ping","id":"\#(Self.end)"}"#)
+        }
+        defer { sender.cancel() }
+        while let message = try await replies.next() {
+            switch message.string("type") {
+            case "bye": throw ClientError(.unavailable, message.string("reason") ?? "the server said goodbye")
+            case "pong": if message.string("id") == Self.end { return }
+            case "ack", "error":
+                permits.signal()
+                do {
+                    if message.string("type") == "error" { throw ServerRefusal(message) }
+                    try report(message)
+                } catch {
+                    Output.complaint(
+                        "line \(message.string("id") ?? "?") was not written, and none behind it is sent any more")
+                    throw error
+                }
+            default: break
             }
         }
-        while answered < sent {
-            answered += 1
-            try report(try await replies.answer(to: "\(answered)"))
-        }
+        throw ClientError(.unavailable, "the connection to \(options.server) was lost")
+    }
+
+    private static func withoutLineEnd(_ line: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+        var line = line
+        if line.last == UInt8(ascii: "\n") { line.removeLast() }
+        if line.last == UInt8(ascii: "\r") { line.removeLast() }
+        return line
     }
 
     private func request(_ value: String, id: String) -> String {

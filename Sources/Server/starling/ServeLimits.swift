@@ -21,6 +21,12 @@ struct ServeLimits: ParsableArguments {
             valueName: "seconds"))
     var handshakeTimeout: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "How much may be held of messages that are not whole yet, for all connections together. (default: 268435456)",
+            valueName: "bytes"))
+    var maxUnfinished: Int?
+
     @Option(help: ArgumentHelp("The greatest size of a request's head. (default: 16384)", valueName: "bytes"))
     var maxHead: Int?
 
@@ -51,6 +57,7 @@ struct ServeLimits: ParsableArguments {
         configuration.handshakeTimeout =
             Int64(try value("handshake-timeout", handshakeTimeout, 1...3_600) ?? 10) * 1_000
         configuration.maximumHeadSize = try value("max-head", maxHead, 1_024...1 << 20) ?? 16 * 1_024
+        configuration.maximumUnfinished = try value("max-unfinished", maxUnfinished, 1 << 20...1 << 40) ?? 256 << 20
         let messages = try value("max-message-rate", maxMessageRate, 1...1_000_000_000)
         let bytes = try value("max-byte-rate", maxByteRate, 1...1 << 40)
         if messages != nil || bytes != nil {

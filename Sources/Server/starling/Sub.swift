@@ -58,7 +58,7 @@ struct Sub: AsyncParsableCommand {
                 default: if options.json { show(message) }
                 }
             }
-            throw ClientError(.unavailable, "the connection to \(options.url) was lost")
+            throw ClientError(.unavailable, "the connection to \(options.server) was lost")
         }
     }
 
@@ -66,7 +66,7 @@ struct Sub: AsyncParsableCommand {
         if options.json {
             Output.line(message.line)
         } else {
-            let value = message.bool("deleted") == true ? "(deleted)" : JSON.text(message.raw("value"))
+            let value = message.bool("deleted") == true ? "(deleted)" : JSON.line(message.raw("value"))
             Output.line("\(message.string("key") ?? "")\t\(value)")
         }
     }
