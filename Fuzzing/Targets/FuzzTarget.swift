@@ -37,7 +37,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         guard let head = RequestHead(bytes) else { return }
         for policy in DeflateParameters.Policy.allCases {
             do throws(Handshake.Refusal) {
-                let accepted = try Handshake(origins: .init(isLoopbackOnly: true), compression: policy).accept(head)
+                let accepted = try Handshake(policy: .init(isLoopbackOnly: true), compression: policy).accept(head)
                 check(accepted.response.hasPrefix("HTTP/1.1 101 "), "an answer that is none")
                 check(isHead(accepted.response), "an answer with a line of the client's making")
                 if let deflate = accepted.deflate {

@@ -206,7 +206,7 @@ extension ConformanceTests {
                 #expect(try status("X-Forwarded-For: \(header)\r\nAuthorization: Bearer x\r\n") == "403", "\(header)")
             }
             #expect(try status("Forwarded: for=192.0.2.1\r\n") == "403")
-            #expect(try status("", host: "evil.example") == "403")
+            #expect(try status("", host: "evil.example") == "421")
         }
 
         @Test("Tokens made at the same time are all in the file, which stays where a link led and whose it was")

@@ -105,7 +105,10 @@ extension ConformanceTests {
                 (good.replacing("HTTP/1.1", with: "HTTP/1.0"), "505"),
                 (good.replacing("Host:", with: "Origin: http://evil.example\r\nHost:"), "403"),
                 ("GET /sync HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "x", count: 20_000))\r\n", "431"),
-                ("GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "404"),
+                ("GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "404"),
+                ("GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "421"),
+                (good.replacing("Host: localhost", with: "Host: rebound.example"), "421"),
+                (good.replacing("Host:", with: "X: a\u{1}b\r\nHost:"), "400"),
                 ("nonsense\r\n\r\n", "400"),
             ]
             for (request, status) in cases {

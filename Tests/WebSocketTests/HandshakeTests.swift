@@ -39,7 +39,7 @@ struct HandshakeTests {
             (request(["sec-websocket-key": "short"]), .key, "400"),
             (request(["sec-websocket-key": "dGhlIHNhbXBsZSBub25jZR=="]), .key, "400"),
             (request(["content-length": "5"]), .body, "400"), (request(["transfer-encoding": "chunked"]), .body, "400"),
-            (request(["origin": "https://evil.example"]), .origin("https://evil.example"), "403"),
+            (request(["origin": "https://evil.example"]), .notAllowed(.origin("https://evil.example")), "403"),
         ]
         for (head, refusal, status) in cases {
             #expect(throws: refusal) { try Handshake().accept(head) }
@@ -55,14 +55,14 @@ struct HandshakeTests {
         #expect(throws: Never.self) { try Handshake().accept(own) }
         let other = request(["origin": "https://app.example"])
         #expect(throws: Handshake.Refusal.self) { try Handshake().accept(other) }
-        #expect(throws: Never.self) { try Handshake(origins: .init(allowed: ["https://app.example"])).accept(other) }
-        #expect(throws: Never.self) { try Handshake(origins: .init(allowed: ["*"])).accept(other) }
+        #expect(throws: Never.self) { try Handshake(policy: .init(allowed: ["https://app.example"])).accept(other) }
+        #expect(throws: Never.self) { try Handshake(policy: .init(allowed: ["*"])).accept(other) }
         #expect(throws: Handshake.Refusal.self) { try Handshake().accept(request(["origin": "null"])) }
     }
 
     @Test("A server for this machine alone knows its own origin by name, against DNS rebinding")
     func rebinding() {
-        let handshake = Handshake(origins: .init(isLoopbackOnly: true))
+        let handshake = Handshake(policy: .init(isLoopbackOnly: true))
         for host in ["localhost:7827", "127.0.0.1:7827", "127.1.2.3", "[::1]:7827"] {
             #expect(throws: Never.self) { try handshake.accept(request(["host": host, "origin": "http://\(host)"])) }
         }
@@ -107,7 +107,7 @@ struct HandshakeTests {
         #expect(client.problem(inResponse: Array(response.utf8)) == nil)
         let other = ClientHandshake(random: Array(1..<17))
         #expect(other.problem(inResponse: Array(response.utf8)) != nil)
-        let refusal = Handshake.Refusal.origin("x").response
+        let refusal = Handshake.Refusal.notAllowed(.origin("x")).response
         #expect(client.problem(inResponse: Array(refusal.utf8)) == "the server answered 403 Forbidden")
     }
 

@@ -1,37 +1,5 @@
 /// The server's side of the opening handshake (RFC 6455, section 4.2).
 package struct Handshake: Sendable {
-    /// Which pages may connect from a browser. A request without an `Origin` comes from no browser and is let in.
-    package struct OriginPolicy: Sendable {
-        /// Origins that are let in besides the server's own, like `https://app.example.com`; `*` stands for any.
-        package var allowed: Set<String>
-        /// Whether the server's own origin has to be this machine by name. A server for this machine alone would else be
-        /// open to any page whose name is made to lead here for a moment (DNS rebinding).
-        package var isLoopbackOnly: Bool
-
-        package init(allowed: Set<String> = [], isLoopbackOnly: Bool = false) {
-            self.allowed = allowed
-            self.isLoopbackOnly = isLoopbackOnly
-        }
-
-        /// Whether a page from `origin` may connect to the server that it calls `host`.
-        package func admits(_ origin: String, host: String) -> Bool {
-            if allowed.contains("*") || allowed.contains(origin) { return true }
-            let parts = origin.split(separator: "://", maxSplits: 1)
-            guard parts.count == 2, parts[1].lowercased() == host.lowercased() else { return false }
-            return !isLoopbackOnly || Self.isLoopback(host)
-        }
-
-        /// Whether a `Host` names this machine, whatever its port.
-        package static func isLoopback(_ host: String) -> Bool {
-            let host = host.lowercased()
-            if host.hasPrefix("[") { return host.hasPrefix("[::1]") }
-            let name = host.prefix { $0 != ":" }
-            let octets = name.split(separator: ".", omittingEmptySubsequences: false)
-            return name == "localhost"
-                || (octets.first == "127" && octets.count == 4 && octets.allSatisfy { UInt8($0) != nil })
-        }
-    }
-
     /// The name of the protocol, for clients that must name one.
     package static let subprotocol = "starling.v1"
 
@@ -44,11 +12,11 @@ package struct Handshake: Sendable {
             .map { String($0.dropFirst(credentialPrefix.count)) }
     }
 
-    package let origins: OriginPolicy
+    package let policy: RequestPolicy
     package let compression: DeflateParameters.Policy
 
-    package init(origins: OriginPolicy = OriginPolicy(), compression: DeflateParameters.Policy = .off) {
-        self.origins = origins
+    package init(policy: RequestPolicy = RequestPolicy(), compression: DeflateParameters.Policy = .off) {
+        self.policy = policy
         self.compression = compression
     }
 
@@ -70,14 +38,15 @@ package struct Handshake: Sendable {
         case connection
         case key
         case webSocketVersion
-        case origin(String)
+        /// The request must not be carried out, whatever it asks for.
+        case notAllowed(RequestPolicy.Refusal)
 
         package var status: String {
             switch self {
             case .method: "405 Method Not Allowed"
             case .version: "505 HTTP Version Not Supported"
             case .notAnUpgrade, .webSocketVersion: "426 Upgrade Required"
-            case .origin: "403 Forbidden"
+            case .notAllowed(let refusal): refusal.status
             case .host, .body, .connection, .key: "400 Bad Request"
             }
         }
@@ -92,7 +61,7 @@ package struct Handshake: Sendable {
             case .connection: "the Connection header does not name Upgrade"
             case .key: "Sec-WebSocket-Key must be given once, as the base64 of 16 bytes"
             case .webSocketVersion: "Sec-WebSocket-Version must be 13"
-            case .origin(let origin): "pages from \(origin) may not connect; --allow-origin admits more origins"
+            case .notAllowed(let refusal): refusal.message
             }
         }
 
@@ -102,7 +71,7 @@ package struct Handshake: Sendable {
             case .notAnUpgrade, .webSocketVersion:
                 // Section 4.2.2, item 4: the versions that the server does speak.
                 [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")]
-            case .version, .host, .body, .connection, .key, .origin: []
+            case .version, .host, .body, .connection, .key, .notAllowed: []
             }
         }
 
@@ -134,8 +103,10 @@ package struct Handshake: Sendable {
         {
             throw .body
         }
-        if let origin = request.values("origin").first, !origins.admits(origin, host: host) {
-            throw .origin(origin)
+        if let refusal = policy.check(
+            host: host, origin: request.values("origin").first, fetchSite: request.values("sec-fetch-site").first)
+        {
+            throw .notAllowed(refusal)
         }
         var lines = [
             "HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",

@@ -38,7 +38,8 @@ package struct MessageReader {
     package private(set) var payload = ByteBuffer()
 
     private let role: Role
-    private let maximumMessageSize: Int
+    /// The greatest size of a message, all fragments together, in bytes. Of a compressed one, both before and after.
+    package var maximumMessageSize: Int
     private var state = State.header
     /// The opcode of the message under way; nil between messages.
     private var message: Opcode?
@@ -63,6 +64,22 @@ package struct MessageReader {
     package var isMidMessage: Bool {
         if case .payload = state { return true }
         return message != nil
+    }
+
+    /// What is held of a message that is not whole yet, in bytes of memory.
+    package var heldBytes: Int {
+        guard message != nil else { return 0 }
+        return (isDelivered ? 0 : payload.storageCapacity) + (compressed?.storageCapacity ?? 0)
+    }
+
+    /// Reads nothing more, and holds nothing.
+    package mutating func stop() {
+        state = .ended
+        payload = ByteBuffer()
+        compressed = nil
+        control = []
+        message = nil
+        isDelivered = false
     }
 
     /// Gives the memory of the last message back. To be called when no bytes are left, on many idle connections.

@@ -15,6 +15,7 @@ package struct RequestHead: Equatable, Sendable {
         self.target = target
         self.version = version
         self.headers = headers
+        resolveTarget()
     }
 
     package static func == (left: RequestHead, right: RequestHead) -> Bool {
@@ -27,7 +28,8 @@ package struct RequestHead: Equatable, Sendable {
     /// - Parameter bytes: the head with its line ends, up to and with the empty line.
     /// - Returns: nil when it is not well-formed.
     package init?(_ bytes: some Collection<UInt8>) {
-        guard let text = String(validating: bytes, as: UTF8.self) else { return nil }
+        // Values may have bytes that are no UTF-8 (section 5.5 of RFC 9110): they are nothing to us, and no reason to refuse the rest.
+        let text = String(validating: bytes, as: UTF8.self) ?? String(bytes.lazy.map { Character(Unicode.Scalar($0)) })
         var lines = text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
             .map { $0.last == UInt8(ascii: "\r") ? $0.dropLast() : $0 }
         while lines.last?.isEmpty == true { lines.removeLast() }
@@ -47,11 +49,29 @@ package struct RequestHead: Equatable, Sendable {
             guard let colon = line.firstIndex(of: UInt8(ascii: ":")), colon > line.startIndex,
                 line[..<colon].allSatisfy(Self.isTokenByte)
             else { return nil }
+            let value = line[line.index(after: colon)...]
+            // Section 5.5: a value with one of these is to be refused, or it could be two for somebody else.
+            guard value.allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == UInt8(ascii: "\t") }) else { return nil }
             headers.append(
-                (String(line[..<colon])?.lowercased() ?? "", Self.trim(line[line.index(after: colon)...])))
+                (String(line[..<colon])?.lowercased() ?? "", Self.trim(value)))
+        }
+        guard words[0].allSatisfy(Self.isTokenByte), words[1].allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
+            return nil
         }
         self.init(
             method: String(words[0]) ?? "", target: String(words[1]) ?? "", version: (major, minor), headers: headers)
+    }
+
+    /// Where the target is a whole URL, as it is for proxies, the host is that one's (section 3.2.2).
+    private mutating func resolveTarget() {
+        let lowercased = target.prefix(8).lowercased()
+        guard let scheme = ["http://", "https://"].first(where: { lowercased.hasPrefix($0) }) else { return }
+        let rest = target.dropFirst(scheme.count)
+        let authority = rest.prefix { $0 != "/" && $0 != "?" }
+        let path = rest.dropFirst(authority.count)
+        target = path.first == "/" ? String(path) : "/" + path
+        headers.removeAll { $0.name == "host" }
+        headers.append(("host", String(authority)))
     }
 
     /// The target without its query.

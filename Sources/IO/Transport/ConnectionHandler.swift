@@ -11,16 +11,16 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private let driver: LoopDriver
-    private let gate: ConnectionGate
+    let driver: LoopDriver
+    private let gate: ConnectionGate?
     private let deflate: DeflateParameters?
-    private var reader: MessageReader
+    var reader: MessageReader
     private(set) var id = ConnectionID(slot: -1, generation: 0)
     private var context: ChannelHandlerContext?
     private let socket: ChannelSocket
     private let outbound: Outbound
     /// Bytes that wait for the shard to catch up, or for the rest of a frame's header.
-    private var inbound = ByteBuffer()
+    var inbound = ByteBuffer()
     /// The answers to pings that are to be sent.
     private var pongs = ByteBuffer()
     /// The payload of the Close frame to be sent; nil where the peer is not there to read one.
@@ -29,6 +29,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     private var lastHeard = NIODeadline.now()
     /// Of a silent or slow peer; nil of the others, which are the most.
     private var vigil: Vigil?
+    var held: HeldMemory
     private var isPaused = false
     /// Whether credentials are being checked, and what comes behind them has to wait.
     private var isChecking = false
@@ -44,12 +45,13 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     private var isFinished = false
 
     /// - Parameters:
-    ///   - gate: what it came through, and leaves when it is closed.
+    ///   - gate: what it came through, and leaves when it is closed; nil: somebody else does that.
     ///   - isEncrypted: whether bytes must not go past the channel's other handlers.
-    init(driver: LoopDriver, gate: ConnectionGate, deflate: DeflateParameters? = nil, isEncrypted: Bool = false) {
+    init(driver: LoopDriver, gate: ConnectionGate?, deflate: DeflateParameters? = nil, isEncrypted: Bool = false) {
         self.driver = driver
         self.deflate = deflate
         self.gate = gate
+        held = HeldMemory(driver.services.memory, of: .known)
         let inflater = deflate.map { $0.clientForgets ? driver.inflater : $0.makeInflater() }
         reader = MessageReader(
             role: .server, maximumMessageSize: driver.limits.maximumMessageSize, inflater: inflater)
@@ -66,6 +68,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     func open(response: ByteBuffer, rest: ByteBuffer, grant: Grant) {
         // The welcome is only queued by this, and leaves behind the response.
         id = driver.connect(self, grant: grant)
+        meet()
         outbound.send(response)
         // Not the response: that is no frame.
         if let deflate, !isShared { outbound.deflater = deflate.makeDeflater() }
@@ -82,7 +85,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     func handlerRemoved(context: ChannelHandlerContext) {
         socket.detach()
         self.context = nil
-        gate.leave()
+        gate?.leave()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -90,6 +93,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
         outbound.closed()
         socket.detach()
         driver.disconnect(id)
+        stopReading()
         self.context = nil
         context.fireChannelInactive()
     }
@@ -133,6 +137,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
             inbound = ByteBuffer()
             reader.releaseMemory()
         }
+        countHeld()
     }
 
     /// Asked by the channel before it reads: it does not while this connection is paused.
@@ -147,13 +152,23 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     /// After how many messages and control frames others have their turn, unless what came has been there for less than
     /// ``burst``: a burst of writes becomes one commit, and one fan-out.
     private static let turn = 64
+    /// Likewise after how many bytes, whenever they came: little on the wire can be much when it is not compressed any more.
+    private static let largestTurn = 128 << 10
     private static let burst = TimeAmount.microseconds(250)
 
     /// Takes what has come apart, for as long as there is room for it.
     func readMessages() {
         var taken = 0
+        var takenBytes = 0
+        // Not elsewhere: this is never in the middle of a fan-out.
+        if held.party == .stranger { meet() }
         defer { sendPongs() }
         while !isPaused {
+            if takenBytes >= Self.largestTurn
+                || (deflate != nil && driver.turns.hasTakenMuch && inbound.readableBytes > 0)
+            {
+                return yield()
+            }
             if taken == Self.turn {
                 guard NIODeadline.now() - lastHeard < Self.burst else { return yield() }
                 taken = 0
@@ -168,6 +183,9 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
                 return
             }
             handle(event)
+            let size = reader.payload.readableBytes
+            takenBytes += size
+            driver.turns.noteTaken(size)
         }
     }
 
@@ -175,13 +193,15 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     private func yield() {
         isPaused = true
         isYielding = true
-        // Not at once: an event loop runs what is to be done at once before it looks at any other socket.
-        driver.eventLoop.assumeIsolated().scheduleTask(in: .microseconds(50)) { [self] in
-            isYielding = false
-            guard context != nil else { return }
-            resume()
-            driver.run()
-        }
+        driver.turns.enter(self)
+    }
+
+    /// It is this connection's turn again.
+    func goOn() {
+        isYielding = false
+        guard context != nil else { return }
+        resume()
+        countHeld()
     }
 
     /// Reads on, after a pause.
@@ -245,6 +265,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
             result = .failure(problem)
         }
         driver.receive(.credentials(hello, result), size: size, from: id)
+        meet()
         resume()
         driver.run()
     }
@@ -368,9 +389,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
 
     /// Closes the socket when some time has passed.
     private func schedule(_ delay: TimeAmount) {
-        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] () -> Void in
-            abort()
-        }
+        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] () -> Void in abort() }
     }
 
     /// Closes the socket as it is.

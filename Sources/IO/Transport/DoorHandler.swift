@@ -1,6 +1,6 @@
-package import Access
-package import NIOCore
-package import WebSocket
+import Access
+import NIOCore
+import WebSocket
 
 /// The first handler of every connection: reads the head of the first request, and either shakes hands for a WebSocket
 /// or leaves the channel to HTTP. A parser of our own before any HTTP handler halves what a handshake costs.
@@ -16,6 +16,8 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
         var grant: Grant
         /// How messages are compressed; nil: they are not.
         var deflate: DeflateParameters?
+        /// What is to be left when the connection is closed; nil: somebody else does that.
+        var gate: ConnectionGate?
     }
 
     private let routes: DoorRoutes
@@ -24,6 +26,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
     private let refusal: DoorRefusal?
     private let upgrade: (DoorHandler, ChannelHandlerContext, Upgrade) -> Void
     private var buffer = ByteBuffer()
+    private var held: HeldMemory
     private var timer: Scheduled<Void>?
     /// Whether nothing more is read here.
     private var isDone = false
@@ -31,19 +34,26 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
     /// Whether somebody else tells the gate when the connection is closed.
     private var isHandedOver = false
     private var context: ChannelHandlerContext?
+    /// The head of a request that came behind others; nil: the first one is still to come.
+    private let laterHead: RequestHead?
 
     /// - Parameters:
     ///   - turnstile: where requests wait for their turn; nil: they do not.
     ///   - refusal: what every request is answered with: there are too many connections.
+    ///   - laterHead: the head of a request that came behind others on its connection, for ``resume()``.
     ///   - upgrade: makes the handler that takes over, and calls ``handOver()`` when it has.
     init(
         routes: DoorRoutes, limits: TransportLimits, turnstile: Turnstile? = nil, refusal: DoorRefusal? = nil,
-        upgrade: @escaping (DoorHandler, ChannelHandlerContext, Upgrade) -> Void
+        laterHead: RequestHead? = nil, upgrade: @escaping (DoorHandler, ChannelHandlerContext, Upgrade) -> Void
     ) {
         self.routes = routes
+        held = HeldMemory(routes.memory, of: .stranger)
         self.limits = limits
         self.turnstile = turnstile
         self.refusal = refusal
+        self.laterHead = laterHead
+        isDone = laterHead != nil
+        isHandedOver = laterHead != nil
         self.upgrade = upgrade
     }
 
@@ -60,6 +70,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
     func handlerRemoved(context: ChannelHandlerContext) {
         timer?.cancel()
         self.context = nil
+        _ = held.set(0)
         if !isHandedOver { routes.gate.leave() }
     }
 
@@ -71,6 +82,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
         // Behind a whole request, what comes is for whoever takes over; while that is being decided, only so much.
         if isDone, buffer.readableBytes > 4 * limits.maximumHeadSize { return context.close(promise: nil) }
         buffer.writeBuffer(&bytes)
+        guard held.set(buffer.storageCapacity) else { return refuse(context, .busy) }
         guard !isDone else { return }
         // A method is of letters. What else comes here first is TLS, most often, and would wait for an answer to it.
         if let first = buffer.readableBytesView.first, !(UInt8(ascii: "A")...UInt8(ascii: "Z") ~= first) {
@@ -85,24 +97,35 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
         if let turnstile { turnstile.enter(self) } else { pass() }
     }
 
+    /// Goes on with ``laterHead``, once nothing else is in the channel's pipeline.
+    func resume() {
+        if let turnstile { turnstile.enter(self) } else { pass() }
+    }
+
     /// It is this request's turn.
     func pass() {
-        guard let context, let length = headLength() else { return }
+        guard let context else { return }
+        if let laterHead {
+            guard count(laterHead, context) else { return refuse(context, .tooManyFromAddress) }
+            return shakeHands(laterHead, context)
+        }
+        guard let length = headLength() else { return }
         let head = RequestHead(buffer.readableBytesView.prefix(length))
         if let refusal { return refuse(context, refusal) }
         guard count(head, context) else { return refuse(context, .tooManyFromAddress) }
-        guard let head, head.path == routes.webSocketPath else { return leaveToHTTP(context) }
-        shakeHands(head, length: length, context)
+        guard let head else { return refuse(context, .badHead) }
+        guard head.path == routes.webSocketPath else { return leaveToHTTP(context) }
+        buffer.moveReaderIndex(forwardBy: length)
+        shakeHands(head, context)
     }
 
-    private func shakeHands(_ head: RequestHead, length: Int, _ context: ChannelHandlerContext) {
+    private func shakeHands(_ head: RequestHead, _ context: ChannelHandlerContext) {
         let acceptance: Handshake.Acceptance
         do throws(Handshake.Refusal) {
             acceptance = try routes.handshake.accept(head)
         } catch {
             return refuse(context, error.response)
         }
-        buffer.moveReaderIndex(forwardBy: length)
         guard let credential = Self.credential(of: head) else {
             return finish(.success(routes.authority.anonymous), acceptance)
         }
@@ -131,7 +154,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
                 self, context,
                 Upgrade(
                     response: ByteBuffer(string: acceptance.response), rest: rest, grant: grant,
-                    deflate: acceptance.deflate))
+                    deflate: acceptance.deflate, gate: laterHead == nil ? routes.gate : nil))
             // Said while nobody was there to hear it.
             if isInputClosed { context.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
         case .failure(let refusal):
@@ -194,7 +217,9 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
 
     private func refuse(_ context: ChannelHandlerContext, _ response: String) {
         isDone = true
-        buffer.clear()
+        buffer = ByteBuffer()
+        _ = held.set(0)
+        routes.refusals?.note(response, from: context.remoteAddress)
         context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: response)), promise: nil)
         context.close(mode: .output, promise: nil)
         // The timer of the handshake closes what the client does not.
@@ -206,7 +231,14 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
         context.channel.closeFuture.whenComplete { _ in gate.leave() }
         handOver()
         do {
-            try routes.takeHTTP(context.channel)
+            let channel = context.channel
+            try routes.takeHTTP(channel) { [routes, limits, turnstile, upgrade] head, installed in
+                let door = DoorHandler(
+                    routes: routes, limits: limits, turnstile: turnstile, laterHead: head, upgrade: upgrade)
+                try channel.pipeline.syncOperations.addHandler(door)
+                installed()
+                door.resume()
+            }
         } catch {
             context.close(promise: nil)
             return

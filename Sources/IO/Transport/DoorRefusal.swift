@@ -1,6 +1,7 @@
 /// Why a connection gets no further than its first request.
 enum DoorRefusal {
     case notHTTP
+    case badHead
     case headTooLarge
     case tooManyConnections
     case tooManyFromAddress
@@ -12,6 +13,7 @@ enum DoorRefusal {
         let (status, header, text) =
             switch self {
             case .notHTTP: ("400 Bad Request", "", "this is no request by HTTP; if it is TLS, that is not spoken here")
+            case .badHead: ("400 Bad Request", "", "the request's head is not as RFC 9112 wants it")
             case .headTooLarge: ("431 Request Header Fields Too Large", "", "the request's head is too large")
             case .tooManyConnections:
                 ("503 Service Unavailable", "Retry-After: 1\r\n", "this server has as many connections as it takes")

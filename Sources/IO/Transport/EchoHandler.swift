@@ -10,12 +10,12 @@ final class EchoHandler: ChannelInboundHandler, ChannelSocketOwner {
     private var reader: MessageReader
     private let socket = ChannelSocket()
     private let outbound: Outbound
-    private let gate: ConnectionGate
+    private let gate: ConnectionGate?
     private var inbound = ByteBuffer()
     private let deflater: FrameDeflater?
     private var isClosing = false
 
-    init(limits: TransportLimits, gate: ConnectionGate, deflate: DeflateParameters? = nil) {
+    init(limits: TransportLimits, gate: ConnectionGate?, deflate: DeflateParameters? = nil) {
         reader = MessageReader(
             role: .server, maximumMessageSize: limits.maximumMessageSize, inflater: deflate?.makeInflater())
         // Everything is compressed, however small: that is what is tested.
@@ -35,7 +35,7 @@ final class EchoHandler: ChannelInboundHandler, ChannelSocketOwner {
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
-        gate.leave()
+        gate?.leave()
     }
 
     func socketWrote() { _ = outbound.wrote() }

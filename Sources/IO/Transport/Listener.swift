@@ -33,7 +33,7 @@ package enum Listener {
                 routes: routes, limits: driver.limits, turnstile: driver.turnstile, refusal: refusal
             ) { door, context, upgrade in
                 let handler = ConnectionHandler(
-                    driver: driver, gate: gate, deflate: upgrade.deflate, isEncrypted: certificates != nil)
+                    driver: driver, gate: upgrade.gate, deflate: upgrade.deflate, isEncrypted: certificates != nil)
                 replace(door, by: handler, context) {
                     handler.open(response: upgrade.response, rest: upgrade.rest, grant: upgrade.grant)
                 }
@@ -51,11 +51,13 @@ package enum Listener {
         host: String, port: Int, group: MultiThreadedEventLoopGroup, limits: TransportLimits, path: String,
         compression: DeflateParameters.Policy = .off
     ) async throws -> any Channel {
-        let routes = DoorRoutes(webSocketPath: path, handshake: Handshake(compression: compression)) { _ = $0.close() }
+        let routes = DoorRoutes(webSocketPath: path, handshake: Handshake(compression: compression)) { channel, _ in
+            channel.close(promise: nil)
+        }
         return try await bootstrap(group) { channel in
             _ = routes.gate.enter()
             let door = DoorHandler(routes: routes, limits: limits) { door, context, upgrade in
-                let handler = EchoHandler(limits: limits, gate: routes.gate, deflate: upgrade.deflate)
+                let handler = EchoHandler(limits: limits, gate: upgrade.gate, deflate: upgrade.deflate)
                 replace(door, by: handler, context) { handler.open(response: upgrade.response, rest: upgrade.rest) }
             }
             try channel.pipeline.syncOperations.addHandler(door)

@@ -13,11 +13,13 @@ package final class LoopDriver: @unchecked Sendable {
     package let limits: TransportLimits
     let decoder: ClientMessageDecoder
     let turnstile: Turnstile
+    /// Connections that have had their turn.
+    private(set) lazy var turns = TurnQueue(eventLoop: eventLoop) { [unowned self] in run() }
     let services: LoopServices
     private let loop: Int
-    private var shard: Shard
+    private(set) var shard: Shard
     /// The connections by slot.
-    private var handlers: [ConnectionHandler?] = []
+    private(set) var handlers: [ConnectionHandler?] = []
     /// Connections that are read from no further until the shard or the socket has caught up.
     private var paused: Set<Int32> = []
     /// What happened to sockets while the shard was busy, to be told to it afterwards.
@@ -26,8 +28,8 @@ package final class LoopDriver: @unchecked Sendable {
     private var willRun = false
     private var ticker: RepeatedTask?
     private var ticks = 0
-    private var stalls: UInt64 = 0
-    private var pingTimeouts: UInt64 = 0
+    private(set) var stalls: UInt64 = 0
+    private(set) var pingTimeouts: UInt64 = 0
     /// For all connections whose messages are compressed each by itself.
     let inflater = Inflater(forgets: true, windowBits: 15)
     let deflater = FrameDeflater(forgets: true, windowBits: DeflateParameters.sharedWindowBits)
@@ -119,6 +121,9 @@ package final class LoopDriver: @unchecked Sendable {
         shard.receive(incoming, size: size, from: id, head: services.head(), now: services.now())
     }
 
+    /// Whether a connection has to show credentials before anything else.
+    func isStranger(_ id: ConnectionID) -> Bool { shard.isStranger(id) }
+
     /// Whether a connection should be read from.
     func mayRead(_ id: ConnectionID, backlog: Int) -> Bool {
         if backlog <= limits.maximumBacklog, !shard.isSaturated(id) { return true }
@@ -165,6 +170,17 @@ package final class LoopDriver: @unchecked Sendable {
         }
     }
 
+    /// There is no room for what connections hold of messages that are not whole: who holds the most of it has to go.
+    func makeRoom(_ party: InboundMemory.Party) {
+        let largest = handlers.lazy.compactMap { $0 }.filter { $0.held.party == party }
+            .max { $0.held.count < $1.held.count }
+        guard let largest, largest.held.count > 0 else { return }
+        services.memory.noteRefusal()
+        largest.giveUp(
+            .overloaded, "too much is held of messages that are not whole; send this one again, or a smaller one")
+        largest.stopReading()
+    }
+
     /// Has ``run()`` called once all sockets that have something have been read: what came from many connections at once
     /// goes to the committer as one batch.
     func runSoon() {
@@ -172,6 +188,7 @@ package final class LoopDriver: @unchecked Sendable {
         willRun = true
         eventLoop.execute { [self] in
             willRun = false
+            turns.socketsWereLookedAt()
             run()
         }
     }
@@ -303,25 +320,6 @@ package final class LoopDriver: @unchecked Sendable {
                 }
             }
             return promise.futureResult
-        }
-    }
-
-    package struct Measurements: Sendable {
-        package var counters: ShardCounters
-        /// How many bytes its sockets have refused so far.
-        package var backlog: Int
-        /// How many connections were closed, as they read nothing.
-        package var stalls: UInt64
-        /// How many were closed, as they did not answer.
-        package var pingTimeouts: UInt64
-    }
-
-    /// What the loop has done so far.
-    package func measure() -> EventLoopFuture<Measurements> {
-        eventLoop.submit { [self] in
-            Measurements(
-                counters: shard.snapshot, backlog: handlers.reduce(0) { $0 + ($1?.backlog ?? 0) }, stalls: stalls,
-                pingTimeouts: pingTimeouts)
         }
     }
 }

@@ -16,12 +16,14 @@ package struct LoopServices: Sendable {
     package var random: @Sendable () -> UInt64
     /// Says what credentials are worth.
     package var authority: any Authority
+    /// What all connections hold of messages that are not whole yet.
+    package var memory: InboundMemory
 
     package init(
         submitWrites: @escaping @Sendable ([WriteRequest]) -> Bool,
         submitRead: @escaping @Sendable (ReadJob, _ loop: Int) -> Void, head: @escaping @Sendable () -> UInt64,
         now: @escaping @Sendable () -> UInt64, random: @escaping @Sendable () -> UInt64,
-        authority: any Authority = OpenAuthority()
+        authority: any Authority = OpenAuthority(), memory: InboundMemory = InboundMemory()
     ) {
         self.submitWrites = submitWrites
         self.submitRead = submitRead
@@ -29,6 +31,7 @@ package struct LoopServices: Sendable {
         self.now = now
         self.random = random
         self.authority = authority
+        self.memory = memory
     }
 }
 

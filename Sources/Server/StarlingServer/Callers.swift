@@ -20,7 +20,7 @@ struct Callers: Sendable {
             return await grant(of: credential)?.mayMonitor ?? false
         }
         // A page may have been made to lead here by a name of its own (DNS rebinding).
-        guard Handshake.OriginPolicy.isLoopback(request.head.authority ?? "") else { return false }
+        guard RequestPolicy.isLoopback(request.head.authority ?? "") else { return false }
         let peer = IPAddress(address)
         let lines = request.headers[values: .forwardedFor]
         if lines.isEmpty, request.headers[.forwarded] == nil { return peer?.isLoopback ?? true }

@@ -23,15 +23,21 @@ struct Engine: Sendable {
     private let group: MultiThreadedEventLoopGroup
     private let drivers: [LoopDriver]
     private let gate: ConnectionGate
+    private let memory: InboundMemory
+    private let refusals: RefusalLog
     private let access: AccessControl?
     private let certificates: ServerCertificates?
     private let cipher: ValueCipher?
     private let watch = FileWatch()
+    private let reloader: Reloader
 
     init(configuration: ServerConfiguration, logger: Logger) throws {
         self.configuration = configuration
         self.logger = logger
+        reloader = Reloader(logger: logger)
         gate = ConnectionGate(configuration.connections)
+        memory = InboundMemory(limit: configuration.maximumUnfinished)
+        refusals = RefusalLog(logger: logger)
         access = try configuration.access.map { path throws(ServerError) in try AccessControl(path: path) }
         certificates = try configuration.certificates.map { files throws(CertificateError) in
             try ServerCertificates(files)
@@ -50,7 +56,7 @@ struct Engine: Sendable {
         readers = ReaderThreads(count: 2)
         group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.threads)
         drivers = Self.makeDrivers(
-            configuration, database, committer, readers, group, authority: access ?? OpenAuthority())
+            configuration, database, committer, readers, group, authority: access ?? OpenAuthority(), memory: memory)
         let drivers = drivers
         let checkpoints = checkpoints
         let committer = committer
@@ -68,7 +74,8 @@ struct Engine: Sendable {
 
     private static func makeDrivers(
         _ configuration: ServerConfiguration, _ database: SQLiteDatabase, _ committer: CommitterThread,
-        _ readers: ReaderThreads, _ group: MultiThreadedEventLoopGroup, authority: any Authority
+        _ readers: ReaderThreads, _ group: MultiThreadedEventLoopGroup, authority: any Authority,
+        memory: InboundMemory
     ) -> [LoopDriver] {
         var limits = TransportLimits(
             maximumMessageSize: configuration.maximumMessageSize, maximumValueSize: configuration.maximumValueSize,
@@ -91,7 +98,7 @@ struct Engine: Sendable {
             random: {
                 var random = SystemRandomNumberGenerator()
                 return random.next()
-            }, authority: authority)
+            }, authority: authority, memory: memory)
         let drivers = group.makeIterator().enumerated().map { index, eventLoop in
             var shard = Shard.Configuration(loop: index, welcome: welcome, framing: framing)
             shard.rate = configuration.rate
@@ -119,15 +126,18 @@ struct Engine: Sendable {
 
     /// Starts to accept connections.
     func listen() async throws -> any Channel {
-        let origins = Handshake.OriginPolicy(
-            allowed: configuration.allowedOrigins, isLoopbackOnly: BindPolicy.isLoopback(configuration.host))
-        let probes = Routes.Probes(problem: { committer.measured.problem }, metrics: { try await metrics() })
+        let isForThisMachine = BindPolicy.isLoopback(configuration.host)
+        let policy = RequestPolicy(
+            allowed: configuration.allowedOrigins, isLoopbackOnly: isForThisMachine,
+            requiresLocalHost: isForThisMachine && access == nil)
+        let probes = Routes.Probes(
+            problem: { committer.measured.problem }, warnings: { reloader.problems }, metrics: { try await metrics() })
         let callers = Callers(authority: authority, gate: gate, hasRules: access != nil)
-        let door = HTTPDoor(responder: Routes.responder(probes, callers, origins), logger: logger)
+        let http = HTTPService(responder: Routes.responder(probes, callers, policy), logger: logger)
         let routes = DoorRoutes(
-            webSocketPath: "/sync", handshake: Handshake(origins: origins, compression: configuration.compression),
-            authority: authority, gate: gate,
-            takeHTTP: { try door.take($0) })
+            webSocketPath: "/sync", handshake: Handshake(policy: policy, compression: configuration.compression),
+            authority: authority, gate: gate, memory: memory, refusals: refusals,
+            takeHTTP: { try http.take($0, handshakePath: "/sync", shakeHands: $1) })
         let listener = try await Listener.bind(
             host: configuration.host, port: configuration.port, group: group, drivers: drivers, routes: routes,
             certificates: certificates)
@@ -138,7 +148,6 @@ struct Engine: Sendable {
     private var authority: any Authority { access ?? OpenAuthority() }
 
     private func watchFiles() {
-        let reloader = Reloader(logger: logger)
         var subjects: [FileWatch.Subject] = []
         if let access {
             subjects.append(reloader.accessRules(access) { for driver in drivers { driver.rulesChanged() } })
@@ -158,7 +167,8 @@ struct Engine: Sendable {
     private func metrics() async throws -> String {
         var page = MetricsPage(
             counters: ShardCounters(), backlog: 0, commits: committer.measured, head: committer.head,
-            threads: drivers.count, gate: gate.counts)
+            threads: drivers.count, gate: gate.counts, unfinished: memory.used,
+            unfinishedRefusals: memory.refusals, handshakeRefusals: refusals.counts)
         for driver in drivers {
             let measured = try await driver.measure().get()
             page.counters = page.counters + measured.counters

@@ -12,6 +12,10 @@ struct MetricsPage {
     var head: UInt64
     var threads: Int
     var gate: ConnectionGate.Counts
+    var unfinished = 0
+    var unfinishedRefusals: UInt64 = 0
+    /// By the status of HTTP that they were answered with.
+    var handshakeRefusals: [Int: UInt64] = [:]
 
     var text: String {
         var page = PrometheusText()
@@ -23,7 +27,14 @@ struct MetricsPage {
             [
                 ("total", "\(gate.refusedTotal)"), ("address", "\(gate.refusedByAddress)"),
                 ("head", "\(gate.refusedHeads)"), ("handshake", "\(gate.handshakeTimeouts)"),
+                ("unfinished", "\(unfinishedRefusals)"),
             ])
+        page.labelled(
+            "starling_handshakes_refused_total", "Requests answered by an error before any message, by status.",
+            type: "counter", label: "status",
+            handshakeRefusals.sorted { $0.key < $1.key }.map { ("\($0.key)", "\($0.value)") })
+        page.gauge(
+            "starling_unfinished_bytes", "What is held of messages and requests that are not whole yet.", unfinished)
         page.labelled(
             "starling_subscriptions", "Subscriptions by state.", type: "gauge", label: "state",
             [

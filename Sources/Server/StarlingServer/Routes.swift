@@ -9,20 +9,25 @@ enum Routes {
     struct Probes: Sendable {
         /// Why the server cannot serve writes; nil if it can.
         var problem: @Sendable () -> String?
+        /// What would keep the server from starting again, or from being reached, though it serves now.
+        var warnings: @Sendable () -> [String]
         var metrics: @Sendable () async throws -> String
     }
 
+    /// Where there is something, for GET and HEAD.
+    static let paths: Set<String> = ["/", "/healthz", "/readyz", "/metrics"]
+
     static func responder(
-        _ probes: Probes, _ callers: Callers, _ origins: Handshake.OriginPolicy
+        _ probes: Probes, _ callers: Callers, _ policy: RequestPolicy
     ) -> some HTTPResponder<HTTPContext> {
-        let router = Router(context: HTTPContext.self)
-        router.add(middleware: CrossOrigin(origins: origins))
+        let router = Router(context: HTTPContext.self, options: .autoGenerateHeadEndpoints)
+        router.add(middleware: RequestCheck(policy: policy))
         router.get("/healthz") { _, _ in text("ok\n") }
         router.get("/readyz") { _, _ in
             if let problem = probes.problem() {
                 text("not ready: \(problem)\n", status: .serviceUnavailable)
             } else {
-                text("ready\n")
+                text("ready\n" + probes.warnings().map { "but \($0)\n" }.joined())
             }
         }
         router.get("/metrics") { request, context in

@@ -55,6 +55,8 @@ package struct ServerConfiguration: Sendable {
     package var handshakeTimeout: Int64 = 10_000
     /// The greatest size of a request's head, in bytes.
     package var maximumHeadSize = 16 * 1024
+    /// How many bytes may be held of messages that are not whole yet, for all connections together.
+    package var maximumUnfinished = 256 << 20
     /// How fast a connection may send; nil: as it likes.
     package var rate: RateLimit.Limits?
     /// How long a connection that waits for nothing may send nothing, in milliseconds; nil: for ever.

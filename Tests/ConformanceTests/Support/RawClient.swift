@@ -191,6 +191,12 @@ final class RawClient {
         }
     }
 
+    /// Reads so many bytes.
+    func read(_ count: Int) throws -> [UInt8] {
+        while inbound.readableBytes < count { if try !fill() { throw TestFailure("the connection ended") } }
+        return inbound.readBytes(length: count) ?? []
+    }
+
     /// Reads to the end of the connection.
     func readAll() throws -> String {
         while try fill() {}

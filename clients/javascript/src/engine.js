@@ -1,15 +1,19 @@
+import { MAXIMUM_DEPTH, checkDepth, checkTimeToLive } from "./check.js";
 import { Edges } from "./edges.js";
 import { StarlingError } from "./errors.js";
 import { Holds } from "./holds.js";
 import { Knowledge } from "./knowledge.js";
 import { Liveness } from "./liveness.js";
+import { Queue } from "./queue.js";
 import { Register } from "./register.js";
 import { Requests } from "./requests.js";
 import { Subscriptions } from "./subscriptions.js";
 import { byteLength } from "./text.js";
-import { MAXIMUM_DEPTH, Writer, checkDepth, checkTimeToLive } from "./writer.js";
+import { Writer } from "./writer.js";
 
 const CONNECT_TIMEOUT = 10_000;
+/** How long a question may wait to be sent. */
+const TIMEOUT = 10_000;
 /** A connection that lived so long was a good one. */
 const GOOD_CONNECTION = 5_000;
 /** The longest message, where the server does not say. */
@@ -44,6 +48,13 @@ export class Engine {
   #isNameless = false;
   /** Whether the user wants no connection. */
   #isPaused = false;
+  /** Why there is no connection; undefined while there is one. */
+  lastError;
+  #hasVerdict = false;
+  /** What was logged as that: once is enough. */
+  #told = "";
+  /** The ids of what was sent and is not answered, in that order: the server answers in it. */
+  #asked = new Queue();
 
   constructor(options, port) {
     this.#options = options;
@@ -114,20 +125,30 @@ export class Engine {
     try {
       message = JSON.parse(text);
     } catch {
-      this.log("warn", `the server sent what is no JSON: ${text.slice(0, 80)}`);
-      return;
+      this.log("error", `the server sent what is no JSON: ${text.slice(0, 80)}`);
+      return this.#giveUp("the server sent what is no JSON", "bad_answer");
     }
     try {
       this.#handlers[message?.type]?.(message, text);
     } catch (error) {
-      // One message that we cannot make sense of is no reason to lose the others.
       this.log("error", `cannot take ${text.slice(0, 200)}: ${error.stack}`);
+      this.#cannotTake(message, error);
     }
+  }
+
+  /** A message makes no sense to us: its request fails, or where it answers none, the connection. */
+  #cannotTake(message, error) {
+    const problem = new StarlingError("bad_answer", `the server sent what this client cannot take: ${error.message}`);
+    if (!this.#requests.fail(message?.id, problem)) this.#giveUp(problem.message, "bad_answer");
   }
 
   #handlers = {
     welcome: (message) => this.#welcome(message),
-    subscribed: (message) => this.#subscriptions.find(message.id)?.subscribed(message),
+    subscribed: (message) => {
+      this.#answered(message.id);
+      this.#subscriptions.find(message.id)?.subscribed(message);
+    },
+    unsubscribed: ({ id }) => this.#answered(id),
     update: (message, text) => this.#update(message, text),
     synced: ({ id, cursor }) => {
       this.#subscriptions.find(id)?.finishedCatchingUp(cursor);
@@ -149,7 +170,10 @@ export class Engine {
   };
 
   #answer(message, text) {
-    const { id, type } = message;
+    const { type } = message;
+    // What the server could not read as far as the id: answers come in order, so it is the first that has none.
+    const id = message.id ?? (type === "error" ? this.#asked.first : undefined);
+    this.#answered(id);
     // What we write next is to be above whatever we know of.
     this.knowledge.learnFrom(message);
     if (typeof id === "number" && this.#writer.answer(id, message, text)) return this.#port.wake();
@@ -163,6 +187,12 @@ export class Engine {
     if (this.#subscriptions.refused(subscription, message)) this.#subscribe(subscription);
     this.#updateState();
     this.#port.wake();
+  }
+
+  #answered(id) {
+    // "overloaded" may overtake others.
+    if (this.#asked.first === id) this.#asked.shift();
+    else this.#asked.remove(id);
   }
 
   #welcome(message) {
@@ -179,6 +209,8 @@ export class Engine {
       return;
     }
     if (this.#phase !== "greeting") return;
+    this.#answered("hello");
+    [this.lastError, this.#told, this.#hasVerdict] = [undefined, "", false];
     if (message.agent !== this.agent) {
       this.agent = message.agent;
       this.#writer.renamed();
@@ -191,7 +223,7 @@ export class Engine {
 
   #hello(agent) {
     const { session } = this.#options;
-    this.send(JSON.stringify({ type: "hello", id: "hello", agent, session, token: this.#options.token() }));
+    this.send(JSON.stringify({ type: "hello", id: "hello", agent, session, token: this.#options.token() }), "hello");
   }
 
   get isGreeted() {
@@ -205,10 +237,27 @@ export class Engine {
       return this.#hello(undefined);
     }
     if (message.retry) return this.#leave(message.retry_after_ms ?? 0);
-    const error = new StarlingError(message.code, message.message, message);
-    this.log("error", `the server refuses the credentials: ${message.message}`);
-    for (const reject of [...this.#failures]) reject(error);
+    this.#giveUpOn(new StarlingError(message.code, message.message, message));
     this.#leave(this.#options.refusedDelay);
+  }
+
+  /** To try again cannot help, until somebody changes something: whoever waits is told. It is tried again all the same, at times. */
+  #giveUpOn(error) {
+    [this.lastError, this.#hasVerdict] = [error, true];
+    this.#tell("error", `${this.edge}: ${error.message}`);
+    for (const reject of [...this.#failures]) reject(error);
+    this.#requests.giveUp(error);
+  }
+
+  /** Logs why there is no connection: once, however often it is tried. */
+  #tell(level, text) {
+    this.log(text === this.#told ? "debug" : level, text);
+    this.#told = text;
+  }
+
+  /** Whether to try again cannot help. */
+  get hasVerdict() {
+    return this.#hasVerdict && this.#phase !== "open";
   }
 
   /** Ends the connection, and does not use this edge for at least so many milliseconds. */
@@ -219,12 +268,23 @@ export class Engine {
     this.#disconnected();
   }
 
-  /** The connection, or the attempt at one, ended without our doing. */
-  dropped(reason) {
+  /**
+   * The connection, or the attempt at one, ended without our doing.
+   *
+   * @param {boolean} [isFinal] whether it would end in the same way again
+   */
+  dropped(reason, code = "offline", isFinal = false) {
     if (this.#phase === "idle" || this.#phase === "closed") return;
-    this.log("info", `the connection to ${this.edge} ended: ${reason}`);
+    const error = new StarlingError(code, reason);
+    if (isFinal) {
+      this.#giveUpOn(error);
+    } else {
+      this.lastError = error;
+      if (this.#phase === "open") this.log("info", `the connection to ${this.edge} ended: ${reason}`);
+      else this.#tell("warn", `cannot connect to ${this.edge}: ${reason}`);
+    }
     this.#judgeEdge();
-    this.#edges.failed(this.edge, this.now());
+    this.#edges.failed(this.edge, this.now(), isFinal ? this.#options.refusedDelay : 0);
     this.#disconnected();
   }
 
@@ -241,6 +301,7 @@ export class Engine {
   #forgetConnection() {
     this.#liveness.disconnected();
     this.#isNameless = false;
+    this.#asked.clear();
     this.#subscriptions.disconnected();
     this.#requests.disconnected();
     this.#writer.disconnected();
@@ -280,7 +341,7 @@ export class Engine {
       if (this.#edges.count > 1) times.push(this.#probeAt);
       for (const subscription of this.#subscriptions) times.push(subscription.retryAt);
     }
-    times.push(this.#holds.deadline());
+    times.push(this.#holds.deadline(), this.#requests.deadline());
     return Math.min(...times, Infinity);
   }
 
@@ -288,6 +349,7 @@ export class Engine {
     const now = this.now();
     if (this.#phase === "closed") return;
     this.#holds.tick(now);
+    this.#requests.tick(now, (type) => this.#offline(type));
     if (this.#phase === "idle") {
       if (this.#edges.nextAttempt() <= now) this.#dial();
     } else if (this.#phase !== "open") {
@@ -324,6 +386,7 @@ export class Engine {
   /** Tries at once, however long the wait would be: after `disconnect`, or when the network is back. */
   reconnect() {
     this.#isPaused = false;
+    this.#hasVerdict = false;
     if (this.#phase !== "idle") return;
     this.#edges.forgive();
     this.#dial();
@@ -333,17 +396,18 @@ export class Engine {
     return this.#isPaused;
   }
 
-  #giveUp(reason) {
+  #giveUp(reason, code) {
     this.#port.hangUp();
-    this.dropped(reason);
+    this.dropped(reason, code);
   }
 
   #ping() {
     this.#liveness.pinged(this.now());
-    this.send('{"type":"ping","id":"ping"}');
+    this.send('{"type":"ping","id":"ping"}', "ping");
   }
 
   #pong(time) {
+    this.#answered("ping");
     const pong = this.#liveness.ponged(this.now());
     if (pong !== undefined && time !== undefined) {
       this.#edges.measured(this.edge, pong.roundTrip);
@@ -352,7 +416,9 @@ export class Engine {
     this.#port.wake();
   }
 
-  send(text) {
+  /** @param {string | number} id what the server answers it under */
+  send(text, id) {
+    this.#asked.push(id);
     this.#port.send(text);
   }
 
@@ -378,14 +444,14 @@ export class Engine {
 
   #subscribe(subscription) {
     subscription.retryAt = Infinity;
-    this.send(JSON.stringify(subscription.request()));
+    this.send(JSON.stringify(subscription.request()), subscription.id);
   }
 
   unsubscribe(subscription) {
     if (!this.#subscriptions.remove(subscription)) return;
     subscription.end(undefined);
     if (this.#phase === "open" || this.#phase === "greeting") {
-      this.send(JSON.stringify({ type: "unsubscribe", id: subscription.id }));
+      this.send(JSON.stringify({ type: "unsubscribe", id: subscription.id }), subscription.id);
     }
     this.#updateState();
   }
@@ -425,24 +491,49 @@ export class Engine {
   }
 
   /**
-   * Asks the server.
+   * Asks the server, behind the writes that were made before it. Waits for a connection that is being made.
    *
    * @param {(answer: object) => unknown} [take] makes the result of the answer, before anything else comes from the server
-   * @throws {StarlingError} `offline` at once where there is no connection
+   * @param {number} [timeout] how long it may wait to be sent, in milliseconds
+   * @throws {StarlingError} `offline` where there is no connection, and none being made
    */
-  request(message, take = (answer) => answer) {
-    if (this.#phase !== "open") {
-      const where = this.#options.urls.join(", ");
-      return Promise.reject(new StarlingError("offline", `there is no connection to ${where}; ${message.type} is not queued`));
-    }
+  request(message, take = (answer) => answer, timeout = TIMEOUT) {
+    if (this.#phase === "closed") return Promise.reject(new StarlingError("closed", "the client was closed"));
+    if (this.#phase === "idle") return Promise.reject(this.#offline(message.type));
     let text;
     try {
       text = JSON.stringify(message);
     } catch (error) {
       return Promise.reject(new StarlingError("bad_value", `the ${message.type} has no JSON: ${error.message}`));
     }
-    const problem = checkTimeToLive(message.ttl) ?? checkDepth(message.type, text, MAXIMUM_DEPTH) ?? this.tooLarge(text, message.type);
-    return problem ? Promise.reject(problem) : this.#requests.ask(message, (text) => this.send(text), take);
+    const what = `the ${message.type}`;
+    const problem = checkTimeToLive(message.ttl) ?? checkDepth(what, text, MAXIMUM_DEPTH) ?? this.tooLarge(text, message.type);
+    if (problem) return Promise.reject(problem);
+    const answer = this.#requests.ask(message, take, this.outbox.lastSequence, this.now() + timeout);
+    this.#writer.flush();
+    this.#port.wake();
+    return answer;
+  }
+
+  get hasQuestions() {
+    return this.#requests.hasQuestions;
+  }
+
+  /** Sends what was asked before the write with this sequence. */
+  sendQuestions(before) {
+    this.#requests.send(before, (text, id) => this.send(text, id));
+  }
+
+  #offline(type) {
+    if (this.#phase === "open") return new StarlingError("timeout", `${type} waited too long for the writes before it`);
+    const why = this.lastError === undefined ? "" : `: ${this.lastError.message}`;
+    const reason = this.lastError?.code;
+    return new StarlingError("offline", `there is no connection to ${this.#options.urls.join(", ")}${why}; ${type} is not queued`, { reason });
+  }
+
+  /** Whether something was made that has no outcome yet. */
+  get hasUnsettled() {
+    return this.outbox.size > 0 || this.#requests.size > 0;
   }
 
   get holds() {
@@ -451,8 +542,12 @@ export class Engine {
 
   wake = () => this.#port.wake();
 
-  /** Calls back with what the server has against the credentials. @returns a function that ends it */
-  onCredentialsRefused(reject) {
+  /**
+   * Calls back when to try again cannot help: with what the server has against the credentials, or why there is no server.
+   *
+   * @returns a function that ends it
+   */
+  onVerdict(reject) {
     this.#failures.add(reject);
     return () => this.#failures.delete(reject);
   }
@@ -463,6 +558,7 @@ export class Engine {
     this.#holds.close();
     this.#forgetConnection();
     this.#subscriptions.close();
+    this.#requests.giveUp(new StarlingError("closed", "the client was closed"));
     this.#writer.close();
     this.#setPhase("closed");
   }

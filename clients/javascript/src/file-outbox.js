@@ -1,8 +1,16 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, realpathSync, renameSync, writeSync } from "node:fs";
+import { StarlingError } from "./errors.js";
+import { FileLock } from "./file-lock.js";
+
+/** What the file begins with. */
+const HEADER = { starling: "outbox", format: 1 };
 
 /**
- * An outbox in a file: a line of JSON for each write (`{"put":…}`) and for each final answer (`{"done":<version>}`). A write is in the
- * file before `broadcast` returns, so that it survives the process; with `fsync`, the machine too. One client at a time.
+ * An outbox in a file: a line that says so, then a line of JSON for each write (`{"put":…}`) and for each final answer
+ * (`{"done":<version>}`). A write is in the file before `broadcast` returns, so that it survives the process; with `fsync`, the machine
+ * too. One client at a time: `<path>.lock` sees to that.
+ *
+ * What it throws, where the file is none of its own, is in use or cannot be written, is `outbox_failed`.
  */
 export class FileOutbox {
   #path;
@@ -10,39 +18,57 @@ export class FileOutbox {
   #fsync;
   #records = new Map();
   #lines = 0;
+  #lock;
+  /** Whether what it holds outlasts the process. */
+  isDurable = true;
 
   /** @param {string} path @param {{fsync?: boolean}} [options] */
   constructor(path, { fsync = false } = {}) {
-    this.#path = path;
+    this.#path = existsSync(path) ? realpathSync(path) : path;
     this.#fsync = fsync;
   }
 
   load() {
-    if (existsSync(this.#path)) {
-      for (const line of readFileSync(this.#path, "utf8").split("\n")) this.#replay(line);
+    this.#lock = new FileLock(this.#path);
+    try {
+      if (existsSync(this.#path)) this.#replay(readFileSync(this.#path));
+      this.#compact();
+    } catch (error) {
+      this.close();
+      throw error instanceof StarlingError ? error : new StarlingError("outbox_failed", `the outbox ${this.#path} cannot be used: ${error.message}`);
     }
-    this.#compact();
     return [...this.#records.values()];
   }
 
-  #replay(line) {
-    if (line === "") return;
-    let entry;
-    try {
-      entry = JSON.parse(line);
-    } catch {
-      // The last line of a process that was killed in the middle of it.
-      return;
-    }
-    if (entry.put) this.#records.set(entry.put.version, entry.put);
-    else this.#records.delete(entry.done);
+  /** Takes over what is in the file. Nothing of it is changed before all of it is known to be ours. */
+  #replay(bytes) {
+    const lines = new TextDecoder().decode(bytes).split("\n");
+    lines.forEach((line, index) => {
+      if (line.trim() === "") return;
+      try {
+        this.#take(JSON.parse(line), index);
+      } catch (error) {
+        if (error instanceof StarlingError) throw error;
+        // The last line of a process that was killed in the middle of it; there is one before it.
+        if (index === lines.length - 1 && index > 0) return;
+        throw new StarlingError("outbox_failed", `line ${index + 1} of ${this.#path} is none of an outbox; nothing was changed`);
+      }
+    });
+  }
+
+  #take(entry, index) {
+    if (entry.put?.version) this.#records.set(entry.put.version, entry.put);
+    else if (typeof entry.done === "string") this.#records.delete(entry.done);
+    else if (index !== 0 || entry.starling !== HEADER.starling) throw new Error("none of ours");
+    else if (entry.format !== HEADER.format) throw new StarlingError("outbox_failed", `${this.#path} is of another version of this client`);
   }
 
   /** Begins a new file with what still waits; the old one stays until the new one is whole. */
   #compact() {
     const temporary = `${this.#path}.new`;
     const file = openSync(temporary, "w", 0o600);
-    for (const record of this.#records.values()) writeSync(file, JSON.stringify({ put: record }) + "\n");
+    const lines = [HEADER, ...[...this.#records.values()].map((record) => ({ put: record }))];
+    writeSync(file, lines.map((line) => JSON.stringify(line) + "\n").join(""));
     fsyncSync(file);
     renameSync(temporary, this.#path);
     if (this.#file !== undefined) closeSync(this.#file);
@@ -58,8 +84,9 @@ export class FileOutbox {
   }
 
   put(record) {
-    this.#records.set(record.version, record);
+    if (this.#file === undefined) throw new StarlingError("outbox_failed", `the outbox ${this.#path} is closed`);
     this.#append({ put: record });
+    this.#records.set(record.version, record);
   }
 
   remove(version) {
@@ -69,5 +96,7 @@ export class FileOutbox {
   close() {
     if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
+    this.#lock?.release();
+    this.#lock = undefined;
   }
 }

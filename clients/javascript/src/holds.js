@@ -12,7 +12,7 @@ export class Holds {
     this.#engine = engine;
   }
 
-  claim(message, options) {
+  claim(message, options, timeout) {
     const askedAt = this.#engine.now();
     return this.#engine.request(message, (answer) => {
       if (answer.type === "refused") throw refusal(answer);
@@ -20,7 +20,15 @@ export class Holds {
       this.#leases.add(lease);
       this.#engine.wake();
       return lease;
-    });
+    }, timeout);
+  }
+
+  /** Gives up what is held. */
+  async releaseAll() {
+    const held = [...this.#leases].filter((lease) => lease.isHeld);
+    for (const { reason } of await Promise.allSettled(held.map((lease) => lease.release()))) {
+      if (reason) this.#engine.log("info", `a claim could not be released: ${reason.message}`);
+    }
   }
 
   /** Whether something would be lost with the connection. */

@@ -33,6 +33,10 @@ export interface Outcome {
   version?: string;
   revision?: number;
   durable?: boolean;
+  /** When it expires, in milliseconds since 1970, as the server says; absent: not by itself. */
+  expiresAt?: number;
+  /** Whether the server has judged a condition: `expect`, or a fence. */
+  judged?: boolean;
   /** For `superseded`: the register that stays in place, as it came from the server. */
   winner?: Record<string, unknown>;
   /** For `superseded`: the version of this client's own write that took the place. */
@@ -55,6 +59,8 @@ export class Pattern {
   /** @throws {StarlingError} `bad_pattern` */
   constructor(text: string);
   readonly text: string;
+  /** The one key that it matches; undefined where there may be others. */
+  readonly exact: string | undefined;
   matches(key: string): boolean;
 }
 
@@ -74,6 +80,8 @@ export interface Outbox {
   put(record: WriteRecord): void;
   remove(version: string): void;
   close(): void | Promise<void>;
+  /** Whether what it holds outlasts the process; true where it does not say. */
+  readonly isDurable?: boolean;
 }
 
 /** Keeps nothing over a restart. */
@@ -111,9 +119,7 @@ export interface Options {
   WebSocket?: unknown;
 }
 
-export interface WriteOptions {
-  /** Seconds to live. */
-  ttl?: number;
+export interface DeleteOptions {
   metadata?: Record<string, unknown>;
   session?: string;
   /** Write only over this version, or, with null, only where there is nothing. Not queued. */
@@ -121,7 +127,16 @@ export interface WriteOptions {
   /** Write only while this claim is in force. Not queued. */
   fence?: { key: string; token: number };
   /** Show it to who is subscribed now, and store nothing. Not queued. */
-  transient?: true;
+  transient?: boolean;
+  /** The version to write, where it is another's register that is passed on. Not queued. */
+  version?: string;
+  /** How long what is not queued may wait for a connection that is being made, in milliseconds. */
+  timeout?: number;
+}
+
+export interface WriteOptions extends DeleteOptions {
+  /** Seconds to live. */
+  ttl?: number;
 }
 
 /** A subscription: call it to unsubscribe. */
@@ -156,7 +171,9 @@ export class Client {
   readonly edge: string;
   readonly edges: { url: string; roundTrip?: number; breaker: "closed" | "open" | "half-open" }[];
   onState(callback: (state: State) => void): () => void;
-  live(): Promise<void>;
+  /** Why there is no connection; undefined while there is one. */
+  readonly lastError: StarlingError | undefined;
+  live(options?: { timeout?: number }): Promise<void>;
   age(): number;
   subscribe<Value = unknown>(
     pattern: string,
@@ -168,19 +185,27 @@ export class Client {
   entry<Value = unknown>(key: string): Update<Value> | undefined;
   list<Value = unknown>(pattern?: string): Update<Value>[];
   broadcast(key: string, value: unknown, options?: WriteOptions): Promise<Outcome>;
-  delete(key: string, options?: WriteOptions): Promise<Outcome>;
-  fetch<Value = unknown>(key: string): Promise<Update<Value> | undefined>;
-  fetchAll<Value = unknown>(pattern?: string, options?: { pageSize?: number }): AsyncGenerator<Update<Value>>;
+  delete(key: string, options?: DeleteOptions): Promise<Outcome>;
+  fetch<Value = unknown>(key: string, options?: { timeout?: number }): Promise<Update<Value> | undefined>;
+  fetchAll<Value = unknown>(pattern?: string, options?: { pageSize?: number; timeout?: number }): AsyncGenerator<Update<Value>>;
   claim(
     key: string,
-    options?: { ttl?: number; until?: "disconnect"; value?: unknown; metadata?: Record<string, unknown>; renew?: boolean },
+    options?: {
+      ttl?: number;
+      until?: "disconnect";
+      value?: unknown;
+      metadata?: Record<string, unknown>;
+      renew?: boolean;
+      timeout?: number;
+    },
   ): Promise<Lease>;
   presence(key: string, value: unknown, options?: { metadata?: Record<string, unknown> }): () => Promise<void>;
   pendingWrites(): (Update & { outcome: Promise<Outcome> })[];
   drained(): Promise<void>;
   disconnect(): void;
   reconnect(): void;
-  close(): Promise<void>;
+  /** Waits for what is not settled, for at most `timeout` ms (5,000). */
+  close(options?: { timeout?: number }): Promise<void>;
 }
 
 /** Opens a local-first replica; resolves when the outbox has been read, and connects in the background. */

@@ -1,3 +1,4 @@
+import { checkKey, checkOptions, checkText, toJSON } from "./check.js";
 import { Engine } from "./engine.js";
 import { StarlingError } from "./errors.js";
 import { MemoryOutbox } from "./outbox.js";
@@ -30,7 +31,10 @@ const DEFAULTS = {
  * @returns {Promise<Client>} when the outbox has been read; the connection is made in the background
  */
 export async function connect(urls, options = {}) {
-  const all = { ...DEFAULTS, ...options, urls: [urls].flat(), outbox: options.outbox ?? new MemoryOutbox() };
+  const given = checkOptions("connect", options, CONNECT_OPTIONS);
+  checkText("agent", given.agent, 64, "bad_agent");
+  checkText("session", given.session, 128);
+  const all = { ...DEFAULTS, ...given, urls: [urls].flat(), outbox: given.outbox ?? new MemoryOutbox() };
   if (all.urls.length === 0) throw new StarlingError("bad_url", "connect needs the URL of a server, such as ws://127.0.0.1:7827/sync");
   all.urls = [...new Set(all.urls.map(completeURL))];
   const records = await all.outbox.load();
@@ -54,22 +58,24 @@ function randomAgent() {
   return `js-${[...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
-function toJSON(value, what) {
-  let text;
-  try {
-    text = JSON.stringify(value);
-  } catch (error) {
-    throw new StarlingError("bad_value", `${what} has no JSON: ${error.message}`);
-  }
-  if (text === undefined) throw new StarlingError("bad_value", `${what} has no JSON: ${String(value)}`);
-  return text;
-}
+/** How long `close` waits for what is not settled, and a question for a connection, in milliseconds. */
+const PATIENCE = 5_000;
+const TIMEOUT = 10_000;
+const CONNECT_OPTIONS = new Set([
+  ...["agent", "session", "token", "outbox", "outboxLimit", "onRefused", "pingInterval", "pingTimeout", "probeInterval"],
+  ...["refusedDelay", "log", "WebSocket", "now", "wall", "random"],
+]);
+const CONDITIONS = ["expect", "fence", "transient", "version"];
+const DELETE_OPTIONS = new Set(["metadata", "session", ...CONDITIONS, "timeout"]);
+const BROADCAST_OPTIONS = new Set(["ttl", ...DELETE_OPTIONS]);
+const CLAIM_OPTIONS = new Set(["ttl", "until", "value", "metadata", "renew", "timeout"]);
 
 /** A replica of a server: what matches the subscriptions, and this client's writes. */
 export class Client {
   #engine;
   #socket;
   #outbox;
+  #log;
   #timer;
   #timerDeadline = Infinity;
   #stateListeners = new Set();
@@ -77,9 +83,10 @@ export class Client {
   /** @internal Use `connect`. */
   constructor(options, records) {
     this.#outbox = options.outbox;
+    this.#log = options.log;
     this.#socket = dialer(options, {
       received: (text) => this.#engine.received(text),
-      dropped: (reason) => this.#engine.dropped(reason),
+      dropped: (reason, code, isFinal) => this.#engine.dropped(reason, code, isFinal),
       probed: (url, roundTrip) => this.#engine.probed(url, roundTrip),
     });
     this.#engine = new Engine(
@@ -126,22 +133,40 @@ export class Client {
     for (const listener of [...this.#stateListeners]) queueMicrotask(() => this.#stateListeners.has(listener) && listener(state));
   }
 
-  /** Resolves when the replica is live. Rejects when the credentials are refused, or the client is closed. */
-  live() {
+  /** Why there is no connection; undefined while there is one. */
+  get lastError() {
+    return this.#engine.lastError;
+  }
+
+  /**
+   * Resolves when the replica is live.
+   *
+   * @param {{timeout?: number}} [options] milliseconds
+   * @throws {StarlingError} what the server has against the credentials; why no server can be reached, where to try again cannot help
+   *   (`unauthorized`, `forbidden`, `not_found`, `bad_certificate`, …) or the time is over (`offline`); `closed`
+   */
+  live(options) {
     return new Promise((resolve, reject) => {
+      const { timeout } = checkOptions("live", options, new Set(["timeout"]));
       if (this.state === "live") return resolve();
       if (this.state === "closed") return reject(new StarlingError("closed", "the client was closed"));
+      if (this.#engine.hasVerdict) return reject(this.lastError);
+      let timer;
       const settle = (error) => {
+        clearTimeout(timer);
         stopStates();
         stopFailures();
         if (error) reject(error);
         else resolve();
       };
-      const stopFailures = this.#engine.onCredentialsRefused(settle);
+      const stopFailures = this.#engine.onVerdict(settle);
       const stopStates = this.onState((state) => {
         if (state === "live") settle();
         if (state === "closed") settle(new StarlingError("closed", "the client was closed"));
       });
+      if (timeout === undefined) return;
+      const late = () => settle(this.lastError ?? new StarlingError("offline", `the replica is not live after ${timeout} ms`));
+      timer = setTimeout(late, timeout);
     });
   }
 
@@ -214,6 +239,7 @@ export class Client {
   /** The registers of the replica that match a pattern, by key. */
   list(pattern = "*") {
     const wanted = new Pattern(pattern);
+    if (wanted.exact !== undefined) return [this.entry(wanted.exact)].filter(Boolean);
     const keys = new Set();
     for (const { replica } of this.#engine.subscriptions) for (const { key } of replica.list(-Infinity)) keys.add(key);
     const found = [...keys].filter((key) => wanted.matches(key)).map((key) => this.entry(key));
@@ -223,44 +249,57 @@ export class Client {
   /**
    * Sets a key: at once for this client's own readers, and on the server as soon as there is one.
    *
-   * @param {{ttl?: number, metadata?: object, session?: string, expect?: string | null, transient?: boolean, fence?: object}} [options]
-   *   With `expect`, `transient` or `fence` it is not queued: without a connection it fails with `offline`.
+   * @param {{ttl?: number, metadata?: object, session?: string, expect?: string | null, transient?: boolean, fence?: object,
+   *   version?: string, timeout?: number}} [options] With `expect`, `transient`, `fence` or `version` it is not queued: it waits for a
+   *   connection that is being made, for at most `timeout` ms, and fails with `offline` where there is none.
    * @returns a promise of what became of it: `applied`, `superseded` by something later, or `condition` (`expect` was not met)
-   * @throws {StarlingError} in the promise, what the server has against it
+   * @throws {StarlingError} in the promise: `bad_option`, `bad_key`, `bad_value`, what the server has against it
    */
-  broadcast(key, value, options = {}) {
-    return quiet(this.#write(key, () => toJSON(value, `the value of ${key}`), value, options));
+  broadcast(key, value, options) {
+    return quiet(this.#write(key, () => toJSON(value, `the value of ${key}`), value, options, BROADCAST_OPTIONS));
   }
 
   /** Deletes a key. @see broadcast */
-  delete(key, options = {}) {
-    return quiet(this.#write(key, () => undefined, undefined, options));
+  delete(key, options) {
+    return quiet(this.#write(key, () => undefined, undefined, options, DELETE_OPTIONS));
   }
 
-  async #write(key, value, parsed, { ttl, metadata, session, ...conditions }) {
+  async #write(key, value, parsed, options, known) {
+    const { ttl, metadata, session, timeout = TIMEOUT, ...conditions } = checkOptions(known === DELETE_OPTIONS ? "delete" : "broadcast", options, known);
     checkKey(key);
+    checkText("session", session, 128);
     const text = value();
-    if (Object.values(conditions).every((condition) => condition === undefined)) {
-      return this.#engine.write({ key, value: text, ttl, session, metadata: metadata && toJSON(metadata, "metadata") });
-    }
+    const packed = metadata && toJSON(metadata, "metadata");
+    if (conditions.transient === false) delete conditions.transient;
+    if (Object.keys(conditions).length === 0) return this.#engine.write({ key, value: text, ttl, session, metadata: packed });
     const type = text === undefined ? "delete" : "broadcast";
-    const answer = await this.#engine.request({ type, key, value: parsed, ttl, metadata, session, ...conditions });
-    const { version, revision, durable, reason, winner, current } = answer;
-    if (answer.applied) return { status: "applied", applied: true, key, version, revision, durable };
+    const answer = await this.#engine.request({ type, key, value: parsed, ttl, metadata, session, ...conditions }, undefined, timeout);
+    const { version, revision, durable, reason, winner, current, expires_at: expiresAt, judged } = answer;
+    if (answer.applied) return { status: "applied", applied: true, key, version, revision, durable, expiresAt, judged };
     return { status: reason, applied: false, key, version, winner, current };
   }
 
-  /** Asks the server for a key, whether it is subscribed to or not. @throws {StarlingError} `offline` */
-  async fetch(key) {
-    const answer = await this.#engine.request({ type: "get", key });
+  /**
+   * Asks the server for a key, whether it is subscribed to or not. It sees the writes that this client made before.
+   *
+   * @param {{timeout?: number}} [options] milliseconds to wait for a connection that is being made
+   * @throws {StarlingError} `offline`
+   */
+  async fetch(key, options) {
+    const { timeout } = checkOptions("fetch", options, new Set(["timeout"]));
+    checkKey(key);
+    const answer = await this.#engine.request({ type: "get", key }, undefined, timeout);
     return answer.found ? fromAnswer(key, answer) : undefined;
   }
 
-  /** Goes through all registers on the server that match, page by page. @throws {StarlingError} `offline` */
-  async *fetchAll(pattern = "*", { pageSize = 1000 } = {}) {
+  /** Goes through all registers on the server that match, page by page. @throws {StarlingError} `offline`, `bad_pattern` */
+  async *fetchAll(pattern = "*", options) {
+    const { pageSize = 1000, timeout } = checkOptions("fetchAll", options, new Set(["pageSize", "timeout"]));
+    new Pattern(pattern);
     let after;
     do {
-      const { registers, next } = await this.#engine.request({ type: "list", pattern, limit: pageSize, after });
+      const question = { type: "list", pattern, limit: pageSize, after };
+      const { registers, next } = await this.#engine.request(question, undefined, timeout);
       for (const register of registers) yield fromAnswer(register.key, register);
       after = next;
     } while (after !== undefined);
@@ -269,18 +308,32 @@ export class Client {
   /**
    * Claims a key: one holder at a time. The claim is renewed until it is released or lost.
    *
-   * @param {{ttl?: number, until?: "disconnect", value?: unknown, metadata?: object, renew?: boolean}} [options] `ttl` in seconds,
-   *   30 if there is no `until`
+   * @param {{ttl?: number, until?: "disconnect", value?: unknown, metadata?: object, renew?: boolean, timeout?: number}} [options] `ttl`
+   *   in seconds, 30 if there is no `until`; `timeout` in milliseconds to wait for a connection that is being made
    * @throws {StarlingError} `held` (by somebody), `exists`, `offline`
    */
-  claim(key, options = {}) {
-    const { ttl = options.until ? undefined : 30, until, value, metadata, renew } = options;
+  async claim(key, options) {
+    const { until, ttl = until ? undefined : 30, value, metadata, renew, timeout } = checkOptions("claim", options, CLAIM_OPTIONS);
+    checkKey(key);
+    if (value !== undefined) toJSON(value, `the value of ${key}`);
+    if (metadata !== undefined) toJSON(metadata, "metadata");
     const op = randomAgent();
-    return this.#engine.holds.claim({ type: "claim", key, ttl, until, value, metadata, op }, { ttl, until, renew });
+    return this.#engine.holds.claim({ type: "claim", key, ttl, until, value, metadata, op }, { ttl, until, renew }, timeout);
   }
 
-  /** Keeps a register up while this client is connected. @returns a function that takes it down */
-  presence(key, value, { metadata } = {}) {
+  /**
+   * Keeps a register up while this client is connected. A key is one register: where the same person or agent may be there several
+   * times (two tabs), give each a key of its own (`here:${room}:${name}:${crypto.randomUUID()}`) and list `here:<room>:<name>:*`; else the
+   * first to leave takes it down for all.
+   *
+   * @returns a function that takes it down
+   * @throws {StarlingError} `bad_key`, `bad_value`
+   */
+  presence(key, value, options) {
+    const { metadata } = checkOptions("presence", options, new Set(["metadata"]));
+    checkKey(key);
+    toJSON(value, `the value of ${key}`);
+    if (metadata !== undefined) toJSON(metadata, "metadata");
     this.#engine.holds.present(key, value, metadata);
     return () => quiet(this.#engine.holds.absent(key));
   }
@@ -305,22 +358,46 @@ export class Client {
     this.#engine.reconnect();
   }
 
-  /** Ends everything. Writes that wait stay in a durable outbox. */
-  async close() {
+  /**
+   * Ends everything: releases the claims that are held, and waits until each write has its outcome, for at most `timeout` ms. What is
+   * left is logged; a durable outbox keeps it, and is not waited for where there is no connection.
+   *
+   * @param {{timeout?: number}} [options] 0: wait for nothing
+   */
+  async close(options) {
+    const { timeout = PATIENCE } = checkOptions("close", options, new Set(["timeout"]));
+    if (this.state === "closed") return;
+    if (timeout > 0 && this.#isWorthWaiting) await this.#settle(timeout);
+    const left = this.#engine.outbox.size;
+    const isDurable = this.#outbox.isDurable ?? true;
+    if (left > 0 && !isDurable) this.#log("warn", `the client was closed with ${left} writes that the server has not acknowledged`);
     globalThis.removeEventListener?.("online", this.#online);
     this.#engine.close();
     clearTimeout(this.#timer);
     this.#socket.close();
     await this.#outbox.close();
   }
+
+  get #isWorthWaiting() {
+    const engine = this.#engine;
+    if (engine.isGreeted) return true;
+    return !engine.isPaused && !(this.#outbox.isDurable ?? true) && engine.hasUnsettled && !engine.hasVerdict;
+  }
+
+  async #settle(timeout) {
+    let timer, stop;
+    const over = new Promise((resolve) => {
+      timer = setTimeout(resolve, timeout);
+      stop = this.#engine.onVerdict(resolve);
+    });
+    await Promise.race([over, this.#engine.holds.releaseAll().then(() => this.drained())]);
+    clearTimeout(timer);
+    stop();
+  }
 }
 
-function checkKey(key) {
-  if (typeof key !== "string" || key === "") throw new StarlingError("bad_key", "a key is a text of 1 to 512 bytes");
-}
-
-function fromAnswer(key, { version, value, expires_at: expiresAt, metadata, session, revision }) {
-  return { key, value, deleted: false, version, revision, expiresAt, metadata, session, isPending: false };
+function fromAnswer(key, { version, value, timestamp, agent, expires_at: expiresAt, metadata, session, revision }) {
+  return { key, value, deleted: false, version, timestamp, agent, revision, expiresAt, metadata, session, isPending: false };
 }
 
 /** Whoever does not ask what became of a write is not stopped by it. */

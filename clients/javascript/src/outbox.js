@@ -102,6 +102,21 @@ export class Outbox {
     return write;
   }
 
+  /** The sequence of the write made last; 0: there was none. */
+  get lastSequence() {
+    return this.#nextSequence - 1;
+  }
+
+  /** The sequence of the first write that is not on its way; infinity: all are. */
+  nextSequence() {
+    let next = Infinity;
+    for (const queue of [this.#again, this.#unsent]) {
+      while (queue.first !== undefined && queue.first.state !== "waiting") queue.shift();
+      if (queue.first !== undefined) next = Math.min(next, queue.first.record.sequence);
+    }
+    return next;
+  }
+
   /** The write on its way under an id; undefined if there is none. */
   find(id) {
     return this.#inFlight.get(id);
@@ -192,6 +207,7 @@ function expiry({ version, ttl }) {
 
 /** Keeps nothing over a restart. */
 export class MemoryOutbox {
+  isDurable = false;
   load() {
     return [];
   }

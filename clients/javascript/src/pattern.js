@@ -24,6 +24,11 @@ export class Pattern {
     else this.#tokens = tokens;
   }
 
+  /** The one key that it matches; undefined where there may be others. */
+  get exact() {
+    return this.#exact;
+  }
+
   /** Whether a key matches. Costs a comparison for exact and prefix patterns, else O(pattern × key) at worst. */
   matches(key) {
     if (this.#exact !== undefined) return key === this.#exact;

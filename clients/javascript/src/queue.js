@@ -11,6 +11,11 @@ export class Queue {
     this.#items.push(item);
   }
 
+  /** The oldest item, which stays; undefined if there is none. */
+  get first() {
+    return this.#items[this.#head];
+  }
+
   /** The oldest item; undefined if there is none. */
   shift() {
     if (this.#head === this.#items.length) return undefined;
@@ -21,6 +26,12 @@ export class Queue {
       this.#head = 0;
     }
     return item;
+  }
+
+  /** Takes an item out that is not the oldest. */
+  remove(item) {
+    const place = this.#items.indexOf(item, this.#head);
+    if (place >= 0) this.#items.splice(place, 1);
   }
 
   clear() {

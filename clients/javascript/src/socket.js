@@ -1,7 +1,10 @@
+import { diagnose } from "./diagnosis.js";
 import { StarlingError } from "./errors.js";
 
 const PROBE_TIMEOUT = 5_000;
 const PROBE_PINGS = 3;
+/** For so long a server that could not be reached is not asked again why, in milliseconds. */
+const DIAGNOSIS_HOLDS = 10_000;
 
 /**
  * The sockets of a client: the one in use, and those that measure other edges.
@@ -43,13 +46,33 @@ export function dialer(options, engine) {
       return;
     }
     const isCurrent = () => current === attempt;
+    let isOpen = false;
+    socket.addEventListener("open", () => (isOpen = true));
     socket.addEventListener("message", ({ data }) => isCurrent() && engine.received(data));
     socket.addEventListener("error", () => {});
     socket.addEventListener("close", ({ code, reason }) => {
       if (!isCurrent()) return;
-      current = undefined;
-      engine.dropped(reason || `closed with code ${code}`);
+      if (isOpen) {
+        current = undefined;
+        return engine.dropped(reason || `closed with code ${code}`);
+      }
+      explain(url).then((why) => {
+        if (!isCurrent()) return;
+        current = undefined;
+        engine.dropped(why.reason, why.code, why.isFinal);
+      });
     });
+  }
+
+  /** Why no connection could be made. Asked once for a failure that lasts: it is a request of its own. */
+  let known;
+  async function explain(url) {
+    const now = options.now();
+    if (known?.url !== url || now > known.until) {
+      const why = (await diagnose(url)) ?? { reason: "no WebSocket could be opened", code: "offline", isFinal: false };
+      known = { url, why, until: now + DIAGNOSIS_HOLDS };
+    }
+    return known.why;
   }
 
   function send(text) {

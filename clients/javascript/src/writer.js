@@ -1,13 +1,12 @@
 import { agentOf, formatVersion, parseVersion, stampOf } from "./clock.js";
+import { MAXIMUM_DEPTH, checkDepth, checkTimeToLive } from "./check.js";
 import { StarlingError } from "./errors.js";
 import { Outbox } from "./outbox.js";
 import { Register } from "./register.js";
-import { depth, rawField } from "./text.js";
+import { rawField } from "./text.js";
 
 const WINDOW = 256;
 const LONGEST_PAUSE = 5_000;
-/** How deep a message may nest (protocol/README.md). */
-export const MAXIMUM_DEPTH = 128;
 /** By how much a clock may be wrong before what was stamped by it is stamped anew. */
 const TOLERANCE = 1_000;
 /** Refusals after which the same write may succeed. */
@@ -80,9 +79,11 @@ export class Writer {
     return checkTimeToLive(ttl) ?? checkDepth("value", value, MAXIMUM_DEPTH - 1) ?? checkDepth("metadata", metadata, MAXIMUM_DEPTH - 1);
   }
 
-  /** Sends what may be sent now. */
+  /** Sends what may be sent now: writes in their order, and questions behind the writes that were made before them. */
   flush() {
-    if (!this.#engine.isGreeted || this.#engine.now() < this.pausedUntil) return;
+    if (!this.#engine.isGreeted) return;
+    this.#engine.sendQuestions(this.outbox.nextSequence());
+    if (this.#engine.now() < this.pausedUntil) return;
     this.pausedUntil = 0;
     while (this.outbox.inFlight < this.#window) {
       const write = this.outbox.take();
@@ -90,7 +91,8 @@ export class Writer {
       const text = frame(write);
       const problem = this.#engine.tooLarge(text, write.record.key);
       if (problem) this.#giveUp(write, problem);
-      else this.#engine.send(text);
+      else this.#engine.send(text, write.id);
+      if (this.#engine.hasQuestions) this.#engine.sendQuestions(this.outbox.nextSequence());
     }
   }
 
@@ -111,13 +113,13 @@ export class Writer {
     this.outbox.finish(write);
   }
 
-  #applied(write, { version, revision, durable }) {
+  #applied(write, { version, revision, durable, expires_at: expiresAt }) {
     const { register } = write;
     this.#finish(write);
     register.revision = revision;
     // It is in the database now, and the replica need not wait for the echo.
     this.#engine.confirm(register);
-    write.resolve({ status: "applied", applied: true, key: register.key, version, revision, durable });
+    write.resolve({ status: "applied", applied: true, key: register.key, version, revision, durable, expiresAt });
   }
 
   #superseded(write, { version, winner }, text) {
@@ -208,21 +210,6 @@ export class Writer {
   close() {
     this.outbox.close(new StarlingError("closed", "the client was closed; what a durable outbox holds is sent by the next one"));
   }
-}
-
-// What speaks against sending something is found out here: a server cannot tell which message it is that it cannot read.
-
-/** @returns {StarlingError | undefined} */
-export function checkTimeToLive(ttl) {
-  if (ttl === undefined || ttl === null || (Number.isFinite(ttl) && ttl > 0)) return undefined;
-  return new StarlingError("bad_value", `ttl is ${ttl}; it is in seconds, and more than 0`);
-}
-
-/** @param {string | undefined} text of JSON @returns {StarlingError | undefined} */
-export function checkDepth(what, text, levels) {
-  // Two characters a level are the least.
-  if (text === undefined || text.length <= 2 * levels || depth(text) <= levels) return undefined;
-  return new StarlingError("bad_value", `the ${what} nests more than ${levels} levels`);
 }
 
 /** The message for a write, around the texts of JSON that the outbox holds. */

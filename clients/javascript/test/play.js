@@ -136,7 +136,7 @@ export class Player {
 
   write(key, { value, deleted, ttl, metadata, options }) {
     const outcome = options
-      ? this.engine.request({ type: "broadcast", key, value, ...options }).then((ack) => (ack.applied ? ack : { ...ack, status: ack.reason }))
+      ? this.engine.request({ type: "broadcast", key, value, ...options }).then((ack) => ({ ...ack, status: ack.applied ? "applied" : ack.reason }))
       : this.engine.write({
           key,
           value: deleted ? undefined : JSON.stringify(value),

@@ -17,6 +17,9 @@ import secrets
 
 import starling
 
+#: What passes: another one has it, or there is no server for the moment.
+_PASSING = ("held", "offline", "outcome_unknown", "stale_fence", "timeout", "storage_failed", "overloaded")
+
 
 async def work_off(sync: starling.Client, name: str) -> None:
     """Does tasks as they come, and those that others leave undone."""
@@ -42,18 +45,28 @@ async def try_to_do(sync: starling.Client, name: str, task: starling.Update) -> 
     try:
         lease = await sync.claim(claim_of(task.key), ttl=5, value={"worker": name})
     except starling.StarlingError as error:
-        if error.code not in ("held", "offline"):
+        if error.code not in _PASSING:
             raise
         return  # Another one was quicker, or there is no server at the moment.
-    async with lease:
-        # What the replica says may be older than the claim; this is certain.
-        if await sync.fetch(result_of(task.key)) is not None:
-            return
-        result = {"by": name, "sum": sum(task.value["sum"])}
-        await asyncio.sleep(0.1)  # Hard work.
-        fence = {"key": lease.key, "token": lease.fence}
-        await sync.broadcast(result_of(task.key), result, fence=fence)
-        print(f"{name} did {task.key}: {result['sum']}", flush=True)
+    try:
+        async with lease:
+            await do(sync, name, task, lease)
+    except starling.StarlingError as error:
+        # The server went away, or the claim did: the task is still undone, and its turn comes again.
+        if error.code not in _PASSING:
+            raise
+        print(f"{name} could not finish {task.key}: {error}", flush=True)
+
+
+async def do(sync: starling.Client, name: str, task: starling.Update, lease: starling.Lease) -> None:
+    # What the replica says may be older than the claim; this is certain.
+    if await sync.fetch(result_of(task.key)) is not None:
+        return
+    result = {"by": name, "sum": sum(task.value["sum"])}
+    await asyncio.sleep(0.1)  # Hard work.
+    fence = {"key": lease.key, "token": lease.fence}
+    await sync.broadcast(result_of(task.key), result, fence=fence)
+    print(f"{name} did {task.key}: {result['sum']}", flush=True)
 
 
 def claim_of(task: str) -> str:

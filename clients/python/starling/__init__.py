@@ -17,7 +17,8 @@ from ._client import Client, Subscription
 from ._edges import EdgeStatus
 from ._errors import StarlingError
 from ._leases import Lease
-from ._outbox import FileOutbox, MemoryOutbox, OutboxStore, Outcome
+from ._file_outbox import FileOutbox
+from ._outbox import MemoryOutbox, OutboxStore, Outcome
 from ._pattern import Pattern
 from ._update import Update
 

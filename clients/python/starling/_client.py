@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from enum import Enum
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
+from ._check import check_key, check_text, check_time_to_live, to_json
 from ._delivery import Callback
 from ._edges import EdgeStatus
 from ._engine import Engine
 from ._errors import StarlingError
 from ._leases import Lease
 from ._options import Options
-from ._outbox import MemoryOutbox, OutboxStore, Outcome
+from ._outbox import MemoryOutbox, OutboxStore, Outcome, Pending
 from ._pattern import Pattern
 from ._register import Register
 from ._shell import Shell
@@ -34,19 +36,25 @@ def _restamp_drift(_: dict[str, Any], error: StarlingError) -> str:
 
 
 def _complete(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except (ValueError, AttributeError, TypeError) as error:
+        raise StarlingError("bad_url", f"{url!r} is no URL like ws://127.0.0.1:7827/sync: {error}") from error
     if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.fragment:
-        raise StarlingError("bad_url", f"{url} is no URL like ws://127.0.0.1:7827/sync")
+        raise StarlingError("bad_url", f"{url!r} is no URL like ws://127.0.0.1:7827/sync")
     return urlunsplit(parts._replace(path="/sync") if parts.path in ("", "/") else parts)
 
 
-def _to_json(value: Any, what: str) -> str:
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        text.encode()
-    except (TypeError, ValueError) as error:
-        raise StarlingError("bad_value", f"{what} has no JSON: {error}") from error
-    return text
+class _Unset(Enum):
+    UNSET = 0
+
+
+_UNSET = _Unset.UNSET
+#: How long ``close`` waits for what is not settled, in seconds.
+_PATIENCE = 5.0
+#: How long a question waits for a connection, in seconds.
+_TIMEOUT = 10.0
 
 
 class Subscription:
@@ -131,11 +139,23 @@ class Client:
         websocket: dict[str, Any] | None = None,
     ) -> None:
         log = logger or logging.getLogger("starling")
+        self._log = log
+        names = [urls] if isinstance(urls, str) else list(urls)
+        if not names:
+            raise StarlingError("bad_url", "a client needs the URL of a server, like ws://127.0.0.1:7827/sync")
+        if agent is not None:
+            check_agent(agent)
+        check_text("session", session, 128)
+        self._process = os.getpid()
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise StarlingError("wrong_loop", "a client is made within asyncio.run; starling.sync is for programs without") from None
         self._store = outbox or MemoryOutbox()
         self._shell = Shell(Sockets(token, websocket or {}))
         self._engine = Engine(
             Options(
-                urls=list(dict.fromkeys(_complete(url) for url in ([urls] if isinstance(urls, str) else urls))),
+                urls=list(dict.fromkeys(_complete(url) for url in names)),
                 agent=agent,
                 random_agent=f"py-{secrets.token_hex(8)}",
                 session=session,
@@ -163,11 +183,68 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def close(self) -> None:
-        """Ends everything. Writes that wait stay in a durable outbox; ``drained`` waits for them."""
-        self._engine.close()
-        await self._shell.close()
-        self._store.close()
+    async def close(self, timeout: float = _PATIENCE) -> None:
+        """Ends everything: releases the claims that are held, and waits until each write has its outcome, for at most so many seconds. What
+        is left is logged; a durable outbox keeps it, and is not waited for where there is no connection.
+
+        :param timeout: 0: wait for nothing
+        """
+        self._check_use()
+        if self._engine.state == "closed":
+            return
+        try:
+            if timeout > 0 and self._is_worth_waiting:
+                await self._settle(timeout)
+        finally:
+            left = len(self._engine.outbox)
+            if left > 0 and not self._is_durable:
+                self._log.warning("the client was closed with %d writes that the server has not acknowledged", left)
+            elif left > 0:
+                self._log.info("the client was closed; %d writes wait in its outbox for the next one", left)
+            self._engine.close()
+            await self._shell.close()
+            self._store.close()
+
+    @property
+    def _is_durable(self) -> bool:
+        return getattr(self._store, "is_durable", True)
+
+    @property
+    def _is_worth_waiting(self) -> bool:
+        engine = self._engine
+        if engine.is_greeted:
+            return True
+        return not engine.is_paused and not self._is_durable and engine.has_unsettled and not engine.has_verdict
+
+    async def _settle(self, timeout: float) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._engine.holds.release_all()
+                stop = self._engine.on_verdict(lambda error: verdict.set())
+                verdict = asyncio.Event()
+                waits = [self._loop.create_task(self._drain()), self._loop.create_task(verdict.wait())]
+                try:
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    stop()
+                    for wait in waits:
+                        wait.cancel()
+        except TimeoutError:
+            pass
+
+    def _check_use(self) -> None:
+        """
+        :raises StarlingError: ``wrong_process``, ``wrong_loop``: nothing would ever come of it
+        """
+        if os.getpid() != self._process:
+            raise StarlingError("wrong_process", "a client does not outlive a fork: make another one in the new process")
+        try:
+            is_here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            is_here = False
+        if not is_here:
+            text = "a client belongs to the event loop (and so to the thread) that it was made in; starling.sync is for threads"
+            raise StarlingError("wrong_loop", text)
 
     def disconnect(self) -> None:
         """Ends the connection, and makes none until ``reconnect``; the replica and the outbox stay."""
@@ -189,11 +266,28 @@ class Client:
         """
         return self._shell.on_state(callback)
 
-    async def live(self) -> None:
+    @property
+    def last_error(self) -> StarlingError | None:
+        """Why there is no connection; None while there is one."""
+        return self._engine.last_error
+
+    async def live(self, timeout: float | None = None) -> None:
         """Done when the replica is live.
 
-        :raises StarlingError: what the server has against the credentials; ``closed``
+        :param timeout: seconds
+        :raises StarlingError: what the server has against the credentials; why no server can be reached, where to try again cannot help
+            (``unauthorized``, ``forbidden``, ``not_found``, ``bad_certificate``, …) or the time is over (``offline``); ``closed``
         """
+        self._check_use()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._live()
+        except TimeoutError:
+            raise self._engine.last_error or StarlingError("offline", f"the replica is not live after {timeout} s") from None
+
+    async def _live(self) -> None:
+        if self._engine.has_verdict and self._engine.last_error:
+            raise self._engine.last_error
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def changed(state: str) -> None:
@@ -207,7 +301,7 @@ class Client:
                 done.set_exception(error)
 
         stop = self.on_state(changed)
-        stop_refused = self._engine.on_credentials_refused(refused)
+        stop_refused = self._engine.on_verdict(refused)
         changed(self.state)
         try:
             await done
@@ -244,6 +338,7 @@ class Client:
         :return: a function that ends the subscription
         :raises StarlingError: ``bad_pattern``
         """
+        self._check_use()
         return Subscription(self._engine, self._engine.subscribe(pattern, callback, snapshot, echo))
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -259,6 +354,9 @@ class Client:
     def list(self, pattern: str = "*") -> list[Update]:
         """The registers of the replica that match a pattern, by key."""
         wanted = Pattern(pattern)
+        if wanted.exact is not None:
+            entry = self.entry(wanted.exact)
+            return [entry] if entry else []
         keys = {register.key for subscription in self._engine.subscriptions for register in subscription.replica.list(-NEVER)}
         found = (self.entry(key) for key in sorted(keys) if wanted.matches(key))
         return [entry for entry in found if entry is not None]
@@ -269,26 +367,47 @@ class Client:
         value: Any,
         *,
         ttl: float | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
         session: str | None = None,
-        **conditions: Any,
+        expect: str | None | Literal[_Unset.UNSET] = _UNSET,
+        fence: Mapping[str, Any] | None = None,
+        transient: bool = False,
+        version: str | None = None,
+        timeout: float = _TIMEOUT,
     ) -> Awaitable[Outcome]:
-        """Sets a key: at once for this client's own readers, and on the server as soon as there is one.
+        """Sets a key: at once for this client's own readers, and on the server as soon as there is one. With ``expect``, ``fence``,
+        ``transient`` or ``version`` it is not queued: it waits for a connection that is being made, and fails with ``offline`` where there is none.
 
         :param ttl: seconds to live
-        :param conditions: ``expect`` (a version, or None for absent), ``transient``, ``fence``: with one of these it is not queued,
-            and fails with ``offline`` where there is no connection
+        :param metadata: travels along
+        :param expect: the version that must be in place, or None: nothing may be
+        :param fence: ``{"key": lease.key, "token": lease.fence}``: the claim that must be in force
+        :param transient: is seen by those who are there, and not kept
+        :param version: the version to write, where it is another's register that is passed on
+        :param timeout: seconds that it may wait to be sent, with one of these
         :return: an awaitable of what became of it, which need not be awaited
-        :raises StarlingError: ``bad_value``, ``bad_key``, ``outbox_full`` at once; when awaited, what the server has against it
+        :raises StarlingError: ``bad_value``, ``bad_key``, ``outbox_full``, ``outbox_failed`` at once; when awaited, what the server has
+            against it
         """
-        text = _to_json(value, f"the value of {key}")
-        return self._write("broadcast", key, text, value, ttl, metadata, session, conditions)
+        text = to_json(value, f"the value of {key!r}")
+        conditions = _conditions(expect, fence, transient, version)
+        return self._write("broadcast", key, text, value, ttl, metadata, session, conditions, timeout)
 
     def delete(
-        self, key: str, *, metadata: dict[str, Any] | None = None, session: str | None = None, **conditions: Any
+        self,
+        key: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        session: str | None = None,
+        expect: str | None | Literal[_Unset.UNSET] = _UNSET,
+        fence: Mapping[str, Any] | None = None,
+        transient: bool = False,
+        version: str | None = None,
+        timeout: float = _TIMEOUT,
     ) -> Awaitable[Outcome]:
         """Deletes a key, as ``broadcast`` sets it."""
-        return self._write("delete", key, None, None, None, metadata, session, conditions)
+        conditions = _conditions(expect, fence, transient, version)
+        return self._write("delete", key, None, None, None, metadata, session, conditions, timeout)
 
     def _write(
         self,
@@ -297,24 +416,27 @@ class Client:
         text: str | None,
         value: Any,
         ttl: float | None,
-        metadata: dict[str, Any] | None,
+        metadata: Mapping[str, Any] | None,
         session: str | None,
         conditions: dict[str, Any],
+        timeout: float,
     ) -> Awaitable[Outcome]:
-        if not isinstance(key, str) or not key:
-            raise StarlingError("bad_key", "a key is a text of 1 to 512 bytes")
+        self._check_use()
+        check_key(key)
+        check_time_to_live(ttl)
+        check_text("session", session, 128)
+        packed = None if metadata is None else to_json(_object(metadata, "metadata"), "metadata")
         if not conditions:
-            packed = None if metadata is None else _to_json(metadata, "metadata")
-            return self._engine.write(key, value=text, ttl=ttl, metadata=packed, session=session)
+            return Pending(self._engine.write(key, value=text, ttl=ttl, metadata=packed, session=session))
         fields = {"ttl": ttl, "metadata": metadata, "session": session}
         message = {"type": kind, "key": key, **conditions}
         message.update((name, field) for name, field in fields.items() if field is not None)
         if kind == "broadcast":
             message["value"] = value
-        return asyncio.ensure_future(self._ask(message))
+        return asyncio.ensure_future(self._ask(message, timeout))
 
-    async def _ask(self, message: dict[str, Any]) -> Outcome:
-        answer = await self._engine.request(message)
+    async def _ask(self, message: dict[str, Any], timeout: float) -> Outcome:
+        answer = await self._engine.request(message, timeout=timeout * 1000)
         return Outcome(
             status="applied" if answer["applied"] else answer["reason"],
             key=answer["key"],
@@ -323,24 +445,31 @@ class Client:
             durable=answer.get("durable", False),
             winner=answer.get("winner"),
             current=answer.get("current"),
+            expires_at=answer.get("expires_at"),
+            judged=answer.get("judged", False),
         )
 
-    async def fetch(self, key: str) -> Update | None:
-        """Asks the server for a key, whether it is subscribed to or not.
+    async def fetch(self, key: str, *, timeout: float = _TIMEOUT) -> Update | None:
+        """Asks the server for a key, whether it is subscribed to or not. It sees the writes that this client made before.
 
+        :param timeout: seconds to wait for a connection that is being made
         :raises StarlingError: ``offline``
         """
-        answer = await self._engine.request({"type": "get", "key": key})
+        self._check_use()
+        check_key(key)
+        answer = await self._engine.request({"type": "get", "key": key}, timeout=timeout * 1000)
         return describe(Register(key, answer, "{}")) if answer["found"] else None
 
-    async def fetch_all(self, pattern: str = "*", page_size: int = 1000) -> AsyncIterator[Update]:
+    async def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = _TIMEOUT) -> AsyncIterator[Update]:
         """Goes through all registers on the server that match, page by page.
 
-        :raises StarlingError: ``offline``
+        :raises StarlingError: ``offline``, ``bad_pattern``
         """
+        self._check_use()
+        Pattern(pattern)
         after: dict[str, str] = {}
         while True:
-            answer = await self._engine.request({"type": "list", "pattern": pattern, "limit": page_size, **after})
+            answer = await self._engine.request({"type": "list", "pattern": pattern, "limit": page_size, **after}, timeout=timeout * 1000)
             for register in answer["registers"]:
                 yield describe(Register(register["key"], register, "{}"))
             if "next" not in answer:
@@ -352,38 +481,108 @@ class Client:
         key: str,
         *,
         ttl: float | None = None,
-        until: str | None = None,
+        until: Literal["disconnect"] | None = None,
         value: Any = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
         renew: bool = True,
+        timeout: float = _TIMEOUT,
     ) -> Lease:
         """Claims a key: one holder at a time. The claim is renewed until it is released or lost.
 
         :param ttl: seconds; 30 if there is no ``until``
         :param until: ``"disconnect"``: it ends with the connection
+        :param timeout: seconds to wait for a connection that is being made
         :raises StarlingError: ``held`` (by somebody), ``exists``, ``offline``
         """
+        self._check_use()
+        check_key(key)
+        check_time_to_live(ttl)
+        if until not in (None, "disconnect"):
+            raise StarlingError("bad_value", f'until is {until!r}; it can be "disconnect"')
+        if value is not None:
+            to_json(value, f"the value of {key!r}")
+        if metadata is not None:
+            to_json(_object(metadata, "metadata"), "metadata")
         ttl = 30 if ttl is None and until is None else ttl
         fields = {"ttl": ttl, "until": until, "value": value, "metadata": metadata}
         message = {"type": "claim", "key": key, "op": secrets.token_hex(16)}
         message.update((name, field) for name, field in fields.items() if field is not None)
-        return await self._engine.holds.claim(message, ttl, until, renew)
+        return await self._engine.holds.claim(message, ttl, until, renew, timeout * 1000)
 
-    def presence(self, key: str, value: Any, *, metadata: dict[str, Any] | None = None) -> Callable[[], Awaitable[None]]:
-        """Keeps a register up while this client is connected.
+    def presence(
+        self, key: str, value: Any, *, metadata: Mapping[str, Any] | None = None
+    ) -> Callable[[], Coroutine[Any, Any, None]]:
+        """Keeps a register up while this client is connected. A key is one register: where the same person or agent may be there several
+        times (two tabs, two processes), give each a key of its own (``f"here:{room}:{name}:{secrets.token_hex(4)}"``) and list
+        ``here:<room>:<name>:*``; else the first to leave takes it down for all.
 
         :return: an async function that takes it down
+        :raises StarlingError: ``bad_key``, ``bad_value`` at once
         """
+        self._check_use()
+        check_key(key)
+        to_json(value, f"the value of {key!r}")
         message = {"key": key, "value": value}
         if metadata is not None:
-            message["metadata"] = metadata
+            to_json(_object(metadata, "metadata"), "metadata")
+            message["metadata"] = dict(metadata)
         self._engine.holds.present(message)
         return lambda: self._engine.holds.absent(key)
 
     def pending_writes(self) -> Sequence[tuple[Update, Awaitable[Outcome]]]:
         """The writes that wait for their answer, oldest first, also those that an earlier run left; each with its outcome."""
-        return [(describe(write.register, True), write.outcome) for write in self._engine.outbox]
+        return [(describe(write.register, True), Pending(write.outcome)) for write in self._engine.outbox]
 
-    async def drained(self) -> None:
-        """Done when each write made so far has its final answer."""
-        await asyncio.gather(*(write.outcome for write in self._engine.outbox), return_exceptions=True)
+    async def drained(self, timeout: float | None = None) -> None:
+        """Done when each write made so far has its final answer. To give up waiting ends none of them.
+
+        :param timeout: seconds
+        :raises TimeoutError: after so many seconds
+        """
+        self._check_use()
+        async with asyncio.timeout(timeout):
+            await self._drain()
+
+    async def _drain(self) -> None:
+        outcomes = [write.outcome for write in self._engine.outbox]
+        if outcomes:
+            await asyncio.wait(outcomes)
+
+
+def check_agent(agent: Any) -> None:
+    """
+    :raises StarlingError: ``bad_agent``
+    """
+    try:
+        check_text("agent", agent, 64)
+    except StarlingError as error:
+        raise StarlingError("bad_agent", str(error)) from None
+
+
+def _object(fields: Any, what: str) -> dict[str, Any]:
+    if not isinstance(fields, Mapping):
+        raise StarlingError("bad_value", f"{what} is {fields!r}; it is an object")
+    return dict(fields)
+
+
+def _conditions(
+    expect: str | None | Literal[_Unset.UNSET], fence: Mapping[str, Any] | None, transient: bool, version: str | None
+) -> dict[str, Any]:
+    """
+    :raises StarlingError: ``bad_value``
+    """
+    conditions: dict[str, Any] = {}
+    if expect is not _UNSET:
+        if expect is not None and not isinstance(expect, str):
+            raise StarlingError("bad_value", f"expect is {expect!r}; it is a version, or None for absent")
+        conditions["expect"] = expect
+    if fence is not None:
+        conditions["fence"] = _object(fence, "fence")
+    if not isinstance(transient, bool):
+        raise StarlingError("bad_value", f"transient is {transient!r}; it is True or False")
+    if transient:
+        conditions["transient"] = True
+    if version is not None:
+        check_text("version", version, 128)
+        conditions["version"] = version
+    return conditions

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from ._check import MAXIMUM_DEPTH, check_depth, check_time_to_live
 from ._delivery import Callback
 from ._edges import Edges, EdgeStatus
 from ._errors import StarlingError
@@ -16,12 +18,14 @@ from ._leases import Holds
 from ._liveness import Liveness
 from ._options import Options, Port
 from ._outbox import Outbox, Outcome
-from ._register import Register
+from ._register import Register, parse
 from ._requests import Requests, Take, refused
 from ._subscription import NEVER, Subscriptions, SubscriptionState
-from ._writer import MAXIMUM_DEPTH, Writer, check_depth, check_time_to_live
+from ._writer import Writer
 
 _CONNECT_TIMEOUT = 10_000
+#: How long a question may wait to be sent.
+_TIMEOUT = 10_000
 #: A connection that lived so long was a good one.
 _GOOD_CONNECTION = 5_000
 #: The longest message, where the server does not say.
@@ -55,10 +59,18 @@ class Engine:
         self._probe_at = NEVER
         # Whether the user wants no connection.
         self._paused = False
-        self._waiting_for_credentials: list[Callable[[Exception], None]] = []
+        self._waiting_for_verdict: list[Callable[[StarlingError], None]] = []
+        #: Why there is no connection; None while there is one.
+        self.last_error: StarlingError | None = None
+        self._has_verdict = False
+        # What was logged as that: once is enough.
+        self._told = ""
+        # The ids of what was sent and is not answered, in that order: the server answers in it.
+        self._asked: deque[Any] = deque()
         self._handlers: dict[str, Callable[[dict[str, Any], str], None]] = {
             "welcome": lambda message, _: self._welcome(message),
             "subscribed": lambda message, _: self._subscribed(message),
+            "unsubscribed": lambda message, _: self._answered(message.get("id")),
             "update": self._update,
             "synced": lambda message, _: self._synced(message),
             "cursor": lambda message, _: self._cursor(message),
@@ -133,15 +145,26 @@ class Engine:
         self._liveness.last_heard = self.now()
         if self.state == "live":
             self._last_live = self._liveness.last_heard
+        message = None
         try:
-            message = json.loads(text)
+            message = parse(text)
             handler = self._handlers.get(message.get("type", "")) if isinstance(message, dict) else None
             if handler is not None:
                 handler(message, text)
-        except Exception:  # noqa: BLE001: one message that we cannot make sense of is no reason to lose the others
+        except Exception as error:  # noqa: BLE001: whatever it is, it must not pass unseen
             self.log("error", f"cannot take {text[:200]}: {traceback.format_exc()}")
+            self._cannot_take(message, error)
+
+    def _cannot_take(self, message: Any, error: Exception) -> None:
+        """A message makes no sense to us: its request fails, or where it answers none, the connection."""
+        problem = StarlingError("bad_answer", f"the server sent what this client cannot take: {error!r}")
+        id = message.get("id") if isinstance(message, dict) else None
+        if isinstance(id, str) and self._requests.fail(id, problem):
+            return
+        self._give_up(str(problem), "bad_answer")
 
     def _subscribed(self, message: dict[str, Any]) -> None:
+        self._answered(message.get("id"))
         if subscription := self.subscriptions.find(message.get("id")):
             subscription.subscribed(message)
 
@@ -158,6 +181,10 @@ class Engine:
         # What we write next is to be above whatever we know of.
         self.knowledge.learn_from(message)
         id = message.get("id")
+        if id is None and message["type"] == "error" and self._asked:
+            # What the server could not read as far as the id: answers come in order, so it is the first that has none.
+            id = self._asked[0]
+        self._answered(id)
         if isinstance(id, int) and self._writer.answer(id, message, text):
             self._port.wake()
             return
@@ -167,6 +194,13 @@ class Engine:
             pass
         elif message["type"] == "error":
             self._failed(id, message)
+
+    def _answered(self, id: Any) -> None:
+        if self._asked and self._asked[0] == id:
+            self._asked.popleft()
+        elif id in self._asked:
+            # "overloaded" may overtake others.
+            self._asked.remove(id)
 
     def _failed(self, id: Any, message: dict[str, Any]) -> None:
         if id == "hello":
@@ -198,6 +232,8 @@ class Engine:
             for subscription in self.subscriptions:
                 self._subscribe(subscription)
         elif self._phase == "greeting":
+            self._answered("hello")
+            self.last_error, self._told, self._has_verdict = None, "", False
             if message["agent"] != self.agent:
                 self.agent = message["agent"]
                 self._writer.renamed()
@@ -209,7 +245,7 @@ class Engine:
     def _hello(self, agent: str | None) -> None:
         hello = {"agent": agent, "session": self._options.session, "token": self._options.token()}
         present = {key: value for key, value in hello.items() if value is not None}
-        self.send(json.dumps({"type": "hello", "id": "hello", **present}))
+        self.send(json.dumps({"type": "hello", "id": "hello", **present}), "hello")
 
     @property
     def is_greeted(self) -> bool:
@@ -225,10 +261,21 @@ class Engine:
             self._leave(message.get("retry_after_ms", 0))
             return
         error = StarlingError(message["code"], message["message"], message)
-        self.log("error", f"the server refuses the credentials: {error}")
-        for reject in list(self._waiting_for_credentials):
-            reject(error)
+        self._give_up_on(error)
         self._leave(self._options.refused_delay)
+
+    def _give_up_on(self, error: StarlingError) -> None:
+        """To try again cannot help, until somebody changes something: whoever waits is told. It is tried again all the same, at times."""
+        self.last_error, self._has_verdict = error, True
+        self._tell("error", f"{self.edge}: {error}")
+        for reject in list(self._waiting_for_verdict):
+            reject(error)
+        self._requests.give_up(error)
+
+    def _tell(self, level: str, text: str) -> None:
+        """Logs why there is no connection: once, however often it is tried."""
+        self.log(level if text != self._told else "debug", text)
+        self._told = text
 
     def _bye(self, message: dict[str, Any]) -> None:
         self.log("info", f"the server says bye: {message.get('code')}: {message.get('reason')}")
@@ -241,13 +288,24 @@ class Engine:
         self._port.hang_up()
         self._disconnected()
 
-    def dropped(self, reason: str) -> None:
-        """The connection, or the attempt at one, ended without our doing."""
+    def dropped(self, reason: str, code: str = "offline", is_final: bool = False) -> None:
+        """The connection, or the attempt at one, ended without our doing.
+
+        :param is_final: whether it would end in the same way again
+        """
         if self._phase in ("idle", "closed"):
             return
-        self.log("info", f"the connection to {self.edge} ended: {reason}")
+        error = StarlingError(code, reason)
+        if is_final:
+            self._give_up_on(error)
+        elif self._phase == "open":
+            self.last_error = error
+            self.log("info", f"the connection to {self.edge} ended: {reason}")
+        else:
+            self.last_error = error
+            self._tell("warning", f"cannot connect to {self.edge}: {reason}")
         self._judge_edge()
-        self._edges.failed(self.edge, self.now())
+        self._edges.failed(self.edge, self.now(), self._options.refused_delay if is_final else 0)
         self._disconnected()
 
     def _judge_edge(self) -> None:
@@ -262,6 +320,7 @@ class Engine:
     def _forget_connection(self) -> None:
         self._liveness.disconnected()
         self._is_nameless = False
+        self._asked.clear()
         self.subscriptions.disconnected()
         self._requests.disconnected()
         self._writer.disconnected()
@@ -293,7 +352,7 @@ class Engine:
 
     def deadline(self) -> float:
         """When ``tick`` is to be called next."""
-        times = [self.holds.deadline()]
+        times = [self.holds.deadline(), self._requests.deadline()]
         if self._phase == "idle":
             times.append(NEVER if self._paused else self._edges.next_attempt())
         elif self._phase in ("dialing", "greeting"):
@@ -312,6 +371,7 @@ class Engine:
         if self._phase == "closed":
             return
         self.holds.tick(now)
+        self._requests.tick(now, self._offline)
         if self._phase == "idle":
             if self._edges.next_attempt() <= now:
                 self._dial()
@@ -352,19 +412,21 @@ class Engine:
     def reconnect(self) -> None:
         """Tries at once, however long the wait would be: after ``disconnect``, or when the network is back."""
         self._paused = False
+        self._has_verdict = False
         if self._phase == "idle":
             self._edges.forgive()
             self._dial()
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, code: str = "offline") -> None:
         self._port.hang_up()
-        self.dropped(reason)
+        self.dropped(reason, code)
 
     def _ping(self) -> None:
         self._liveness.pinged(self.now())
-        self.send('{"type":"ping","id":"ping"}')
+        self.send('{"type":"ping","id":"ping"}', "ping")
 
     def _pong(self, server_time: float | None) -> None:
+        self._answered("ping")
         pong = self._liveness.ponged(self.now())
         if pong is not None and server_time is not None:
             round_trip, is_good = pong
@@ -373,7 +435,11 @@ class Engine:
                 self.knowledge.set_time(server_time + round_trip / 2)
         self._port.wake()
 
-    def send(self, text: str) -> None:
+    def send(self, text: str, id: Any) -> None:
+        """
+        :param id: what the server answers it under
+        """
+        self._asked.append(id)
         self._port.send(text)
 
     def age(self) -> float:
@@ -397,14 +463,14 @@ class Engine:
 
     def _subscribe(self, subscription: SubscriptionState) -> None:
         subscription.retry_at = NEVER
-        self.send(json.dumps(subscription.request()))
+        self.send(json.dumps(subscription.request()), subscription.id)
 
     def unsubscribe(self, subscription: SubscriptionState) -> None:
         if not self.subscriptions.remove(subscription):
             return
         subscription.end(None)
         if self._phase in ("greeting", "open"):
-            self.send(json.dumps({"type": "unsubscribe", "id": subscription.id}))
+            self.send(json.dumps({"type": "unsubscribe", "id": subscription.id}), subscription.id)
         self._update_state()
 
     def _update(self, message: dict[str, Any], text: str) -> None:
@@ -443,33 +509,70 @@ class Engine:
             limit = self._longest_message
             raise StarlingError("too_large", f"the message for {what} is {size} bytes; the server's limit is {limit}")
 
-    def request(self, message: dict[str, Any], take: Take = lambda answer: answer) -> Awaitable[Any]:
-        """Asks the server.
+    def request(self, message: dict[str, Any], take: Take = lambda answer: answer, timeout: float = _TIMEOUT) -> Awaitable[Any]:
+        """Asks the server, behind the writes that were made before it. Waits for a connection that is being made.
 
         :param take: makes the result of the answer, before anything else comes from the server
-        :raises StarlingError: ``offline`` at once where there is no connection
+        :param timeout: how long it may wait to be sent, in milliseconds
+        :raises StarlingError: ``offline`` where there is no connection, and none being made
         """
-        if self._phase != "open":
-            text = f"there is no connection to {', '.join(self._options.urls)}; {message['type']} is not queued"
-            return refused(StarlingError("offline", text))
+        if self._phase == "closed":
+            return refused(StarlingError("closed", "the client was closed"))
+        if self._phase == "idle":
+            return refused(self._offline(message["type"]))
         try:
             text = json.dumps(message, ensure_ascii=False, allow_nan=False)
+            text.encode()
             check_time_to_live(message.get("ttl"))
-            check_depth(message["type"], text, MAXIMUM_DEPTH)
+            check_depth(f"the {message['type']}", text, MAXIMUM_DEPTH)
             self.check_size(text, message["type"])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             return refused(StarlingError("bad_value", f"the {message['type']} has no JSON: {error}"))
         except StarlingError as error:
             return refused(error)
-        return self._requests.ask(message, self.send, take)
+        answer = self._requests.ask(message, take, self.outbox.last_sequence, self.now() + timeout)
+        self._writer.flush()
+        self._port.wake()
+        return answer
 
-    def on_credentials_refused(self, reject: Callable[[Exception], None]) -> Callable[[], None]:
-        """Calls back with what the server has against the credentials.
+    @property
+    def has_questions(self) -> bool:
+        return self._requests.has_questions
+
+    def send_questions(self, before: float) -> None:
+        """Sends what was asked before the write with this sequence."""
+        self._requests.send(before, self.send)
+
+    def _offline(self, kind: str) -> StarlingError:
+        why = f": {self.last_error}" if self.last_error else ""
+        code = self.last_error.code if self.last_error else "offline"
+        where = ", ".join(self._options.urls)
+        if self._phase == "open":
+            return StarlingError("timeout", f"{kind} waited too long for the writes before it")
+        details = {"reason": code}
+        return StarlingError("offline", f"there is no connection to {where}{why}; {kind} is not queued", details)
+
+    def on_verdict(self, reject: Callable[[StarlingError], None]) -> Callable[[], None]:
+        """Calls back when to try again cannot help: with what the server has against the credentials, or why there is no server.
 
         :return: a function that ends it
         """
-        self._waiting_for_credentials.append(reject)
-        return lambda: self._waiting_for_credentials.remove(reject)
+        self._waiting_for_verdict.append(reject)
+        return lambda: self._waiting_for_verdict.remove(reject)
+
+    @property
+    def has_verdict(self) -> bool:
+        """Whether to try again cannot help."""
+        return self._has_verdict and self._phase != "open"
+
+    @property
+    def is_paused(self) -> bool:
+        return self._paused
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether something was made that has no outcome yet."""
+        return len(self.outbox) > 0 or len(self._requests) > 0
 
     def close(self) -> None:
         if self._phase == "closed":
@@ -479,5 +582,6 @@ class Engine:
         self.holds.close()
         self._forget_connection()
         self.subscriptions.close()
+        self._requests.give_up(StarlingError("closed", "the client was closed"))
         self._writer.close()
         self._set_phase("closed")

@@ -110,9 +110,16 @@ class Lease:
     async def __aenter__(self) -> Lease:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self.is_held:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self.is_held:
+            return
+        try:
             await self.release()
+        except StarlingError as error:
+            # It ends by itself, and what went wrong within is what the caller wants to know.
+            if kind is None:
+                raise
+            self._engine.log("warning", f"claim {self.key} could not be released: {error}")
 
     def tick(self, now: float) -> None:
         if not self.is_held:
@@ -167,7 +174,9 @@ class Holds:
         # When a presence is to be announced again that the server refused for the time being.
         self._announce_at: dict[str, float] = {}
 
-    async def claim(self, message: dict[str, Any], ttl: float | None, until: str | None, renew: bool) -> Lease:
+    async def claim(
+        self, message: dict[str, Any], ttl: float | None, until: str | None, renew: bool, timeout: float = 10_000
+    ) -> Lease:
         asked_at = self._engine.now()
 
         def take(answer: dict[str, Any]) -> Lease:
@@ -177,9 +186,16 @@ class Holds:
             self._leases[lease] = None
             return lease
 
-        lease: Lease = await self._engine.request(message, take)
+        lease: Lease = await self._engine.request(message, take, timeout)
         self._engine.wake()
         return lease
+
+    async def release_all(self) -> None:
+        """Gives up what is held."""
+        held = [lease for lease in self._leases if lease.is_held]
+        for problem in await asyncio.gather(*(lease.release() for lease in held), return_exceptions=True):
+            if problem is not None:
+                self._engine.log("info", f"a claim could not be released: {problem}")
 
     @property
     def need_connection(self) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from ._register import Register
 
@@ -28,6 +27,10 @@ class Outcome:
     winner: dict[str, Any] | None = None
     #: For ``condition``: the register in place.
     current: dict[str, Any] | None = None
+    #: When it expires, in milliseconds since 1970, as the server says; None: not by itself.
+    expires_at: int | None = None
+    #: Whether the server has judged a condition: ``expect``, or a fence.
+    judged: bool = False
 
     @property
     def applied(self) -> bool:
@@ -46,6 +49,8 @@ class OutboxStore(Protocol):
 class MemoryOutbox:
     """Keeps nothing over a restart."""
 
+    is_durable = False
+
     def load(self) -> list[dict[str, Any]]:
         return []
 
@@ -59,71 +64,18 @@ class MemoryOutbox:
         pass
 
 
-class FileOutbox:
-    """An outbox in a file: a line of JSON for each write (``{"put":…}``) and for each final answer (``{"done":<version>}``). A write is
-    in the file before ``broadcast`` returns, so that it survives the process; with ``fsync``, the machine too. One client at a time."""
+class Pending(Awaitable[Outcome]):
+    """What will have become of a write. To give up waiting for it ends nothing: others may wait too."""
 
-    def __init__(self, path: str | os.PathLike[str], fsync: bool = False) -> None:
-        self._path = os.fspath(path)
-        self._fsync = fsync
-        self._file: TextIO | None = None
-        self._records: dict[str, dict[str, Any]] = {}
-        self._lines = 0
+    def __init__(self, future: asyncio.Future[Outcome]) -> None:
+        self._future = future
 
-    def load(self) -> list[dict[str, Any]]:
-        if os.path.exists(self._path):
-            with open(self._path, encoding="utf-8") as file:
-                for line in file:
-                    self._replay(line)
-        self._compact()
-        return list(self._records.values())
+    def done(self) -> bool:
+        """Whether it is known."""
+        return self._future.done()
 
-    def _replay(self, line: str) -> None:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            return  # The last line of a process that was killed in the middle of it.
-        if "put" in entry:
-            self._records[entry["put"]["version"]] = entry["put"]
-        else:
-            self._records.pop(entry["done"], None)
-
-    def _compact(self) -> None:
-        """Begins a new file with what still waits; the old one stays until the new one is whole."""
-        temporary = f"{self._path}.new"
-        file = open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
-        for record in self._records.values():
-            file.write(json.dumps({"put": record}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-        os.replace(temporary, self._path)
-        if self._file is not None:
-            self._file.close()
-        self._file = file
-        self._lines = len(self._records)
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        assert self._file is not None
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        if self._fsync:
-            os.fsync(self._file.fileno())
-        self._lines += 1
-        if self._lines > 1000 and self._lines > 4 * len(self._records):
-            self._compact()
-
-    def put(self, record: dict[str, Any]) -> None:
-        self._records[record["version"]] = record
-        self._append({"put": record})
-
-    def remove(self, version: str) -> None:
-        if self._records.pop(version, None) is not None:
-            self._append({"done": version})
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+    def __await__(self) -> Generator[Any, None, Outcome]:
+        return asyncio.shield(self._future).__await__()
 
 
 @dataclass(eq=False)
@@ -225,6 +177,18 @@ class Outbox:
                     self._in_flight[write.id] = write
                     return write
         return None
+
+    @property
+    def last_sequence(self) -> int:
+        """The sequence of the write made last; 0: there was none."""
+        return self._next_sequence - 1
+
+    def next_sequence(self) -> float:
+        """The sequence of the first write that is not on its way; infinity: all are."""
+        for queue in (self._again, self._unsent):
+            while queue and queue[0].state != "waiting":
+                queue.popleft()
+        return min((queue[0].record["sequence"] for queue in (self._again, self._unsent) if queue), default=math.inf)
 
     def find(self, id: int) -> Write | None:
         """The write on its way under an id; None if there is none."""

@@ -41,6 +41,11 @@ class Pattern:
         elif wildcards == [len(tokens) - 1] and tokens[-1] is _Wildcard.ANY:
             self._prefix = literal
 
+    @property
+    def exact(self) -> str | None:
+        """The one key that it matches; None where there may be others."""
+        return self._exact
+
     def matches(self, key: str) -> bool:
         """Whether a key matches. Costs a comparison for exact and prefix patterns, else O(pattern × key) at worst."""
         if self._exact is not None:
@@ -78,6 +83,10 @@ def _fail(text: str, problem: str) -> StarlingError:
 def _check(text: str) -> None:
     if not isinstance(text, str) or not text:
         raise _fail(text, "is empty; * matches every key")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _fail(text, f"is no Unicode text: {error.reason}") from error
     if len(text.encode()) > _MAXIMUM_LENGTH:
         raise _fail(text[:40], f"is {len(text.encode())} bytes; the limit is {_MAXIMUM_LENGTH}")
     if has_control_character(text):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ._errors import StarlingError
@@ -13,26 +15,90 @@ from ._errors import StarlingError
 Take = Callable[[dict[str, Any]], Any]
 
 
+@dataclass
+class _Question:
+    """What is asked, and not sent yet."""
+
+    id: str
+    kind: str
+    text: str
+    future: asyncio.Future[Any]
+    take: Take
+    #: The last write before it: it is sent behind that.
+    behind: int
+    #: When it is given up.
+    deadline: float
+
+
 class Requests:
-    """What the client asked and was not answered yet. Nothing of it outlasts the connection."""
+    """What the client asked and was not answered yet. What was sent does not outlast the connection; what waits for one, or for the
+    writes before it, does for as long as it may."""
 
     def __init__(self) -> None:
+        self._questions: deque[_Question] = deque()
         self._waiting: dict[str, tuple[str, asyncio.Future[Any], Take]] = {}
         self._next = 1
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._questions)
 
-    def ask(self, message: dict[str, Any], send: Callable[[str], None], take: Take) -> asyncio.Future[Any]:
+    def ask(self, message: dict[str, Any], take: Take, behind: int, deadline: float) -> asyncio.Future[Any]:
         """
         :param take: makes the result of the answer, at once: before anything else comes from the server
         """
-        future = _future()
         id = f"r{self._next}"
         self._next += 1
-        self._waiting[id] = (message["type"], future, take)
-        send(json.dumps({**message, "id": id}, ensure_ascii=False, allow_nan=False))
-        return future
+        text = json.dumps({**message, "id": id}, ensure_ascii=False, allow_nan=False)
+        question = _Question(id, message["type"], text, _future(), take, behind, deadline)
+        self._questions.append(question)
+        return question.future
+
+    def send(self, before: float, send: Callable[[str, str], None]) -> None:
+        """Sends what does not wait for a write with this sequence, or a later one."""
+        while self._questions and self._questions[0].behind < before:
+            question = self._questions.popleft()
+            if question.future.done():
+                continue
+            self._waiting[question.id] = (question.kind, question.future, question.take)
+            send(question.text, question.id)
+
+    @property
+    def has_questions(self) -> bool:
+        return bool(self._questions)
+
+    def deadline(self) -> float:
+        return min((question.deadline for question in self._questions), default=float("inf"))
+
+    def tick(self, now: float, reason: Callable[[str], StarlingError]) -> None:
+        """Gives up what has waited for too long.
+
+        :param reason: what to say of it
+        """
+        if self.deadline() > now:
+            return
+        late = [question for question in self._questions if question.deadline <= now]
+        self._questions = deque(question for question in self._questions if question.deadline > now)
+        for question in late:
+            if not question.future.done():
+                question.future.set_exception(reason(question.kind))
+
+    def give_up(self, error: StarlingError) -> None:
+        """There will be no connection to send it on."""
+        questions, self._questions = self._questions, deque()
+        for question in questions:
+            if not question.future.done():
+                question.future.set_exception(error)
+
+    def fail(self, id: str, error: StarlingError) -> bool:
+        """
+        :return: whether the id is one of ours
+        """
+        if id not in self._waiting:
+            return False
+        _, future, _ = self._waiting.pop(id)
+        if not future.done():
+            future.set_exception(error)
+        return True
 
     def answer(self, id: str, message: dict[str, Any]) -> bool:
         """

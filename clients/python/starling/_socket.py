@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from ._reasons import explain
+
 _PROBE_TIMEOUT = 5.0
 _PROBE_PINGS = 3
 
@@ -19,7 +21,7 @@ Token = str | Callable[[], str] | Callable[[], Awaitable[str]] | None
 
 class _Engine(Protocol):
     def received(self, text: str) -> None: ...
-    def dropped(self, reason: str) -> None: ...
+    def dropped(self, reason: str, code: str = ..., is_final: bool = ...) -> None: ...
     def probed(self, url: str, round_trip: float | None) -> None: ...
 
 
@@ -58,7 +60,7 @@ class Sockets:
         self._current.task = self.start(self._run(url, self._current))
 
     async def _run(self, url: str, attempt: _Attempt) -> None:
-        reason = ""
+        reason, code, is_final = "", "offline", False
         try:
             if callable(self._token):
                 token = self._token()
@@ -74,10 +76,10 @@ class Sockets:
                     writer.cancel()
             reason = socket.close_reason or f"closed with code {socket.close_code}"
         except Exception as error:  # noqa: BLE001: whatever ends a connection, the next one is tried
-            reason = str(error) or type(error).__name__
+            code, reason, is_final = explain(error, url)
         if self._current is attempt:
             self._current = None
-            self.engine.dropped(reason)
+            self.engine.dropped(reason, code, is_final)
 
     def send(self, text: str) -> None:
         if self._current is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ._clock import agent_of, stamp_of
 from ._register import Register
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Update:
     """A register, as it is to be seen now."""
 
@@ -34,6 +34,18 @@ class Update:
     pending: bool = False
     #: Whether it was broadcast without being stored.
     transient: bool = False
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={_show(getattr(self, field.name))}" for field in fields(self))
+        return f"Update({', '.join(shown)})"
+
+
+def _show(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError as error:
+        # Python shows no integer of more than 4,300 digits, and one that somebody has written must not stop who lists it.
+        return f"<{type(value).__name__}: {error}>"
 
 
 def describe(register: Register, pending: bool = False, cause: str | None = None, transient: bool = False) -> Update:

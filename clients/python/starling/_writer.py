@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
+from ._check import MAXIMUM_DEPTH, check_depth, check_time_to_live
 from ._clock import agent_of, format_version, parse_version, stamp_of
 from ._errors import StarlingError
 from ._options import Options
 from ._outbox import Outbox, Outcome, Write
-from ._register import Register, depth, raw_field
+from ._register import Register, raw_field
 
 if TYPE_CHECKING:
     from ._engine import Engine
 
 _WINDOW = 256
 _LONGEST_PAUSE = 5_000
-#: How deep a message may nest (protocol/README.md).
-MAXIMUM_DEPTH = 128
 #: By how much a clock may be wrong before what was stamped by it is stamped anew.
 _TOLERANCE = 1_000
 #: Refusals after which the same write may succeed.
@@ -81,8 +79,11 @@ class Writer:
         return write.outcome
 
     def flush(self) -> None:
-        """Sends what may be sent now."""
-        if not self._engine.is_greeted or self._engine.now() < self.paused_until:
+        """Sends what may be sent now: writes in their order, and questions behind the writes that were made before them."""
+        if not self._engine.is_greeted:
+            return
+        self._engine.send_questions(self.outbox.next_sequence())
+        if self._engine.now() < self.paused_until:
             return
         self.paused_until = 0
         while self.outbox.in_flight < self._window:
@@ -95,7 +96,9 @@ class Writer:
             except StarlingError as error:
                 self._give_up(write, error)
             else:
-                self._engine.send(text)
+                self._engine.send(text, write.id)
+            if self._engine.has_questions:
+                self._engine.send_questions(self.outbox.next_sequence())
 
     def answer(self, id: int, message: dict[str, Any], text: str) -> bool:
         """The answer to a write.
@@ -125,7 +128,16 @@ class Writer:
         register.revision = message.get("revision")
         # It is in the database now, and the replica need not wait for the echo.
         self._engine.confirm(register)
-        write.resolve(Outcome("applied", register.key, message.get("version"), register.revision, message.get("durable", False)))
+        write.resolve(
+            Outcome(
+                "applied",
+                register.key,
+                message.get("version"),
+                register.revision,
+                message.get("durable", False),
+                expires_at=message.get("expires_at"),
+            )
+        )
 
     def _superseded(self, write: Write, message: dict[str, Any], text: str) -> None:
         self._finish(write)
@@ -206,27 +218,6 @@ class Writer:
     def close(self) -> None:
         text = "the client was closed; what a durable outbox holds is sent by the next one"
         self.outbox.close(StarlingError("closed", text))
-
-
-# What speaks against sending something is found out here: a server cannot tell which message it is that it cannot read.
-
-
-def check_time_to_live(ttl: float | None) -> None:
-    """
-    :raises StarlingError: ``bad_value``
-    """
-    if ttl is not None and not (isinstance(ttl, int | float) and math.isfinite(ttl) and ttl > 0):
-        raise StarlingError("bad_value", f"ttl is {ttl}; it is in seconds, and more than 0")
-
-
-def check_depth(what: str, text: str | None, levels: int) -> None:
-    """
-    :param text: of JSON
-    :raises StarlingError: ``bad_value``
-    """
-    # Two characters a level are the least.
-    if text is not None and len(text) > 2 * levels and depth(text) > levels:
-        raise StarlingError("bad_value", f"the {what} nests more than {levels} levels")
 
 
 def _frame(write: Write) -> str:

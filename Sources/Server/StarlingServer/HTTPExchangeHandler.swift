@@ -1,0 +1,279 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import NIOHTTP1
+import NIOHTTPTypesHTTP1
+import WebSocket
+
+/// The requests of one connection, one after the other: each is collected, answered, and followed by the next. A handshake ends
+/// that, at whatever place it comes: proxies that keep connections send it behind other requests.
+final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+    typealias Responder = @Sendable (Request, any Channel) async -> Response
+
+    private enum State {
+        /// Between two requests.
+        case idle
+        case receiving(HTTPRequestHead, body: ByteBuffer)
+        /// A request is being answered; what comes behind it waits.
+        case responding(Task<Void, Never>, keepsAlive: Bool)
+        /// No request is read any more.
+        case ended
+    }
+
+    /// The greatest size of a request's body, in bytes.
+    private static let maximumBody = 2 << 20
+    /// How long a connection may be idle, and how long a request may take to come.
+    private static let timeout = TimeAmount.seconds(60)
+    /// How long to wait for the client to close its side, once ours is closed.
+    private static let lingerTimeout = TimeAmount.seconds(2)
+
+    private let handshakePath: String
+    private let respond: Responder
+    private let shakeHands: (RequestHead, HTTPExchangeHandler) throws -> Void
+    private var state = State.idle
+    /// What has come behind the request that is being answered: at most what one read brought, since there is no other until then.
+    private var queued = CircularBuffer<HTTPServerRequestPart>()
+    private var hasHeldRead = false
+    private var isInputClosed = false
+    private var timer: Scheduled<Void>?
+    private var context: ChannelHandlerContext?
+
+    init(
+        handshakePath: String, respond: @escaping Responder,
+        shakeHands: @escaping (RequestHead, HTTPExchangeHandler) throws -> Void
+    ) {
+        self.handshakePath = handshakePath
+        self.respond = respond
+        self.shakeHands = shakeHands
+    }
+
+    // MARK: Life
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        restartTimer()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { end() }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        end()
+        context.fireChannelInactive()
+    }
+
+    private func end() {
+        timer?.cancel()
+        if case .responding(let task, _) = state { task.cancel() }
+        state = .ended
+        queued.removeAll()
+        context = nil
+    }
+
+    private func restartTimer(_ timeout: TimeAmount = timeout) {
+        timer?.cancel()
+        timer = context?.eventLoop.assumeIsolated().scheduleTask(in: timeout) { [self] in
+            context?.close(promise: nil)
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case ChannelEvent.inputClosed = event {
+            isInputClosed = true
+            // What was asked is still answered.
+            if case .responding = state {} else { context.close(promise: nil) }
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        switch state {
+        case .idle where error is HTTPParserError, .receiving where error is HTTPParserError:
+            refuse(.badRequest, "this is no request by HTTP/1.1: \(error)")
+        case .idle, .receiving, .responding, .ended: context.close(promise: nil)
+        }
+    }
+
+    // MARK: In
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        queued.append(unwrapInboundIn(data))
+        takeQueued()
+    }
+
+    /// Asked by the channel before it reads: not while a request is being answered.
+    func read(context: ChannelHandlerContext) {
+        if case .responding = state {
+            hasHeldRead = true
+        } else {
+            context.read()
+        }
+    }
+
+    private func takeQueued() {
+        while let part = queued.first {
+            switch (state, part) {
+            case (.responding, _): return
+            case (.idle, .head(let head)): begin(head)
+            case (.receiving(let head, var body), .body(var bytes)):
+                state = .idle
+                guard body.readableBytes + bytes.readableBytes <= Self.maximumBody else {
+                    refuse(.payloadTooLarge, "a request's body is at most \(Self.maximumBody) bytes")
+                    return
+                }
+                body.writeBuffer(&bytes)
+                state = .receiving(head, body: body)
+            case (.receiving(let head, let body), .end): received(head, body)
+            // Of a request that was refused.
+            case (.ended, _), (.idle, .body), (.idle, .end), (.receiving, .head): break
+            }
+            if !queued.isEmpty { queued.removeFirst() }
+        }
+    }
+
+    private func begin(_ head: HTTPRequestHead) {
+        restartTimer()
+        state = .receiving(head, body: ByteBuffer())
+        if head.headers[canonicalForm: "expect"].contains(where: { $0.lowercased() == "100-continue" }) {
+            context?.writeAndFlush(
+                wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .continue))), promise: nil)
+        }
+    }
+
+    private func received(_ head: HTTPRequestHead, _ body: ByteBuffer) {
+        guard let context else { return }
+        timer?.cancel()
+        let request = RequestHead(head)
+        if request.path == handshakePath {
+            state = .ended
+            let channel = context.channel
+            do {
+                try shakeHands(request, self)
+                // What the channel asked for while this was not to be read.
+                if hasHeldRead { channel.read() }
+            } catch {
+                channel.close(promise: nil)
+            }
+            return
+        }
+        let isOtherProtocol = head.method == .CONNECT || head.headers.contains(name: "upgrade")
+        guard head.method != .CONNECT, let converted = try? HTTPRequest(head, secure: false, splitCookie: false) else {
+            return refuse(.badRequest, "this is no proxy")
+        }
+        // The decoder reads no further behind a request for another protocol: that is not spoken, and the connection ends with it.
+        let keepsAlive = head.isKeepAlive && !isOtherProtocol
+        let exchange = Exchange(
+            channel: context.channel, request: Request(head: converted, body: RequestBody(buffer: body)),
+            respond: respond,
+            keepsAlive: keepsAlive)
+        let done = NIOLoopBound({ [self] (isWhole: Bool) in responded(isWhole: isWhole) }, eventLoop: context.eventLoop)
+        let eventLoop = context.eventLoop
+        let task = Task {
+            let isWhole = await exchange.run()
+            eventLoop.execute { done.value(isWhole) }
+        }
+        state = .responding(task, keepsAlive: keepsAlive)
+    }
+
+    // MARK: Out
+
+    /// A response was written.
+    private func responded(isWhole: Bool) {
+        guard let context, case .responding(_, let keepsAlive) = state else { return }
+        guard isWhole else { return context.close(promise: nil) }
+        guard keepsAlive, !isInputClosed else { return finish() }
+        state = .idle
+        restartTimer()
+        takeQueued()
+        if case .responding = state { return }
+        if hasHeldRead {
+            hasHeldRead = false
+            self.context?.read()
+        }
+    }
+
+    private func refuse(_ status: HTTPResponseStatus, _ text: String) {
+        let head = HTTPResponseHead(
+            version: .http1_1, status: status,
+            headers: [
+                "content-type": "text/plain; charset=utf-8", "content-length": "\(text.utf8.count + 1)",
+                "connection": "close",
+            ])
+        context?.write(wrapOutboundOut(.head(head)), promise: nil)
+        context?.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: text + "\n")))), promise: nil)
+        context?.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        finish()
+    }
+
+    /// No more is read or written. The client closes its side: to close both at once would throw away what is on its way to it.
+    private func finish() {
+        state = .ended
+        queued.removeAll()
+        if isInputClosed {
+            context?.close(promise: nil)
+        } else {
+            context?.close(mode: .output, promise: nil)
+            restartTimer(Self.lingerTimeout)
+        }
+    }
+}
+
+/// One request and its response, beside the event loop.
+private struct Exchange: Sendable {
+    let channel: any Channel
+    let request: Request
+    let respond: HTTPExchangeHandler.Responder
+    let keepsAlive: Bool
+
+    /// - Returns: whether the whole response was written.
+    func run() async -> Bool {
+        var response = await respond(request, channel)
+        if !keepsAlive { response.headers[.connection] = "close" }
+        let head = HTTPResponseHead(response.head)
+        do {
+            try await channel.write(HTTPServerResponsePart.head(head), flushing: response.body.contentLength == nil)
+            if request.method == .head {
+                try await channel.write(HTTPServerResponsePart.end(nil), flushing: true)
+            } else {
+                try await response.body.write(Writer(channel: channel))
+            }
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    private struct Writer: ResponseBodyWriter {
+        let channel: any Channel
+
+        func write(_ buffer: ByteBuffer) async throws {
+            try await channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(buffer)))
+        }
+
+        consuming func finish(_ trailingHeaders: HTTPFields?) async throws {
+            try await channel.writeAndFlush(HTTPServerResponsePart.end(trailingHeaders.map { HTTPHeaders($0) }))
+        }
+    }
+}
+
+extension Channel {
+    /// Waits for what is flushed only: what is not would never be written.
+    fileprivate func write(_ part: HTTPServerResponsePart, flushing: Bool) async throws {
+        if flushing {
+            try await writeAndFlush(part)
+        } else {
+            write(part, promise: nil)
+        }
+    }
+}
+
+extension RequestHead {
+    fileprivate init(_ head: HTTPRequestHead) {
+        self.init(
+            method: head.method.rawValue, target: head.uri,
+            version: (major: head.version.major, minor: head.version.minor),
+            headers: head.headers.map { (name: $0.name.lowercased(), value: $0.value) })
+    }
+}

@@ -1,0 +1,71 @@
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+import NIOHTTP1
+import WebSocket
+
+/// Serves HTTP on channels whose first request was for no WebSocket, by Hummingbird's router.
+struct HTTPService: Sendable {
+    private static let decoderLimits: NIOHTTPDecoderLimitConfiguration = {
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        limits.maxHeaderFieldSize = 16_384
+        limits.maxHeaderListSize = 65_536
+        limits.maxHeaderFieldCount = 100
+        return limits
+    }()
+
+    private let respond: HTTPExchangeHandler.Responder
+
+    init(responder: some HTTPResponder<HTTPContext>, logger: Logger) {
+        respond = { request, channel in
+            let context = HTTPContext(source: .init(channel: channel, logger: logger))
+            do {
+                return try await responder.respond(to: request, context: context)
+            } catch let error as any HTTPResponseError {
+                if let response = try? error.response(from: request, context: context) { return response }
+            } catch {
+                logger.error("HTTP route failed", metadata: ["error": "\(error)", "path": "\(request.uri.path)"])
+            }
+            return Response(status: .internalServerError)
+        }
+    }
+
+    /// Adds the handlers to a channel; on its event loop.
+    ///
+    /// - Parameters:
+    ///   - handshakePath: requests for this path are handshakes, at whatever place they come on a connection.
+    ///   - shakeHands: takes the channel over with the head of such a request. What is behind it is read from the pipeline.
+    func take(
+        _ channel: any Channel, handshakePath: String,
+        shakeHands: @escaping (RequestHead, _ installed: @escaping () -> Void) throws -> Void
+    ) throws {
+        let pipeline = channel.pipeline.syncOperations
+        let decoder = ByteToMessageHandler(
+            HTTPRequestDecoder(
+                leftOverBytesStrategy: .forwardBytes, informationalResponseStrategy: .drop,
+                limitConfiguration: Self.decoderLimits))
+        let encoder = HTTPResponseEncoder()
+        let exchange = HTTPExchangeHandler(handshakePath: handshakePath, respond: respond) { head, exchange in
+            try shakeHands(head) {
+                // What the decoder has left goes to who has taken over.
+                pipeline.removeHandler(exchange, promise: nil)
+                pipeline.removeHandler(encoder, promise: nil)
+                pipeline.removeHandler(decoder, promise: nil)
+            }
+        }
+        try pipeline.addHandlers([decoder, encoder, exchange])
+    }
+}
+
+/// What a route knows of a request's connection.
+struct HTTPContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    /// Where the request came from.
+    let remoteAddress: SocketAddress?
+
+    init(source: ApplicationRequestContextSource) {
+        coreContext = .init(source: source)
+        remoteAddress = source.channel.remoteAddress
+    }
+}

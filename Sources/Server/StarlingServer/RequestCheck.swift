@@ -1,0 +1,69 @@
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import WebSocket
+
+/// Carries out nothing that ``RequestPolicy`` does not allow, and lets pages read answers whose origin may connect (the Fetch
+/// Standard, section 3.2): the same ones as for WebSockets. What is not said here is denied by browsers.
+struct RequestCheck: RouterMiddleware {
+    let policy: RequestPolicy
+
+    /// What changes nothing and says nothing, and is asked by machines that call the server by whatever name.
+    private static let exempt: Set<String> = ["/healthz", "/readyz"]
+    /// Where people may come by a link.
+    private static let linked: Set<String> = ["/"]
+
+    func handle(
+        _ request: Request, context: HTTPContext, next: (Request, HTTPContext) async throws -> Response
+    ) async throws -> Response {
+        let host = request.head.authority ?? ""
+        let origin = request.headers[.origin]
+        let isLink = Self.linked.contains(request.uri.path) && request.headers[.fetchMode] == "navigate"
+        let fetchSite = isLink ? nil : request.headers[.fetchSite]
+        let isExempt = Self.exempt.contains(request.uri.path)
+        if !isExempt, let refusal = policy.check(host: host, origin: origin, fetchSite: fetchSite) {
+            return Self.answer(refusal)
+        }
+        guard let origin else { return try await answer(request, context, next) }
+        let isPreflight = request.method == .options && request.headers[.accessControlRequestMethod] != nil
+        var response = isPreflight ? Response(status: .noContent) : try await answer(request, context, next)
+        // Also where it is not admitted: a cache must not give one origin's answer to another.
+        response.headers[.vary] = "Origin"
+        guard policy.admits(origin, host: host) else { return response }
+        response.headers[.accessControlAllowOrigin] = origin
+        if isPreflight {
+            response.headers[.accessControlAllowMethods] = "GET, HEAD"
+            response.headers[.accessControlAllowHeaders] = "Authorization"
+            response.headers[.accessControlMaxAge] = "600"
+        }
+        return response
+    }
+
+    /// Says which methods there are, to those who ask or use another one.
+    private func answer(
+        _ request: Request, _ context: HTTPContext, _ next: (Request, HTTPContext) async throws -> Response
+    ) async throws -> Response {
+        guard Routes.paths.contains(request.uri.path), request.method != .get, request.method != .head else {
+            return try await next(request, context)
+        }
+        return Response(
+            status: request.method == .options ? .noContent : .methodNotAllowed, headers: [.allow: "GET, HEAD, OPTIONS"]
+        )
+    }
+
+    private static func answer(_ refusal: RequestPolicy.Refusal) -> Response {
+        let status: HTTPResponse.Status =
+            switch refusal {
+            case .host: .misdirectedRequest
+            case .origin, .crossSite: .forbidden
+            }
+        return Response(
+            status: status, headers: [.contentType: "text/plain; charset=utf-8", .vary: "Origin"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: refusal.message + "\n")))
+    }
+}
+
+extension HTTPField.Name {
+    fileprivate static let fetchSite = HTTPField.Name("Sec-Fetch-Site")!
+    fileprivate static let fetchMode = HTTPField.Name("Sec-Fetch-Mode")!
+}

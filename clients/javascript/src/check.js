@@ -1,0 +1,90 @@
+import { StarlingError } from "./errors.js";
+import { byteLength, depth, hasControlCharacter } from "./text.js";
+
+// What speaks against sending something is found out here: a server cannot tell which message it is that it cannot read.
+
+/** How deep a message may nest (protocol/README.md). */
+export const MAXIMUM_DEPTH = 128;
+const LONGEST_KEY = 512;
+
+/** Half a character of UTF-16: no UTF-8 has one, and so no frame. */
+const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+
+/** @throws {StarlingError} `bad_key` */
+export function checkKey(key) {
+  if (typeof key !== "string" || key === "") throw new StarlingError("bad_key", `a key is a text of 1 to ${LONGEST_KEY} bytes, not ${show(key)}`);
+  if (LONE_SURROGATE.test(key)) throw new StarlingError("bad_key", `the key ${show(key)} has half a character`);
+  const size = byteLength(key);
+  if (size > LONGEST_KEY) throw new StarlingError("bad_key", `the key ${show(key.slice(0, 40))}… is ${size} bytes; the limit is ${LONGEST_KEY}`);
+  if (hasControlCharacter(key)) throw new StarlingError("bad_key", `the key ${show(key)} has a control character`);
+}
+
+/** The JSON of a value. @throws {StarlingError} `bad_value`: it has none that a server would take */
+export function toJSON(value, what) {
+  let text;
+  try {
+    text = JSON.stringify(value, noInfinity);
+  } catch (error) {
+    throw error instanceof StarlingError ? error : new StarlingError("bad_value", `${what} has no JSON: ${error.message}`);
+  }
+  if (text === undefined) throw new StarlingError("bad_value", `${what} has no JSON: ${String(value)}`);
+  // The message around it is a level too.
+  const problem = checkDepth(what, text, MAXIMUM_DEPTH - 1);
+  if (problem) throw problem;
+  return text;
+}
+
+/** `JSON.stringify` makes null of what is no number. */
+function noInfinity(_name, value) {
+  if (typeof value === "number" && !Number.isFinite(value)) throw new StarlingError("bad_value", `${value} has no JSON`);
+  return value;
+}
+
+/** @returns {StarlingError | undefined} */
+export function checkTimeToLive(ttl) {
+  if (ttl === undefined || ttl === null || (typeof ttl === "number" && Number.isFinite(ttl) && ttl > 0)) return undefined;
+  return new StarlingError("bad_value", `ttl is ${show(ttl)}; it is in seconds, and more than 0`);
+}
+
+/** @param {string | undefined} text of JSON @returns {StarlingError | undefined} */
+export function checkDepth(what, text, levels) {
+  // Two characters a level are the least.
+  if (text === undefined || text.length <= 2 * levels || depth(text) <= levels) return undefined;
+  return new StarlingError("bad_value", `${what} nests more than ${levels} levels`);
+}
+
+/** @throws {StarlingError} `code` */
+export function checkText(what, text, longest, code = "bad_value") {
+  if (text === undefined || text === null) return;
+  const isGood =
+    typeof text === "string" && text !== "" && !LONE_SURROGATE.test(text) && !hasControlCharacter(text) && byteLength(text) <= longest;
+  if (!isGood) throw new StarlingError(code, `${what} is ${show(text)}; it is a text of 1 to ${longest} bytes without control characters`);
+}
+
+/**
+ * An options object without what is undefined, once there is nothing in it that nobody knows: a mistyped condition is no
+ * condition, and the write would be made without it.
+ *
+ * @param {Set<string>} known
+ * @throws {StarlingError} `bad_option`
+ */
+export function checkOptions(what, options, known) {
+  if (options === undefined || options === null) return {};
+  if (typeof options !== "object") throw new StarlingError("bad_option", `the options of ${what} are ${show(options)}; they are an object`);
+  const present = {};
+  for (const [name, value] of Object.entries(options)) {
+    if (!known.has(name)) {
+      throw new StarlingError("bad_option", `${what} has no option ${JSON.stringify(name)}; there are ${[...known].join(", ")}`);
+    }
+    // Absence is what null says: undefined is most often a version that somebody looked for and did not find.
+    if (name === "expect" && value === undefined) {
+      throw new StarlingError("bad_option", "expect is undefined; it is a version, or null where nothing may be in place");
+    }
+    if (value !== undefined) present[name] = value;
+  }
+  return present;
+}
+
+function show(value) {
+  return typeof value === "string" ? JSON.stringify(value) : String(value);
+}
