@@ -80,7 +80,7 @@ final class Player {
                     Outcome(
                         status: .superseded, key: key, version: version, revision: nil, isDurable: false, current: nil))
             case .state(let next): state = next
-            case .hangUp, .probe, .log, .synced, .credentialsRefused, .disconnected: break
+            case .hangUp, .probe, .log, .synced, .verdict, .disconnected: break
             }
         }
     }

@@ -76,7 +76,7 @@ struct CommitterTests {
         // A restart goes on above everything that was told, also when the wall clock has gone back.
         var restarted = try self.committer(store)
         let (batch, _) = restarted.commit([try request("a", "2")], now: 10)
-        guard case .applied(let version, _) = batch.results[0][0].outcome else {
+        guard case .applied(let version, _, _, _) = batch.results[0][0].outcome else {
             Issue.record("not applied")
             return
         }

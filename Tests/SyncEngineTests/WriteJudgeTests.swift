@@ -103,7 +103,7 @@ struct WriteJudgeTests {
         }
         #expect(
             judge.judge(resent, current: current, now: 5)
-                == .answer(.applied(version: current.register.version, revision: 9)))
+                == .answer(.applied(version: current.register.version, revision: 9, isJudged: true)))
         let other = try request { $0.op = Array("other".utf8) }
         #expect(version(judge.judge(other, current: current, now: 0x20_0000)) != nil)
     }

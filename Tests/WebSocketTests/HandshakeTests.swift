@@ -108,7 +108,11 @@ struct HandshakeTests {
         let other = ClientHandshake(random: Array(1..<17))
         #expect(other.problem(inResponse: Array(response.utf8)) != nil)
         let refusal = Handshake.Refusal.notAllowed(.origin("x")).response
-        #expect(client.problem(inResponse: Array(refusal.utf8)) == "the server answered 403 Forbidden")
+        #expect(
+            client.problem(inResponse: Array(refusal.utf8))
+                == "the server answered 403 Forbidden: pages from x may not connect; --allow-origin admits more origins"
+        )
+        #expect(client.status(ofResponse: Array(refusal.utf8)) == 403)
     }
 
     @Test("SHA-1 and base64 are those of RFC 3174 and RFC 4648")

@@ -338,7 +338,9 @@ extension WriteJudge.Change {
     /// The answer, once the register has its revision.
     fileprivate func outcome(_ stored: StoredRegister) -> WriteOutcome {
         switch kind {
-        case .write: .applied(version: register.version, revision: stored.revision)
+        case .write:
+            .applied(
+                version: register.version, revision: stored.revision, expiresAt: register.expiresAt, isJudged: isJudged)
         case .claim: .claimed(WriteJudge.grant(stored))
         case .release: .released(version: register.version, revision: stored.revision)
         }

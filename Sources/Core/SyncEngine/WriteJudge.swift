@@ -26,6 +26,8 @@ package struct WriteJudge: Sendable {
         package var op: [UInt8]?
         package var fence: UInt64
         package var lease: Lease?
+        /// Whether a condition, or a fence, was looked at and met.
+        package var isJudged = false
     }
 
     package internal(set) var clock: HybridLogicalClock
@@ -73,7 +75,10 @@ package struct WriteJudge: Sendable {
     ) -> Verdict {
         if let op = write.op, let current, current.op == op, current.lease?.isExclusive != true {
             // The same write again, and nothing has come in between: answered as the first time.
-            return .answer(.applied(version: current.register.version, revision: current.revision))
+            return .answer(
+                .applied(
+                    version: current.register.version, revision: current.revision,
+                    expiresAt: current.register.expiresAt, isJudged: write.isConditional))
         }
         if let refusal = checkFence(write, fenced, now: now) ?? checkHolder(current, now: now) {
             return .answer(.refused(refusal))
@@ -90,13 +95,17 @@ package struct WriteJudge: Sendable {
         case .applied:
             clock.receive(version.stamp)
             var change = Change(register: candidate, kind: .write, op: write.op, fence: current?.fence ?? 0)
+            change.isJudged = write.isConditional
             if write.endsWithConnection {
                 change.lease = .presence
                 change.fence = nextFence(version.stamp, after: current)
             }
             return .apply(change)
         case .duplicate:
-            return .answer(.applied(version: version, revision: current?.revision ?? 0))
+            return .answer(
+                .applied(
+                    version: version, revision: current?.revision ?? 0, expiresAt: candidate.expiresAt,
+                    isJudged: write.isConditional))
         case .superseded:
             guard let current else { preconditionFailure("an absent register supersedes nothing") }
             return .answer(.superseded(version: version, winner: current))

@@ -116,6 +116,9 @@ package enum ClientMessage: Sendable {
         /// Whether the register ends with the connection.
         package var endsWithConnection = false
 
+        /// Whether it is made only if something holds.
+        package var isConditional: Bool { condition != .none || fence != nil }
+
         package init(
             id: RequestID? = nil, key: Key, value: [UInt8]?, stamping: Stamping = .server,
             condition: Condition = .none, timeToLive: UInt64? = nil, metadata: [UInt8]? = nil,

@@ -32,6 +32,15 @@ package struct JSONObject: Sendable {
         self.members = members
     }
 
+    private init(members: [(name: String, value: [UInt8])]) {
+        self.members = members
+    }
+
+    /// The object with one more member at its end.
+    package func adding(_ name: String, _ value: [UInt8]) -> JSONObject {
+        JSONObject(members: members + [(name, value)])
+    }
+
     /// The text of a member's value.
     package func raw(_ name: String) -> [UInt8]? {
         members.first { $0.name == name }?.value

@@ -3,8 +3,9 @@ package import Registers
 
 /// What became of a write.
 package enum WriteOutcome: Equatable, Sendable {
-    /// It took effect, now or when it was first sent.
-    case applied(version: Version, revision: UInt64)
+    /// It took effect, now or when it was first sent. `expiresAt`: when the register expires, in milliseconds since 1970;
+    /// `isJudged`: whether a condition, or a fence, was looked at and met.
+    case applied(version: Version, revision: UInt64, expiresAt: UInt64? = nil, isJudged: Bool = false)
     /// A greater register was, and stays, in place.
     case superseded(version: Version, winner: StoredRegister)
     /// What it expected was not in place.
@@ -100,11 +101,17 @@ extension ServerMessage {
         buffer.writeStaticString(",\"key\":")
         buffer.writeJSONString(key.bytes)
         switch outcome {
-        case .applied(let version, let revision):
+        case .applied(let version, let revision, let expiresAt, let isJudged):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"revision\":")
             buffer.writeDecimal(revision)
             buffer.writeStaticString(",\"applied\":true,\"durable\":true")
+            // Unknown fields are ignored, so a mistyped "ttl" or "expect" is: what took effect is said.
+            if let expiresAt {
+                buffer.writeStaticString(",\"expires_at\":")
+                buffer.writeDecimal(expiresAt)
+            }
+            if isJudged { buffer.writeStaticString(",\"judged\":true") }
         case .superseded(let version, let winner):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"superseded\"")

@@ -1,6 +1,6 @@
 import NIOCore
 import NIOPosix
-package import SyncClient
+import SyncClient
 
 /// A run of a load generator: all connections on one event loop, to which everything here belongs but the functions that
 /// are `async`.

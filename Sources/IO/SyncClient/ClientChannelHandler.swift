@@ -64,8 +64,9 @@ final class ClientChannelHandler: ChannelDuplexHandler {
         let text = Array(inbound.readableBytesView)
         let end = Array("\r\n\r\n".utf8)
         guard let index = text.indices.first(where: { text[$0...].starts(with: end) }) else { return false }
-        if let problem = handshake.problem(inResponse: text[..<(index + end.count)]) {
-            opened.fail(ClientError(.unavailable, problem))
+        if let problem = handshake.problem(inResponse: text) {
+            let status = handshake.status(ofResponse: text)
+            opened.fail(ClientError(status.map { .refused(status: $0) } ?? .unavailable, problem))
             context.close(promise: nil)
             return false
         }

@@ -1,6 +1,6 @@
 import Foundation
 package import NIOCore
-package import NIOPosix
+import NIOPosix
 import NIOSSL
 
 /// Opens connections to one server.
@@ -79,7 +79,9 @@ package struct Dialer: Sendable {
                 "cannot connect to \(url): \(Self.reason(error)). "
                     + "Is the server running?")
         case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
-            ClientError(.unavailable, "cannot connect to \(url): \(Self.problem(inTLS: "\(error)"))")
+            Self.problem(inTLS: "\(error)").map { ClientError(.untrusted, "cannot connect to \(url): \($0)") }
+                ?? ClientError(
+                    .unavailable, "cannot connect to \(url): the TLS handshake failed: \("\(error)".prefix(200))")
         default: ClientError(.unavailable, "cannot connect to \(url): \(error). Is the server running?")
         }
     }
@@ -93,7 +95,7 @@ package struct Dialer: Sendable {
     }
 
     /// What went wrong with a handshake, from the words of the TLS library, which has no codes for it.
-    private static func problem(inTLS text: String) -> String {
+    private static func problem(inTLS text: String) -> String? {
         if text.contains("CERTIFICATE_VERIFY_FAILED") {
             return "its certificate is not from a root that is trusted here, or has expired; --ca names a root to trust"
         }
@@ -101,6 +103,6 @@ package struct Dialer: Sendable {
             return "its certificate is for another host"
         }
         if text.contains("WRONG_VERSION_NUMBER") { return "it does not speak TLS; is it ws:// in place of wss://?" }
-        return "the TLS handshake failed: \(text.prefix(200))"
+        return nil
     }
 }

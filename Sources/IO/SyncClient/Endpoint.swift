@@ -44,10 +44,14 @@ package struct Endpoint: Equatable, Sendable {
 
 /// What went wrong between a client and its server.
 package struct ClientError: Error, Equatable, CustomStringConvertible, Sendable {
-    package enum Code: Sendable {
+    package enum Code: Equatable, Sendable {
         case badURL
         /// There is no connection to be had, or it is lost.
         case unavailable
+        /// Its certificate is not to be trusted, or it speaks no TLS.
+        case untrusted
+        /// It answered the handshake with this status of HTTP.
+        case refused(status: Int)
         /// The server does not keep to the protocol.
         case protocolViolation
     }

@@ -93,7 +93,7 @@ struct Importer {
         requests = []
         for result in batch.results[0] {
             switch result.outcome {
-            case .applied(_, let revision) where revision > before: tally.applied += 1
+            case .applied(_, let revision, _, _) where revision > before: tally.applied += 1
             case .applied: tally.same += 1
             case .superseded: tally.older += 1
             case .refused(let error): tally.refusals.append("\(result.key): \(error.message)")

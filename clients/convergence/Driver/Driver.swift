@@ -36,7 +36,7 @@ enum Driver {
                         ?? clients[index].delete(key))
             }
         }
-        for client in clients { client.close() }
+        for client in clients { await client.close() }
     }
 
     private static func settle(_ clients: [StarlingClient], _ writes: [PendingWrite]) async throws {

@@ -49,18 +49,23 @@ export function dialer(options, engine) {
     let isOpen = false;
     socket.addEventListener("open", () => (isOpen = true));
     socket.addEventListener("message", ({ data }) => isCurrent() && engine.received(data));
-    socket.addEventListener("error", () => {});
-    socket.addEventListener("close", ({ code, reason }) => {
-      if (!isCurrent()) return;
-      if (isOpen) {
-        current = undefined;
-        return engine.dropped(reason || `closed with code ${code}`);
-      }
+    let isFailing = false;
+    /** There is no connection, and no other event may come that says so: some only have the one, some only the other. */
+    const fail = () => {
+      if (isOpen || isFailing) return;
+      isFailing = true;
       explain(url).then((why) => {
         if (!isCurrent()) return;
         current = undefined;
         engine.dropped(why.reason, why.code, why.isFinal);
       });
+    };
+    socket.addEventListener("error", fail);
+    socket.addEventListener("close", ({ code, reason }) => {
+      if (!isCurrent()) return;
+      if (!isOpen) return fail();
+      current = undefined;
+      engine.dropped(reason || `closed with code ${code}`);
     });
   }
 

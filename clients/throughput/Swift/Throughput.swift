@@ -25,6 +25,6 @@ enum Throughput {
         print(
             "| Swift | \(Int(Double(count) / (writing / .seconds(1)))) | \(Int(Double(count) / (reading / .seconds(1)))) |"
         )
-        for client in [writer, reader] { client.close() }
+        for client in [writer, reader] { await client.close() }
     }
 }

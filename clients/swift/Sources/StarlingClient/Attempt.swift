@@ -7,7 +7,41 @@ import Synchronization
 final class Attempt: Sendable {
     enum Event: Sendable {
         case message([UInt8])
-        case closed(String)
+        case closed(End)
+    }
+
+    /// How it ended.
+    struct End: Sendable {
+        let reason: String
+        var code = "offline"
+        /// Whether the next attempt would end in the same way.
+        var isFinal = false
+
+        init(reason: String) { self.reason = reason }
+
+        init(_ error: any Error) {
+            guard let error = error as? ClientError else {
+                reason = "\(error)"
+                return
+            }
+            reason = error.description
+            switch error.code {
+            case .badURL: (code, isFinal) = ("bad_url", true)
+            case .unavailable, .protocolViolation: break
+            case .untrusted: (code, isFinal) = ("bad_certificate", true)
+            case .refused(let status): (code, isFinal) = Self.verdict(on: status)
+            }
+        }
+
+        private static func verdict(on status: Int) -> (code: String, isFinal: Bool) {
+            switch status {
+            case 400: ("bad_handshake", true)
+            case 401: ("unauthorized", true)
+            case 403, 421: ("forbidden", true)
+            case 404, 405, 426: ("not_found", true)
+            default: ("offline", false)
+            }
+        }
     }
 
     private struct State {
@@ -38,13 +72,13 @@ final class Attempt: Sendable {
                 if isOver { channel.close(promise: nil) }
             case .failure(let error):
                 opened.fail(error)
-                report(.closed(dialer.unavailable(error).description))
+                report(.closed(End(dialer.unavailable(error))))
             }
         }
         opened.futureResult.whenFailure { [self] error in
             // The channel tells of its own end only when it was there.
             guard state.withLock({ $0.channel }) != nil else { return }
-            report(.closed(dialer.unavailable(error).description))
+            report(.closed(End(dialer.unavailable(error))))
         }
     }
 
@@ -87,7 +121,7 @@ private final class MessageHandler: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        report(.closed(problem.map { "\($0)" } ?? "the server closed it"))
+        report(.closed(problem.map { .init($0) } ?? .init(reason: "the server closed it")))
     }
 }
 

@@ -23,6 +23,8 @@ final class Core: Sendable {
         var observers: [Int: AsyncStream<ConnectionState>.Continuation] = [:]
         var nextObserver = 0
         var live: [Promise<Void>] = []
+        /// Those who want to know when to try again cannot help.
+        var verdicts: [Promise<Void>] = []
         var leases: [ObjectIdentifier: Lease] = [:]
         var probes: Set<String> = []
     }
@@ -47,8 +49,33 @@ final class Core: Sendable {
     }
 
     func begin() throws {
-        let records = try store.load()
+        let records: [WriteRecord]
+        do {
+            records = try store.load()
+        } catch let error as StarlingError {
+            throw error
+        } catch {
+            throw StarlingError("outbox_failed", "the outbox cannot be used: \(error)")
+        }
         perform { state in state.engine.begin(records) }
+    }
+
+    /// Whether what the outbox holds outlasts the process.
+    var isDurable: Bool { store.isDurable }
+
+    /// Ends everything, and says what is left.
+    func close() {
+        let (left, wasOpen) = perform { state in
+            let left = state.engine.outbox.count
+            let wasOpen = state.engine.state != .closed
+            state.engine.close()
+            return (left, wasOpen)
+        }
+        guard wasOpen else { return }
+        store.close()
+        if left > 0, !isDurable {
+            logger.warning("the client was closed with \(left) writes that the server has not acknowledged")
+        }
     }
 
     /// Changes the engine, and carries out what it wants.
@@ -87,7 +114,10 @@ final class Core: Sendable {
         case .settled(let id, let result):
             state.writes.removeValue(forKey: id)?.complete(result.mapError { $0 })
         case .answered(let id, let result): state.requests.removeValue(forKey: id)?(result, &state)
-        case .credentialsRefused(let error): completeLive(.failure(error), &state)
+        case .verdict(let error):
+            completeLive(.failure(error), &state)
+            for promise in state.verdicts { promise.complete(.success(())) }
+            state.verdicts = []
         case .disconnected:
             for lease in state.leases.values where lease.endsWithConnection { lose(lease, "disconnected", &state) }
         case .state(let connection): tellState(connection, &state)
@@ -181,7 +211,7 @@ final class Core: Sendable {
             do {
                 if let shown = try await token?() { self?.perform { $0.engine.token = shown } }
             } catch {
-                self?.dropped(attempt, "there is no token: \(error)")
+                self?.dropped(attempt, .init(reason: "there is no token: \(error)"))
                 return
             }
             self?.open(attempt, url)
@@ -195,11 +225,11 @@ final class Core: Sendable {
             attempt.open(dialer) { [weak self] event in
                 switch event {
                 case .message(let bytes): self?.received(attempt, bytes)
-                case .closed(let reason): self?.dropped(attempt, reason)
+                case .closed(let end): self?.dropped(attempt, end)
                 }
             }
         } catch {
-            dropped(attempt, "\(error)")
+            dropped(attempt, .init(error))
         }
     }
 
@@ -209,11 +239,11 @@ final class Core: Sendable {
         }
     }
 
-    private func dropped(_ attempt: Attempt, _ reason: String) {
+    private func dropped(_ attempt: Attempt, _ end: Attempt.End) {
         perform { state in
             guard state.attempt === attempt else { return }
             state.attempt = nil
-            state.engine.dropped(reason)
+            state.engine.dropped(end.reason, code: end.code, isFinal: end.isFinal)
         }
     }
 

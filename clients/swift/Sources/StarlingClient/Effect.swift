@@ -36,6 +36,10 @@ public struct Outcome: Equatable, Sendable {
     public let isDurable: Bool
     /// The register that stays in place, as JSON, where the server said so: for `superseded` and `condition`.
     public let current: String?
+    /// When it expires, in milliseconds since 1970, as the server says; nil: not by itself.
+    public var expiresAt: UInt64?
+    /// Whether the server has judged a condition: an expectation, or a fence.
+    public var isJudged = false
 }
 
 /// What an engine wants done.
@@ -51,7 +55,8 @@ enum Effect {
     case ended(subscription: Int, StarlingError?)
     case settled(write: Int, Result<Outcome, StarlingError>)
     case answered(request: Int, Result<JSONObject, StarlingError>)
-    case credentialsRefused(StarlingError)
+    /// To try again cannot help: what the server has against the credentials, or why there is no server.
+    case verdict(StarlingError)
     case disconnected
     case store(Outbox.Event)
 }

@@ -43,7 +43,7 @@ extension Engine {
         hello.add("agent", agent)
         hello.add("session", options.session)
         hello.add("token", token)
-        effects.append(.send(hello.bytes))
+        send(hello.bytes, as: "hello")
     }
 
     mutating func unwelcome(_ message: JSONObject) {
@@ -56,8 +56,7 @@ extension Engine {
         if message.bool("retry") == true {
             return leave(retryAfter: Double(message.integer("retry_after_ms") ?? 0))
         }
-        effects.append(.log(.error, "the server refuses the credentials: \(error)"))
-        effects.append(.credentialsRefused(error))
+        giveUpOn(error)
         leave(retryAfter: options.refusedDelay)
     }
 }

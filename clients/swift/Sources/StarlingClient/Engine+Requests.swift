@@ -13,23 +13,91 @@ struct Presence: Sendable {
 
 /// Questions to the server, and what is kept up while there is a connection.
 extension Engine {
-    /// Asks the server; the answer comes as an effect.
+    /// How long a question may wait to be sent, in milliseconds.
+    static let patience = 10_000.0
+
+    /// Asks the server, behind the writes that were made before it; the answer comes as an effect. Waits for a connection that is being
+    /// made.
     ///
+    /// - Parameter timeout: how long it may wait to be sent, in milliseconds.
     /// - Returns: the request's number.
-    /// - Throws: ``StarlingError`` `offline`, `too_large`.
-    mutating func request(_ message: Message, _ type: String) throws(StarlingError) -> Int {
-        guard isGreeted else {
-            let urls = options.urls.joined(separator: ", ")
-            throw StarlingError("offline", "there is no connection to \(urls); \(type) is not queued")
-        }
+    /// - Throws: ``StarlingError`` `offline` where there is no connection, and none being made; `too_large`, `closed`.
+    mutating func request(
+        _ message: Message, _ type: String, timeout: Double = patience
+    ) throws(StarlingError) -> Int {
+        if phase == .closed { throw StarlingError("closed", "the client was closed") }
+        if phase == .idle { throw offline(type) }
         var message = message
-        message.add("id", "r\(nextRequest)")
+        message.add("id", "r\(questions.next)")
         let bytes = message.bytes
         try checkSize(bytes, of: type)
-        requests[nextRequest] = type
+        let number = questions.ask(type, bytes, behind: outbox.nextSequence - 1, deadline: now + timeout)
+        flush()
+        return number
+    }
+
+    /// Sends what was asked before the first write that is not on its way.
+    mutating func sendQuestions() {
+        guard questions.hasWaiting else { return }
+        for question in questions.take(before: outbox.firstWaitingSequence) {
+            send(question.bytes, as: "r\(question.number)")
+        }
+    }
+
+    func offline(_ type: String) -> StarlingError {
+        if phase == .open { return StarlingError("timeout", "\(type) waited too long for the writes before it") }
+        let urls = options.urls.joined(separator: ", ")
+        let why = lastError.map { ": \($0)" } ?? ""
+        return StarlingError("offline", "there is no connection to \(urls)\(why); \(type) is not queued")
+    }
+
+    mutating func giveUpLateQuestions() {
+        for question in questions.takeLate(at: now) {
+            effects.append(.answered(request: question.number, .failure(offline(question.type))))
+        }
+    }
+
+    /// There will be no connection to send them on.
+    mutating func giveUpQuestions(_ error: StarlingError) {
+        for question in questions.takeWaiting() {
+            effects.append(.answered(request: question.number, .failure(error)))
+        }
+    }
+
+    /// Whether something was made that has no outcome yet.
+    var hasUnsettled: Bool { outbox.count > 0 || !questions.isEmpty }
+
+    // MARK: What is sent, and why nothing is
+
+    mutating func send(_ bytes: [UInt8], as id: String) {
+        asked.sent(.other(id))
         effects.append(.send(bytes))
-        defer { nextRequest += 1 }
-        return nextRequest
+    }
+
+    mutating func answered(_ id: String?) { asked.answered(id.map { .other($0) }) }
+
+    /// Takes note of why a connection ended, and says it: once, however often it is tried.
+    mutating func note(_ error: StarlingError, isFinal: Bool) {
+        if isFinal { return giveUpOn(error) }
+        lastError = error
+        if phase == .open {
+            effects.append(.log(.info, "the connection to \(edge) ended: \(error)"))
+        } else {
+            tell(.warning, "cannot connect to \(edge): \(error)")
+        }
+    }
+
+    /// To try again cannot help, until somebody changes something: whoever waits is told. It is tried again all the same, at times.
+    mutating func giveUpOn(_ error: StarlingError) {
+        (lastError, hasVerdict) = (error, true)
+        tell(.error, "\(edge): \(error)")
+        effects.append(.verdict(error))
+        giveUpQuestions(error)
+    }
+
+    private mutating func tell(_ level: LogLevel, _ text: String) {
+        if text != told { effects.append(.log(level, text)) }
+        told = text
     }
 
     mutating func answerRequest(_ number: Int, _ message: JSONObject) {
@@ -46,7 +114,7 @@ extension Engine {
     }
 
     mutating func failRequests() {
-        for (number, type) in requests.sorted(by: { $0.key < $1.key }) {
+        for (number, type) in questions.takeSent() {
             let lost = "the connection was lost before the answer to \(type)"
             let error =
                 ["get", "list"].contains(type)
@@ -54,7 +122,6 @@ extension Engine {
                 : StarlingError("outcome_unknown", "\(lost); it may have been carried out")
             effects.append(.answered(request: number, .failure(error)))
         }
-        requests = [:]
     }
 
     /// Keeps a register up for as long as there is a connection, and again on the next one.

@@ -21,7 +21,7 @@ extension Engine {
     mutating func sendSubscribe(_ id: Int) {
         guard let subscription = subscriptions[id] else { return }
         subscriptions[id]?.retryAt = .infinity
-        effects.append(.send(subscription.request))
+        send(subscription.request, as: subscription.wireID)
     }
 
     mutating func unsubscribe(_ id: Int) {
@@ -30,7 +30,7 @@ extension Engine {
         if canSend {
             var message = Message("unsubscribe")
             message.add("id", "s\(id)")
-            effects.append(.send(message.bytes))
+            send(message.bytes, as: "s\(id)")
         }
         updateState()
     }

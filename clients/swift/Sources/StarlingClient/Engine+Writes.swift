@@ -93,18 +93,22 @@ extension Engine {
             "too_large", "the message for \(what) is \(bytes.count) bytes; the server's limit is \(longestMessage)")
     }
 
-    /// Sends what may be sent now.
+    /// Sends what may be sent now: writes in their order, and questions behind the writes that were made before them.
     mutating func flush() {
-        guard isGreeted, now >= pausedUntil else { return }
+        guard isGreeted else { return }
+        sendQuestions()
+        guard now >= pausedUntil else { return }
         pausedUntil = 0
         while outbox.inFlightCount < window, let write = outbox.take() {
             let bytes = Self.message(write)
             do throws(StarlingError) {
                 try checkSize(bytes, of: write.record.key)
+                asked.sent(.write(write.wireID))
                 effects.append(.send(bytes))
             } catch {
                 giveUp(write, error)
             }
+            sendQuestions()
         }
     }
 
@@ -150,7 +154,8 @@ extension Engine {
         confirm(held)
         let outcome = Outcome(
             status: .applied, key: write.record.key, version: message.string("version"), revision: held.revision,
-            isDurable: message.bool("durable") == true, current: nil)
+            isDurable: message.bool("durable") == true, current: nil,
+            expiresAt: message.integer("expires_at").flatMap { UInt64(exactly: $0) })
         effects.append(.settled(write: write.token, .success(outcome)))
     }
 

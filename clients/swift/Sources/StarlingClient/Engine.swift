@@ -62,8 +62,15 @@ struct Engine: Sendable {
     /// Versions of own writes beside the outbox: conditional ones, claims, presence; the oldest first.
     var ownVersions: Set<Version> = []
     var ownVersionsInOrder: [Version] = []
-    var requests: [Int: String] = [:]
-    var nextRequest = 1
+    var questions = Questions()
+    /// The ids of what was sent and is not answered, in that order: the server answers in it.
+    var asked = AskedIDs()
+    /// Why there is no connection; nil while there is one.
+    var lastError: StarlingError?
+    /// Whether to try again cannot help.
+    var hasVerdict = false
+    /// What was logged as the reason: once is enough.
+    var told = ""
     /// Registers that are kept up while there is a connection, by key.
     var presences: [String: Presence] = [:]
     var token: String?
@@ -78,7 +85,7 @@ struct Engine: Sendable {
     var isNameless = false
     private var probeAt = Double.infinity
     /// Whether the user wants no connection.
-    private var isPaused = false
+    private(set) var isPaused = false
 
     init(_ options: Options) {
         self.options = options
@@ -153,14 +160,18 @@ struct Engine: Sendable {
         do throws(JSONError) {
             handle(try JSONObject(bytes))
         } catch {
-            effects.append(.log(.warning, "the server sent what is no JSON object: \(error)"))
+            effects.append(.log(.error, "the server sent what is no JSON object: \(error)"))
+            if !Self.isJSON(bytes) { giveUp("the server sent what is no JSON: \(error)", "bad_answer") }
         }
     }
 
     private mutating func handle(_ message: JSONObject) {
         switch message.string("type") {
         case "welcome": welcome(message)
-        case "subscribed": changeSubscription(message) { $0.subscribed(message) }
+        case "subscribed":
+            answered(message.string("id"))
+            changeSubscription(message) { $0.subscribed(message) }
+        case "unsubscribed": answered(message.string("id"))
         case "update": update(message)
         case "synced": synced(message)
         case "cursor": reached(message)
@@ -176,15 +187,22 @@ struct Engine: Sendable {
 
     private mutating func answer(_ message: JSONObject) {
         learn(from: message)
-        if let wireID = message.integer("id"), answerWrite(Int(wireID), message) { return }
         let type = message.string("type") ?? ""
+        var message = message
+        if type == "error", message.raw("id") == nil, let first = asked.first {
+            // What the server could not read as far as the id: answers come in order, so it is the first that has none.
+            message = message.adding("id", first.json)
+        }
+        let wireID = message.integer("id").map { Int($0) }
+        asked.answered(wireID.map { .write($0) } ?? message.string("id").map { .other($0) })
+        if let wireID, answerWrite(wireID, message) { return }
         if ["ack", "claimed", "released"].contains(type) { remember(message) }
         let isError = type == "error"
         guard let id = message.string("id") else {
             if isError { effects.append(.log(.warning, StarlingError(message).description)) }
             return
         }
-        if id.hasPrefix("r"), let request = Int(id.dropFirst()), requests.removeValue(forKey: request) != nil {
+        if id.hasPrefix("r"), let request = Int(id.dropFirst()), questions.answered(request) {
             answerRequest(request, message)
         } else if isError, id == "hello" {
             unwelcome(message)
@@ -210,6 +228,8 @@ struct Engine: Sendable {
             ping()
             for id in subscriptions.keys.sorted() { sendSubscribe(id) }
         case .greeting:
+            answered("hello")
+            (lastError, told, hasVerdict) = (nil, "", false)
             if let name = message.string("agent"), name != agent {
                 agent = name
                 renamed()
@@ -232,11 +252,13 @@ struct Engine: Sendable {
     }
 
     /// The connection, or the attempt at one, ended without our doing.
-    mutating func dropped(_ reason: String) {
+    ///
+    /// - Parameter isFinal: whether it would end in the same way again.
+    mutating func dropped(_ reason: String, code: String = "offline", isFinal: Bool = false) {
         guard phase != .idle, phase != .closed else { return }
-        effects.append(.log(.info, "the connection to \(edge) ended: \(reason)"))
+        note(StarlingError(code, reason), isFinal: isFinal)
         judgeEdge()
-        edges.failed(edge, at: now, random: options.random())
+        edges.failed(edge, at: now, atLeast: isFinal ? options.refusedDelay : 0, random: options.random())
         forgetConnection()
         dial()
     }
@@ -249,6 +271,7 @@ struct Engine: Sendable {
     private mutating func forgetConnection() {
         liveness.disconnected()
         isNameless = false
+        asked = AskedIDs()
         for id in Array(subscriptions.keys) { subscriptions[id]?.disconnected() }
         failRequests()
         outbox.disconnected()
@@ -268,7 +291,7 @@ struct Engine: Sendable {
             edges.failed(url, at: now, random: options.random())
         }
         // A move is not worth a lost claim, or an answer that does not come.
-        guard phase == .open, requests.isEmpty, !needsConnection, let better = edges.better(than: edge, at: now)
+        guard phase == .open, questions.isEmpty, !needsConnection, let better = edges.better(than: edge, at: now)
         else { return }
         effects.append(.log(.info, "\(better) is nearer than \(edge)"))
         effects.append(.hangUp)
@@ -289,6 +312,7 @@ struct Engine: Sendable {
     /// Tries at once, however long the wait would be: after ``disconnect()``, or when the network is back.
     mutating func reconnect() {
         isPaused = false
+        hasVerdict = false
         guard phase == .idle else { return }
         edges.forgive()
         dial()
@@ -299,6 +323,7 @@ struct Engine: Sendable {
         if phase != .idle { effects.append(.hangUp) }
         forgetConnection()
         for id in subscriptions.keys.sorted() { end(id, nil) }
+        giveUpQuestions(StarlingError("closed", "the client was closed"))
         let closed = StarlingError(
             "closed", "the client was closed; what a durable outbox holds is sent by the next one")
         for token in outbox.close() { effects.append(.settled(write: token, .failure(closed))) }
@@ -308,7 +333,9 @@ struct Engine: Sendable {
     // MARK: Time
 
     /// When ``tick()`` is to be called next.
-    var deadline: Double {
+    var deadline: Double { min(connectionDeadline, questions.deadline) }
+
+    private var connectionDeadline: Double {
         switch phase {
         case .idle: isPaused ? .infinity : edges.nextAttempt
         case .dialing, .greeting: phaseSince + Self.connectTimeout
@@ -322,6 +349,7 @@ struct Engine: Sendable {
     }
 
     mutating func tick() {
+        giveUpLateQuestions()
         switch phase {
         case .idle: if edges.nextAttempt <= now { dial() }
         case .dialing, .greeting: if now >= phaseSince + Self.connectTimeout { giveUp("it did not answer in time") }
@@ -347,17 +375,18 @@ struct Engine: Sendable {
         }
     }
 
-    private mutating func giveUp(_ reason: String) {
+    private mutating func giveUp(_ reason: String, _ code: String = "offline") {
         effects.append(.hangUp)
-        dropped(reason)
+        dropped(reason, code: code)
     }
 
     private mutating func ping() {
         liveness.pinged(at: now)
-        effects.append(.send(Array(#"{"type":"ping","id":"ping"}"#.utf8)))
+        send(Array(#"{"type":"ping","id":"ping"}"#.utf8), as: "ping")
     }
 
     private mutating func pong(_ serverTime: Int64?) {
+        answered("ping")
         guard let pong = liveness.ponged(at: now), let serverTime else { return }
         edges.measured(edge, pong.roundTrip)
         if pong.isGood { adjustOffset(Double(serverTime) + pong.roundTrip / 2) }
@@ -365,12 +394,4 @@ struct Engine: Sendable {
 
     /// How long ago what the replica holds was certainly the latest; infinity if it never was.
     var age: Double { now - (state == .live ? liveness.lastHeard : lastLive) }
-}
-
-extension StarlingError {
-    /// What an `error` of the server says.
-    init(_ message: JSONObject) {
-        let code = message.string("code") ?? "unknown"
-        self.init(code, message.string("message") ?? code)
-    }
 }

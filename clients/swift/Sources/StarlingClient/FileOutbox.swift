@@ -1,16 +1,27 @@
 import Foundation
 import Synchronization
 
-/// An outbox in a file: a line of JSON for each write (`{"put":…}`) and for each final answer (`{"done":<version>}`). A write
-/// is in the file before `broadcast` returns, so that it survives the process; with `fsync`, the machine too. One client at a time.
+/// An outbox in a file: a line that says so, then a line of JSON for each write (`{"put":…}`) and for each final answer
+/// (`{"done":<version>}`). A write is in the file before `broadcast` returns, so that it survives the process; with `fsync`, the machine
+/// too. One client at a time: a lock on `<path>.lock` sees to that.
+///
+/// What it throws, where the file is none of its own, is in use or cannot be written, is ``StarlingError`` `outbox_failed`.
 public final class FileOutbox: OutboxStore {
     private struct Line: Codable {
         var put: WriteRecord?
         var done: String?
+        var starling: String?
+        var format: Int?
+
+        /// What the file begins with.
+        static let header = Line(starling: "outbox", format: 1)
+
+        var isHeader: Bool { starling == Self.header.starling }
     }
 
     private struct State {
         var file: FileHandle?
+        var lock: FileLock?
         var records: [String: WriteRecord] = [:]
         var lines = 0
     }
@@ -23,23 +34,53 @@ public final class FileOutbox: OutboxStore {
     ///
     /// - Parameter fsync: whether each write is on the disk before `broadcast` returns.
     public init(_ path: String, fsync: Bool = false) {
-        url = URL(filePath: path)
+        url = URL(filePath: path).resolvingSymlinksInPath()
         self.fsync = fsync
     }
 
     /// Reads the file, and begins it anew with what still waits.
     public func load() throws -> [WriteRecord] {
         try state.withLock { state in
-            if let data = try? Data(contentsOf: url) {
-                for line in data.split(separator: UInt8(ascii: "\n")) {
-                    // The last line may be that of a process that was killed in the middle of it.
-                    guard let line = try? JSONDecoder().decode(Line.self, from: line) else { continue }
-                    if let record = line.put { state.records[record.version] = record }
-                    if let version = line.done { state.records[version] = nil }
-                }
+            state.lock = try FileLock(beside: url.path)
+            do {
+                if FileManager.default.fileExists(atPath: url.path) { try replay(try Data(contentsOf: url), &state) }
+                try compact(&state)
+            } catch {
+                state.lock = nil
+                throw error as? StarlingError
+                    ?? StarlingError("outbox_failed", "the outbox \(url.path) cannot be used: \(error)")
             }
-            try compact(&state)
             return Array(state.records.values)
+        }
+    }
+
+    /// Takes over what is in the file. Nothing of it is changed before all of it is known to be ours.
+    private func replay(_ data: Data, _ state: inout State) throws {
+        let lines = data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        for (index, bytes) in lines.enumerated() where !bytes.allSatisfy({ $0 == 0x20 || $0 == 0x0D }) {
+            let line = try? JSONDecoder().decode(Line.self, from: bytes)
+            if let record = line?.put {
+                state.records[record.version] = record
+            } else if let version = line?.done {
+                state.records[version] = nil
+            } else if index == 0, let line, line.isHeader {
+                guard line.format == Line.header.format else {
+                    throw StarlingError("outbox_failed", "\(url.path) is of another version of this client")
+                }
+            } else if index == 0 || index < lines.count - 1 {
+                throw StarlingError(
+                    "outbox_failed", "line \(index + 1) of \(url.path) is none of an outbox; nothing was changed")
+            }
+            // Else the last line of a process that was killed in the middle of it.
+        }
+    }
+
+    /// Lets another client have the file.
+    public func close() {
+        state.withLock { state in
+            try? state.file?.close()
+            state.file = nil
+            state.lock = nil
         }
     }
 
@@ -51,6 +92,7 @@ public final class FileOutbox: OutboxStore {
                 atPath: temporary.path, contents: nil, attributes: [.posixPermissions: 0o600])
         else { throw CocoaError(.fileWriteUnknown, userInfo: [NSFilePathErrorKey: temporary.path]) }
         let file = try FileHandle(forWritingTo: temporary)
+        try file.write(contentsOf: Self.line(.header))
         for record in state.records.values { try file.write(contentsOf: Self.line(Line(put: record))) }
         try file.synchronize()
         guard rename(temporary.path, url.path) == 0 else { throw CocoaError(.fileWriteUnknown) }
@@ -64,8 +106,11 @@ public final class FileOutbox: OutboxStore {
     }
 
     private func append(_ line: Line, _ state: inout State) throws {
-        try state.file?.write(contentsOf: Self.line(line))
-        if fsync { try state.file?.synchronize() }
+        guard let file = state.file else {
+            throw StarlingError("outbox_failed", "the outbox \(url.path) is closed")
+        }
+        try file.write(contentsOf: Self.line(line))
+        if fsync { try file.synchronize() }
         state.lines += 1
         if state.lines > 1_000, state.lines > 4 * state.records.count { try compact(&state) }
     }

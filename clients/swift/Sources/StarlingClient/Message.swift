@@ -59,3 +59,14 @@ extension JSONObject {
         return Held(register: register, revision: integer("revision").flatMap { UInt64(exactly: $0) })
     }
 }
+
+extension Engine {
+    /// Whether a text is JSON of some kind, if no message.
+    static func isJSON(_ bytes: [UInt8]) -> Bool {
+        var scanner = JSONScanner(maximumDepth: JSONScanner.maximumServerDepth)
+        scanner.skipWhitespace(bytes.span)
+        guard (try? scanner.skipValue(bytes.span)) != nil else { return false }
+        scanner.skipWhitespace(bytes.span)
+        return scanner.position == bytes.count
+    }
+}

@@ -26,6 +26,18 @@ public protocol OutboxStore: Sendable {
     func put(_ record: WriteRecord) throws
     /// Forgets a record; nothing happens where there is none.
     func remove(version: String) throws
+    /// Lets somebody else have it. Is called once, after everything else.
+    func close()
+    /// Whether what it holds outlasts the process.
+    var isDurable: Bool { get }
+}
+
+extension OutboxStore {
+    /// Does nothing.
+    public func close() {}
+
+    /// It does.
+    public var isDurable: Bool { true }
 }
 
 /// Keeps nothing over a restart.
@@ -41,6 +53,9 @@ public struct MemoryOutbox: OutboxStore {
 
     /// Does nothing.
     public func remove(version: String) {}
+
+    /// It does not.
+    public var isDurable: Bool { false }
 }
 
 /// The writes that the server has not answered yet. Of the ones to a key that are not on their way, only the newest is kept. Each has its
@@ -151,6 +166,16 @@ struct Outbox: Sendable {
             }
         }
         return unsent[unsentHead]
+    }
+
+    /// The sequence of the first write that is not on its way; the greatest number: all are.
+    var firstWaitingSequence: Int {
+        mutating get {
+            while let token = again.first, writes[token]?.state != .waiting { again.removeFirst() }
+            while unsentHead < unsent.count, writes[unsent[unsentHead]]?.state != .waiting { unsentHead += 1 }
+            let heads = [again.first, unsentHead < unsent.count ? unsent[unsentHead] : nil]
+            return heads.compactMap { $0 }.compactMap { writes[$0]?.record.sequence }.min() ?? .max
+        }
     }
 
     /// The write on its way under an id.

@@ -110,6 +110,7 @@ extension StarlingClient {
     }
 
     private static func message(_ key: String, _ value: any Encodable, _ ttl: Duration?) throws -> Message {
+        try check(key: key)
         var message = Message("broadcast")
         message.add("key", key)
         message.add("value", raw: try json(value, of: key))
@@ -122,9 +123,7 @@ extension StarlingClient {
     ///
     /// - Throws: ``StarlingError`` `offline`.
     public func broadcastTransient(_ key: String, _ value: any Encodable) async throws {
-        var message = Message("broadcast")
-        message.add("key", key)
-        message.add("value", raw: try Self.json(value, of: key))
+        var message = try Self.message(key, value, nil)
         message.add("transient", true)
         _ = try await ask(message, "broadcast")
     }
@@ -147,20 +146,25 @@ extension StarlingClient {
 
     // MARK: Asking the server
 
-    func ask(_ message: Message, _ type: String) async throws -> JSONObject {
-        try await ask(message, type) { answer, _ in answer }
+    func ask(
+        _ message: Message, _ type: String, timeout: Duration = StarlingClient.patience
+    ) async throws -> JSONObject {
+        try await ask(message, type, timeout) { answer, _ in answer }
     }
+
+    /// How long a question may wait for a connection that is being made.
+    public static let patience = Duration.seconds(10)
 
     /// Asks the server.
     ///
     /// - Parameter take: makes the result of the answer, before anything else comes from the server.
     private func ask<Result: Sendable>(
-        _ message: Message, _ type: String,
+        _ message: Message, _ type: String, _ timeout: Duration,
         take: @escaping @Sendable (JSONObject, inout Core.State) throws -> Result
     ) async throws -> Result {
         let promise = Promise<Result>()
         try core.perform { state in
-            let request = try state.engine.request(message, type)
+            let request = try state.engine.request(message, type, timeout: timeout / .milliseconds(1))
             state.requests[request] = { answer, state in
                 promise.complete(Swift.Result { try take(try answer.get(), &state) })
             }
@@ -168,19 +172,30 @@ extension StarlingClient {
         return try await promise.value
     }
 
-    /// Asks the server for a key, whether it is subscribed to or not.
+    static func check(key: String) throws(StarlingError) {
+        do throws(TextError) {
+            _ = try Key(key)
+        } catch {
+            throw StarlingError("bad_key", error.description)
+        }
+    }
+
+    /// Asks the server for a key, whether it is subscribed to or not. It sees the writes that this client made before.
     ///
-    /// - Throws: ``StarlingError`` `offline`, `forbidden`.
-    public func fetch(_ key: String) async throws -> Update? {
+    /// - Parameter timeout: how long to wait for a connection that is being made.
+    /// - Throws: ``StarlingError`` `bad_key`, `offline`, `forbidden`.
+    public func fetch(_ key: String, timeout: Duration = StarlingClient.patience) async throws -> Update? {
+        try Self.check(key: key)
         var message = Message("get")
         message.add("key", key)
-        return try await ask(message, "get").held(key: key).map { Update($0) }
+        return try await ask(message, "get", timeout: timeout).held(key: key).map { Update($0) }
     }
 
     /// All registers on the server that match, by key, read page by page.
     ///
     /// - Throws: ``StarlingError`` `offline`, `forbidden`.
     public func fetchAll(_ pattern: String = "*", pageSize: Int = 1_000) async throws -> [Update] {
+        _ = try Self.pattern(pattern)
         var found: [Update] = []
         var after: String?
         repeat {
@@ -203,11 +218,16 @@ extension StarlingClient {
     ///   - ttl: how long it holds without a renewal; 30 s unless it ends with the connection.
     ///   - value: what the key holds meanwhile; nil: who claimed it.
     ///   - untilDisconnect: whether it ends with the connection.
+    ///   - timeout: how long to wait for a connection that is being made.
     /// - Throws: ``StarlingError`` `held` (by somebody), `exists`, `offline`.
     public func claim(
-        _ key: String, ttl: Duration? = nil, value: (any Encodable)? = nil, untilDisconnect: Bool = false
+        _ key: String, ttl: Duration? = nil, value: (any Encodable)? = nil, untilDisconnect: Bool = false,
+        timeout: Duration = StarlingClient.patience
     ) async throws -> Lease {
+        try Self.check(key: key)
         let ttl = ttl ?? (untilDisconnect ? nil : .seconds(30))
+        try Engine.check(
+            ttl: ttl.map { $0 / .seconds(1) }, value: try value.map { try Self.json($0, of: key) }, metadata: nil)
         var message = Message("claim")
         message.add("key", key)
         message.add("ttl", ttl.map { $0 / .seconds(1) })
@@ -215,7 +235,7 @@ extension StarlingClient {
         message.add("value", raw: try value.map { try Self.json($0, of: key) })
         message.add("op", String(UInt64.random(in: .min ... .max), radix: 16) + UUID().uuidString)
         let askedAt = ContinuousClock.now
-        let lease = try await ask(message, "claim") { [self] answer, state in
+        let lease = try await ask(message, "claim", timeout) { [self] answer, state in
             if answer.string("type") == "refused" { throw StarlingError(refused: answer) }
             let lease = Lease(self, answer, ttl: ttl, endsWithConnection: untilDisconnect, askedAt: askedAt)
             core.add(lease, &state)
@@ -227,8 +247,14 @@ extension StarlingClient {
 
     /// Keeps a register up while this client is connected. ``leave(_:)`` takes it down.
     ///
-    /// - Throws: ``StarlingError`` `bad_value`.
+    /// A key is one register: where the same person or agent may be there several times (two windows, two processes), give each a
+    /// key of its own (`here:<room>:<name>:<UUID>`) and list `here:<room>:<name>:*`; else the first to leave takes it down for all.
+    ///
+    /// - Throws: ``StarlingError`` `bad_key`, `bad_value`.
     public func presence(_ key: String, _ value: any Encodable, metadata: (any Encodable)? = nil) throws {
+        try Self.check(key: key)
+        try Engine.check(
+            ttl: nil, value: try Self.json(value, of: key), metadata: try metadata.map { try Self.json($0, of: key) })
         let presence = Presence(
             key: key, value: try Self.json(value, of: key), metadata: try metadata.map { try Self.json($0, of: key) })
         core.perform { $0.engine.present(presence) }
@@ -254,6 +280,8 @@ extension Outcome {
             status: answer.bool("applied") == true ? .applied : reason ?? .superseded, key: key,
             version: answer.string("version"), revision: answer.integer("revision").flatMap { UInt64(exactly: $0) },
             isDurable: answer.bool("durable") == true,
-            current: (answer.raw("current") ?? answer.raw("winner")).map { String(decoding: $0, as: UTF8.self) })
+            current: (answer.raw("current") ?? answer.raw("winner")).map { String(decoding: $0, as: UTF8.self) },
+            expiresAt: answer.integer("expires_at").flatMap { UInt64(exactly: $0) },
+            isJudged: answer.bool("judged") == true)
     }
 }

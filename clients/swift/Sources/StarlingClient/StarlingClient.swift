@@ -51,7 +51,7 @@ public final class StarlingClient: Sendable {
     ///
     /// - Parameters:
     ///   - urls: of one server, or of several edges, of which the nearest healthy one is used.
-    /// - Throws: ``StarlingError`` `bad_url`, `bad_agent`; what the outbox throws when it is read.
+    /// - Throws: ``StarlingError`` `bad_url`, `bad_agent`, `outbox_failed`.
     public init(_ urls: String..., agent: String? = nil, options: Options = Options()) throws {
         let start = ContinuousClock.now
         var distinct: [String] = []
@@ -89,11 +89,53 @@ public final class StarlingClient: Sendable {
         }
     }
 
-    /// Ends everything. Writes that wait stay in a durable outbox; ``drained()`` waits for them.
-    public func close() {
+    /// Ends everything, at once. What has no outcome yet stays in a durable outbox, and is lost with one that is none, which is
+    /// logged: where it matters, and something can be awaited, that is for ``close(timeout:)``.
+    public func close() { end() }
+
+    private func end() {
         for lease in core.perform({ Array($0.leases.values) }) { lease.lose("closed") }
-        core.perform { $0.engine.close() }
+        core.close()
     }
+
+    /// Ends everything: releases the claims that are held, and waits until each write has its outcome, for at most `timeout`. What is left
+    /// is logged; a durable outbox keeps it, and is not waited for where there is no connection.
+    public func close(timeout: Duration = .seconds(5)) async {
+        if isWorthWaiting {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { [self] in
+                    for lease in core.perform({ Array($0.leases.values) }) where lease.isHeld {
+                        try? await lease.release()
+                    }
+                    await drained()
+                }
+                group.addTask { try? await Task.sleep(for: timeout) }
+                group.addTask { [self] in await untilVerdict() }
+                await group.next()
+                group.cancelAll()
+            }
+        }
+        end()
+    }
+
+    private var isWorthWaiting: Bool {
+        core.perform { [core] state in
+            let engine = state.engine
+            if engine.isGreeted { return true }
+            return engine.state != .closed && !engine.isPaused && !core.isDurable && engine.hasUnsettled
+                && !engine.hasVerdict
+        }
+    }
+
+    /// Waits until to try again cannot help.
+    private func untilVerdict() async {
+        let promise = Promise<Void>()
+        core.perform { $0.verdicts.append(promise) }
+        try? await promise.value
+    }
+
+    /// Why there is no connection; nil while there is one.
+    public var lastError: StarlingError? { core.perform { $0.engine.lastError } }
 
     /// Ends the connection, and makes none until ``reconnect()``; the replica and the outbox stay.
     public func disconnect() { core.perform { $0.engine.disconnect() } }
@@ -122,14 +164,31 @@ public final class StarlingClient: Sendable {
 
     /// Waits until the replica is live.
     ///
-    /// - Throws: ``StarlingError``: what the server has against the credentials; `closed`.
-    public func live() async throws {
+    /// - Parameter timeout: how long; nil: as long as it takes.
+    /// - Throws: ``StarlingError``: what the server has against the credentials; why no server can be reached, where to try again cannot
+    ///   help (`unauthorized`, `forbidden`, `not_found`, `bad_certificate`, …) or the time is over (`offline`); `closed`.
+    public func live(timeout: Duration? = nil) async throws {
+        guard let timeout else { return try await untilLive() }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { [self] in try await untilLive() }
+            group.addTask { [self] in
+                try await Task.sleep(for: timeout)
+                throw lastError ?? StarlingError("offline", "the replica is not live after \(timeout)")
+            }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    private func untilLive() async throws {
         let promise = Promise<Void>()
         core.perform { state in
             if state.engine.state == .live {
                 promise.complete(.success(()))
             } else if state.engine.state == .closed {
                 promise.complete(.failure(StarlingError("closed", "the client was closed")))
+            } else if state.engine.hasVerdict, let error = state.engine.lastError {
+                promise.complete(.failure(error))
             } else {
                 state.live.append(promise)
             }

@@ -1,3 +1,5 @@
+import SyncProtocol
+
 /// What went wrong: a code of `protocol/README.md`, section Errors, or one of the client's own (`README.md`, Errors).
 public struct StarlingError: Error, Equatable, CustomStringConvertible, Sendable {
     /// What kind of problem it is, such as `held` or `offline`.
@@ -9,5 +11,13 @@ public struct StarlingError: Error, Equatable, CustomStringConvertible, Sendable
     public init(_ code: String, _ description: String) {
         self.code = code
         self.description = description
+    }
+}
+
+extension StarlingError {
+    /// What an `error` of the server says.
+    init(_ message: JSONObject) {
+        let code = message.string("code") ?? "unknown"
+        self.init(code, message.string("message") ?? code)
     }
 }

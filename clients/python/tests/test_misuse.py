@@ -1,0 +1,282 @@
+"""What new users stumble over, and what must not pass in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+from pathlib import Path
+from typing import Any
+
+import starling
+from starling._register import parse
+from websockets.asyncio.client import connect as connect_raw
+
+from .support import HAS_SERVER, Server, free_port
+
+logging.getLogger("starling").setLevel(logging.CRITICAL)
+
+_HOLD_OUTBOX = """
+import asyncio, sys, starling
+async def main():
+    starling.connect("ws://127.0.0.1:1", outbox=starling.FileOutbox(sys.argv[1]))
+    print("held", flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+def _use_after_fork(client: starling.Client, answers: Any) -> None:
+    try:
+        client.broadcast("x", 1)
+    except starling.StarlingError as error:
+        answers.put(error.code)
+
+
+class OutboxFileTests(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "outbox"
+
+    def assert_refused(self, containing: str) -> None:
+        with self.assertRaises(starling.StarlingError) as caught:
+            starling.connect("ws://127.0.0.1:1", outbox=starling.FileOutbox(self.path))
+        self.assertEqual(caught.exception.code, "outbox_failed")
+        self.assertIn(containing, str(caught.exception))
+
+    async def test_a_file_that_is_none_of_its_own_stays_as_it_is(self) -> None:
+        for content in (b"important\n" * 100, b'{"a": 1}\n', b"\xff\xfe\n", b"[1]\n[2]\n", b'{"starling": "outbox", "format": 99}\n', b"cut"):
+            self.path.write_bytes(content)
+            self.assert_refused(str(self.path))
+            self.assertEqual(self.path.read_bytes(), content)
+
+    async def test_what_an_earlier_version_left_is_taken(self) -> None:
+        self.path.write_text('{"put": {"key": "k", "version": "018bcfe56800-0000-me", "value": "1"}}\n{"done": "x"}\n{"put": {"ke')
+        async with starling.connect("ws://127.0.0.1:1", outbox=starling.FileOutbox(self.path)) as client:
+            self.assertEqual([update.key for update, _ in client.pending_writes()], ["k"])
+        self.assertTrue(self.path.read_text().startswith('{"starling": "outbox"'))
+
+    async def test_one_process_at_a_time(self) -> None:
+        holder = subprocess.Popen([sys.executable, "-c", _HOLD_OUTBOX, str(self.path)], stdout=subprocess.PIPE, text=True)
+        try:
+            assert holder.stdout
+            self.assertEqual(holder.stdout.readline(), "held\n")
+            self.assert_refused(f"process {holder.pid}")
+        finally:
+            holder.kill()
+            holder.communicate()
+        async with starling.connect("ws://127.0.0.1:1", outbox=starling.FileOutbox(self.path)):
+            self.assert_refused("another client of this process")
+        # What clients in languages without such locks write.
+        Path(f"{self.path}.lock").write_text(f"pid {os.getppid()}")
+        self.assert_refused(f"process {os.getppid()}")
+
+    async def test_a_closed_outbox_takes_nothing(self) -> None:
+        outbox = starling.FileOutbox(self.path)
+        outbox.load()
+        outbox.close()
+        with self.assertRaises(starling.StarlingError):
+            outbox.put({"key": "k", "version": "v"})
+
+
+class RefusalTests(unittest.IsolatedAsyncioTestCase):
+    """Without a server: what is refused before anything is sent."""
+
+    async def asyncSetUp(self) -> None:
+        self.client = starling.connect("ws://127.0.0.1:1")
+
+    async def asyncTearDown(self) -> None:
+        await self.client.close(timeout=0)
+
+    async def test_an_option_that_there_is_not_is_an_error(self) -> None:
+        client: Any = self.client
+        for call in (
+            lambda: client.broadcast("k", 1, exepct=None),
+            lambda: client.broadcast("k", 1, tll=1),
+            lambda: client.delete("k", ttl=1),
+            lambda: client.subscribe("k", echos=False),
+            lambda: starling.connect("ws://127.0.0.1:1", agnet="x"),
+        ):
+            with self.assertRaises(TypeError):
+                call()
+        self.assertEqual(client.pending_writes(), [])
+
+    async def test_what_no_server_would_take(self) -> None:
+        deep: Any = 1
+        for _ in range(130):
+            deep = [deep]
+        client: Any = self.client
+        for code, call in (
+            ("bad_value", lambda: client.broadcast("k", 1, ttl=True)),
+            ("bad_value", lambda: client.broadcast("k", 1, ttl="1")),
+            ("bad_value", lambda: client.broadcast("k", float("inf"))),
+            ("bad_value", lambda: client.broadcast("k", {"half": "\ud83d"})),
+            ("bad_value", lambda: client.broadcast("k", deep)),
+            ("bad_value", lambda: client.broadcast("k", 1, metadata=[1])),
+            ("bad_value", lambda: client.broadcast("k", 1, metadata={"m": object()})),
+            ("bad_value", lambda: client.broadcast("k", 1, session="a\nb")),
+            ("bad_value", lambda: client.broadcast("k", 1, expect=3)),
+            ("bad_value", lambda: client.broadcast("k", 1, transient="yes")),
+            ("bad_value", lambda: client.presence("k", float("nan"))),
+            ("bad_value", lambda: client.presence("k", "\udc00")),
+            ("bad_key", lambda: client.broadcast("half \ud83d", 1)),
+            ("bad_key", lambda: client.broadcast("", 1)),
+            ("bad_key", lambda: client.broadcast("k" * 513, 1)),
+            ("bad_key", lambda: client.delete("a\x00b")),
+            ("bad_key", lambda: client.presence(None, 1)),
+            ("bad_pattern", lambda: client.subscribe("\ud83d*")),
+            ("bad_url", lambda: starling.connect([])),
+            ("bad_url", lambda: starling.connect("ws://127.0.0.1:99999")),
+            ("bad_url", lambda: starling.connect("http://127.0.0.1")),
+            ("bad_agent", lambda: starling.connect("ws://127.0.0.1:1", agent="")),
+            ("bad_agent", lambda: starling.connect("ws://127.0.0.1:1", agent="x" * 65)),
+        ):
+            with self.assertRaises(starling.StarlingError) as caught:
+                call()
+            self.assertEqual(caught.exception.code, code, caught.exception)
+        for code, ask in (
+            ("bad_key", client.fetch("x\ud83d")),
+            ("bad_value", client.claim("k", ttl=True)),
+            ("bad_value", client.claim("k", until="later")),
+            ("bad_value", client.claim("k", value=float("nan"))),
+        ):
+            with self.assertRaises(starling.StarlingError) as caught:
+                await ask
+            self.assertEqual(caught.exception.code, code, caught.exception)
+
+    async def test_giving_up_waiting_ends_nothing(self) -> None:
+        write = self.client.broadcast("k", 1)
+        for waiting in (self.client.drained(), write, self.client.pending_writes()[0][1]):
+            with self.assertRaises(TimeoutError):
+                await asyncio.wait_for(waiting, 0.02)
+        self.assertEqual(len(self.client.pending_writes()), 1)
+        with self.assertRaises(TimeoutError):
+            await self.client.drained(timeout=0.02)
+
+    async def test_another_loop_thread_or_process_is_told_so(self) -> None:
+        codes: list[str] = []
+
+        def use() -> None:
+            try:
+                asyncio.run(self.client.fetch("x"))
+            except starling.StarlingError as error:
+                codes.append(error.code)
+            try:
+                self.client.broadcast("x", 1)
+            except starling.StarlingError as error:
+                codes.append(error.code)
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        self.assertEqual(codes, ["wrong_loop", "wrong_loop"])
+        context = multiprocessing.get_context("fork")
+        answers = context.SimpleQueue()
+        child = context.Process(target=_use_after_fork, args=(self.client, answers))
+        child.start()
+        await asyncio.to_thread(child.join)
+        self.assertEqual(answers.get(), "wrong_process")
+
+
+class NumberTests(unittest.TestCase):
+    def test_integers_of_any_length(self) -> None:
+        for digits in (1, 4_300, 4_301, 12_345, 100_000):
+            value = parse("[-" + "7" * digits + ", 1]")[0]
+            self.assertEqual(value % 10**9, (-int("7" * min(digits, 4_000))) % 10**9)
+            self.assertEqual(value, -7 * (10**digits - 1) // 9)
+
+
+@unittest.skipUnless(HAS_SERVER, "no server is built")
+class WithServerTests(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self) -> None:
+        self.server = Server()
+        self.addCleanup(self.server.stop)
+
+    async def test_writes_that_were_not_awaited_are_made_before_the_end(self) -> None:
+        async with starling.connect(self.server.url) as client:
+            for index in range(1000):
+                client.broadcast(f"k:{index}", index)
+        async with starling.connect(self.server.url) as client:
+            self.assertEqual(len([update async for update in client.fetch_all("k:*")]), 1000)
+
+    async def test_what_is_left_at_the_end_is_said(self) -> None:
+        with self.assertLogs("starling", "WARNING") as logs:
+            client = starling.connect(f"ws://127.0.0.1:{free_port()}")
+            client.broadcast("k", 1)
+            await client.close(timeout=0.2)
+        self.assertTrue(any("1 writes" in line for line in logs.output), logs.output)
+
+    async def test_questions_wait_for_the_connection_and_for_the_writes_before_them(self) -> None:
+        async with starling.connect(self.server.url) as client:
+            self.assertIsNone(await client.fetch("nothing"))
+        async with starling.connect(self.server.url) as client:
+            for index in range(1000):
+                client.broadcast(f"k:{index}", index)
+            fetched = await client.fetch("k:999")
+            self.assertEqual(fetched and fetched.value, 999)
+            self.assertEqual((await client.broadcast("k:998", 0, expect=None)).status, "condition")
+
+    async def test_an_acknowledgement_says_what_took_effect(self) -> None:
+        async with starling.connect(self.server.url) as client:
+            outcome = await client.broadcast("k", 1, ttl=60, expect=None)
+            self.assertTrue(outcome.judged and outcome.expires_at)
+            outcome = await client.broadcast("k", 1, ttl=60)
+            self.assertTrue(not outcome.judged and outcome.expires_at)
+            self.assertIsNone((await client.broadcast("k", 1)).expires_at)
+
+    async def test_a_number_that_is_too_long_stops_nobody(self) -> None:
+        async with connect_raw(self.server.url) as raw:
+            await raw.recv()
+            await raw.send('{"type":"broadcast","id":1,"key":"n","value":' + "1" * 4301 + "}")
+            self.assertIn("applied", str(await raw.recv()))
+        async with starling.connect(self.server.url) as client:
+            subscription = client.subscribe("*")
+            await subscription.synced
+            self.assertEqual(len(subscription.list()), 1)
+            self.assertIn("digits", repr(subscription.list()))
+            self.assertEqual((await client.broadcast("n", 0, expect=None)).status, "condition")
+
+    async def test_an_error_in_the_body_of_a_claim_is_what_comes_out(self) -> None:
+        async with starling.connect(self.server.url) as client:
+            with self.assertRaises(KeyError):
+                async with await client.claim("lock", ttl=5):
+                    client.disconnect()
+                    raise KeyError("mine")
+
+    async def test_closing_releases_what_is_held(self) -> None:
+        async with starling.connect(self.server.url) as client:
+            await client.claim("lock", ttl=60)
+        async with starling.connect(self.server.url) as client:
+            await client.claim("lock")
+
+    async def test_why_there_is_no_connection(self) -> None:
+        async def fails(url: str, code: str, words: str) -> None:
+            with self.assertLogs("starling", "WARNING") as logs:
+                client = starling.connect(url)
+                with self.assertRaises(starling.StarlingError) as caught:
+                    await client.live(timeout=2)
+                self.assertEqual(caught.exception.code, code, caught.exception)
+                self.assertIn(words, str(caught.exception))
+                self.assertIn(words, str(client.last_error))
+                await asyncio.sleep(0.6)
+                await client.close(timeout=0)
+            self.assertEqual(len(logs.output), 1, logs.output)
+
+        port = self.server.port
+        await fails(f"ws://127.0.0.1:{port}/sink", "not_found", "/sync")
+        await fails(f"wss://127.0.0.1:{port}/sync", "bad_certificate", "TLS")
+        await fails(f"ws://127.0.0.1:{free_port()}/sync", "offline", "nobody listens")
+
+    async def test_a_question_that_cannot_be_asked_says_why(self) -> None:
+        client = starling.connect(f"ws://127.0.0.1:{self.server.port}/sink")
+        with self.assertRaises(starling.StarlingError) as caught:
+            await client.fetch("k")
+        self.assertEqual(caught.exception.code, "not_found")
+        await client.close(timeout=0)
