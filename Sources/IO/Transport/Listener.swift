@@ -40,9 +40,7 @@ package enum Listener {
             }
             // From now on it is the door's to leave the gate.
             try channel.pipeline.syncOperations.addHandler(door)
-            if let certificates {
-                try channel.pipeline.syncOperations.addHandler(certificates.makeHandler(), position: .first)
-            }
+            if let certificates { try TLSClosing.addHandlers(to: channel, certificates.makeHandler()) }
         }.bind(host: host, port: port).get()
     }
 

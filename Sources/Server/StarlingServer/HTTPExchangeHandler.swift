@@ -233,11 +233,13 @@ private struct Exchange: Sendable {
         if !keepsAlive { response.headers[.connection] = "close" }
         let head = HTTPResponseHead(response.head)
         do {
-            try await channel.write(HTTPServerResponsePart.head(head), flushing: response.body.contentLength == nil)
+            // What is all there goes out at once; of what is made bit by bit, each bit does, and waits for the socket.
+            let isStream = response.body.contentLength == nil
+            try await channel.write(HTTPServerResponsePart.head(head), flushing: isStream)
             if request.method == .head {
                 try await channel.write(HTTPServerResponsePart.end(nil), flushing: true)
             } else {
-                try await response.body.write(Writer(channel: channel))
+                try await response.body.write(Writer(channel: channel, isStream: isStream))
             }
             return true
         } catch {
@@ -247,9 +249,10 @@ private struct Exchange: Sendable {
 
     private struct Writer: ResponseBodyWriter {
         let channel: any Channel
+        let isStream: Bool
 
         func write(_ buffer: ByteBuffer) async throws {
-            try await channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(buffer)))
+            try await channel.write(HTTPServerResponsePart.body(.byteBuffer(buffer)), flushing: isStream)
         }
 
         consuming func finish(_ trailingHeaders: HTTPFields?) async throws {
