@@ -135,7 +135,7 @@ let package = Package(
                 "SQLiteStore", "Access", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore,
                 .product(name: "GRDB", package: "GRDB.swift"),
             ]),
-        tests("TransportTests", ["Transport", "Access", "SyncEngine", "TestSupport", nioCore, nioEmbedded]),
+        tests("TransportTests", ["Transport", "Access", "SyncEngine", "TestSupport", nioCore, nioEmbedded, logging]),
         tests("StarlingServerTests", ["StarlingServer", "TestSupport"]),
         tests(
             "ConformanceTests",

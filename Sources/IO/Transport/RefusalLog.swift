@@ -38,7 +38,8 @@ package final class RefusalLog: Sendable {
             return state.unsaid
         }
         guard let unsaid else { return }
-        let reason = response.split(separator: "\n").last.map(String.init) ?? ""
+        let body = response.firstRange(of: "\r\n\r\n").map { response[$0.upperBound...] } ?? ""
+        let reason = body.split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
         var metadata: Logger.Metadata = [
             "status": "\(status)", "reason": "\(reason)", "address": "\(address?.ipAddress ?? "unknown")",
         ]
