@@ -78,6 +78,32 @@ private func patterns() {
         }
     }
 
+    // The worst that a connection may subscribe to (decision 17): each is tried to its end for this key.
+    for (name, count, make) in [
+        (
+            "256 patterns that are tried one by one", 256,
+            { "**aaaaaaaa" + String(repeating: "**aaa", count: 6) + "\($0)" }
+        ),
+        ("10,000 patterns that end alike", 10_000, { "**" + String(repeating: "a", count: $0 % 400) + "x\($0)" }),
+        ("2,048 patterns with two segments", 2_048, { "*:a:*:a\($0)" }),
+    ] as [(String, Int, (Int) -> String)] {
+        Benchmark("match: \(name), a key of 500 bytes") { benchmark in
+            var index = PatternIndex()
+            for number in 0..<count {
+                if let pattern = try? Pattern(make(number)) { _ = index.retain(Filter(pattern)) }
+            }
+            let key = Key(unchecked: [UInt8](repeating: UInt8(ascii: "a"), count: 499) + [UInt8(ascii: "1")])
+            var found: [PatternID] = []
+            benchmark.startMeasurement()
+            for _ in benchmark.scaledIterations {
+                found.removeAll(keepingCapacity: true)
+                index.findMatches(of: key, into: &found)
+            }
+            benchmark.stopMeasurement()
+            blackHole(found)
+        }
+    }
+
     Benchmark("subscribe and unsubscribe among 100,000 patterns") { benchmark in
         var index = PatternIndex()
         for number in 0..<100_000 {
