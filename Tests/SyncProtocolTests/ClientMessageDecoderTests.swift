@@ -45,6 +45,15 @@ struct ClientMessageDecoderTests {
         #expect(write.value.map { String(decoding: $0, as: UTF8.self) } == value)
     }
 
+    @Test(
+        "Ids that mean the same are the same",
+        arguments: [
+            (#""caf\u00e9""#, #""café""#), (#""\/""#, #""/""#), (#""a\u0022\n""#, #""a\"\n""#), (#""plain""#, #""plain""#), ("7", "7"),
+        ])
+    func ids(sent: String, kept: String) {
+        #expect(RequestID(asSent: Array(sent.utf8)) == RequestID(json: Array(kept.utf8)))
+    }
+
     @Test("Every field arrives")
     func fields() throws {
         let text = """
@@ -55,7 +64,7 @@ struct ClientMessageDecoderTests {
             Issue.record("not a write")
             return
         }
-        #expect(write.id == RequestID(json: Array(#""b\u0031""#.utf8)))
+        #expect(write.id == RequestID(json: Array(#""b1""#.utf8)))
         #expect(write.key == (try Key("a\"b")))
         #expect(write.stamping == .version(try Version("018bcfe56800-0001-x")))
         #expect(write.timeToLive == 1_500)

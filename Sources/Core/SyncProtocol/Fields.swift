@@ -116,7 +116,7 @@ struct Fields {
             throw WireError(
                 .badMessage, "id is \(slice.range.count) bytes of JSON; the limit is \(RequestID.maximumLength)")
         }
-        return raw(.id, text).map(RequestID.init(json:))
+        return raw(.id, text).map(RequestID.init(asSent:))
     }
 
     /// Whether the field is there, and not null.

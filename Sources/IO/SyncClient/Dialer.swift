@@ -15,16 +15,31 @@ package struct Dialer: Sendable {
     ///   - url: the server's, such as `ws://127.0.0.1:7827/sync`.
     ///   - token: the credentials to show.
     ///   - roots: a file of roots (PEM) that the server's certificate may come from; nil: those of this machine.
+    ///   - identity: the client's own certificate; nil: none is shown.
     /// - Throws: ``ClientError`` when the URL is none, or the roots cannot be read.
-    package init(_ url: String, token: String? = nil, roots: String? = nil, maximumMessageSize: Int = 64 << 20) throws {
+    package init(
+        _ url: String, token: String? = nil, roots: String? = nil, identity: Identity? = nil,
+        maximumMessageSize: Int = 64 << 20
+    ) throws {
         endpoint = try Endpoint(url)
         self.url = url
         self.token = token
         self.maximumMessageSize = maximumMessageSize
-        context = endpoint.isSecure ? try Self.context(roots) : nil
+        context = endpoint.isSecure ? try Self.context(roots, identity) : nil
     }
 
-    private static func context(_ roots: String?) throws -> NIOSSLContext {
+    /// What a client proves who it is by, where a server wants that: files in PEM.
+    package struct Identity: Sendable {
+        let certificates: String
+        let key: String
+
+        package init(certificates: String, key: String) {
+            self.certificates = certificates
+            self.key = key
+        }
+    }
+
+    private static func context(_ roots: String?, _ identity: Identity?) throws -> NIOSSLContext {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.minimumTLSVersion = .tlsv12
         if let roots {
@@ -32,6 +47,15 @@ package struct Dialer: Sendable {
                 configuration.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(roots))
             } catch {
                 throw ClientError(.badURL, "cannot read \(roots) as PEM: \(error)")
+            }
+        }
+        if let identity {
+            do {
+                configuration.certificateChain = try NIOSSLCertificate.fromPEMFile(identity.certificates)
+                    .map { .certificate($0) }
+                configuration.privateKey = .privateKey(try NIOSSLPrivateKey(file: identity.key, format: .pem))
+            } catch {
+                throw ClientError(.badURL, "cannot read \(identity.certificates) and \(identity.key) as PEM: \(error)")
             }
         }
         return try NIOSSLContext(configuration: configuration)

@@ -13,13 +13,16 @@ package struct SyncConnection: Sendable {
     ///   - url: the server's, such as `ws://127.0.0.1:7827/sync`.
     ///   - token: the credentials to show.
     ///   - roots: a file of roots (PEM) that the server's certificate may come from; nil: those of this machine.
+    ///   - identity: the client's own certificate; nil: none is shown.
     ///   - body: is given the connection, and what the server sends; the stream ends with the connection.
     /// - Throws: ``ClientError`` when there is no connection to be had, and whatever `body` throws.
     package static func open<Result: Sendable>(
-        _ url: String, token: String? = nil, roots: String? = nil, maximumMessageSize: Int = 64 << 20,
+        _ url: String, token: String? = nil, roots: String? = nil, identity: Dialer.Identity? = nil,
+        maximumMessageSize: Int = 64 << 20,
         _ body: @Sendable (SyncConnection, Messages) async throws -> Result
     ) async throws -> Result {
-        let dialer = try Dialer(url, token: token, roots: roots, maximumMessageSize: maximumMessageSize)
+        let dialer = try Dialer(
+            url, token: token, roots: roots, identity: identity, maximumMessageSize: maximumMessageSize)
         let opened = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
         let channel: NIOAsyncChannel<ByteBuffer, ByteBuffer>
         do {

@@ -25,12 +25,28 @@ package final class ServerCertificates: Sendable {
     /// The files that they are read from.
     package var paths: [String] { [files.certificates, files.key] + [files.clientRoots].compactMap { $0 } }
 
-    private let context: Mutex<NIOSSLContext>
+    private struct Loaded {
+        let context: NIOSSLContext
+        /// From when to when the server's own certificate is good, in seconds since 1970.
+        let validity: ClosedRange<Int>
+    }
+
+    private let loaded: Mutex<Loaded>
+
+    /// What is wrong with the time of the server's certificate: clients refuse it. nil: nothing.
+    ///
+    /// - Parameter now: in seconds since 1970.
+    package func problem(at now: Int) -> String? {
+        let validity = loaded.withLock { $0.validity }
+        if now > validity.upperBound { return "\(files.certificates) has expired: clients refuse it" }
+        if now < validity.lowerBound { return "\(files.certificates) is not valid yet: clients refuse it" }
+        return nil
+    }
 
     /// - Throws: ``CertificateError`` that names the file, and what is wrong with it.
     package init(_ files: Files) throws(CertificateError) {
         self.files = files
-        context = Mutex(try Self.load(files))
+        loaded = Mutex(try Self.load(files))
     }
 
     /// Reads the files again. New connections use what they hold now.
@@ -38,16 +54,16 @@ package final class ServerCertificates: Sendable {
     /// - Throws: ``CertificateError``; then everything stays as it was.
     package func reload() throws(CertificateError) {
         let new = try Self.load(files)
-        context.withLock { $0 = new }
+        loaded.withLock { $0 = new }
     }
 
     func makeHandler() -> NIOSSLServerHandler {
-        NIOSSLServerHandler(context: context.withLock { $0 })
+        NIOSSLServerHandler(context: loaded.withLock { $0.context })
     }
 
-    private static func load(_ files: Files) throws(CertificateError) -> NIOSSLContext {
+    private static func load(_ files: Files) throws(CertificateError) -> Loaded {
         let chain = try read(files.certificates) { try NIOSSLCertificate.fromPEMFile($0) }
-        if chain.isEmpty { throw CertificateError("\(files.certificates) holds no certificate") }
+        guard let own = chain.first else { throw CertificateError("\(files.certificates) holds no certificate") }
         let key = try read(files.key) { try NIOSSLPrivateKey(file: $0, format: .pem) }
         var configuration = TLSConfiguration.makeServerConfiguration(
             certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
@@ -61,7 +77,8 @@ package final class ServerCertificates: Sendable {
             configuration.certificateVerification = .noHostnameVerification
         }
         do {
-            return try NIOSSLContext(configuration: configuration)
+            let (start, end) = (Int(own.notValidBefore), Int(own.notValidAfter))
+            return Loaded(context: try NIOSSLContext(configuration: configuration), validity: start...max(start, end))
         } catch {
             throw CertificateError("\(files.certificates) and \(files.key) do not go together: \(error)")
         }

@@ -131,7 +131,10 @@ struct Engine: Sendable {
             allowed: configuration.allowedOrigins, isLoopbackOnly: isForThisMachine,
             requiresLocalHost: isForThisMachine && access == nil)
         let probes = Routes.Probes(
-            problem: { committer.measured.problem }, warnings: { reloader.problems }, metrics: { try await metrics() })
+            problem: { committer.measured.problem },
+            warnings: { [certificates] in
+                reloader.problems + [certificates?.problem(at: Int(SystemClock.now() / 1_000))].compactMap { $0 }
+            }, metrics: { try await metrics() })
         let callers = Callers(authority: authority, gate: gate, hasRules: access != nil)
         let http = HTTPService(responder: Routes.responder(probes, callers, policy), logger: logger)
         let routes = DoorRoutes(

@@ -86,7 +86,7 @@ struct Bench: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let dialer = try Dialer(url, token: try way.credentials(), roots: way.roots)
+        let dialer = try Dialer(url, token: try way.credentials(), roots: way.roots, identity: try way.identity())
         for scenario in scenarios.isEmpty ? [.fanOut, .pattern, .ingest, .latency] : scenarios {
             let plan = plan(scenario)
             let line = ProgressLine(plan)

@@ -56,10 +56,26 @@ struct ConnectionOptions: ParsableArguments {
             valueName: "file"))
     var roots: String?
 
+    @Option(
+        help: ArgumentHelp("The certificate (PEM) to show a server that wants one.", valueName: "file"))
+    var cert: String?
+
+    @Option(help: ArgumentHelp("Its private key (PEM).", valueName: "file"))
+    var key: String?
+
+    func identity() throws -> Dialer.Identity? {
+        switch (cert, key) {
+        case (let cert?, let key?): return Dialer.Identity(certificates: cert, key: key)
+        case (nil, nil): return nil
+        case (_?, nil): throw ValidationError("--cert is of no use without --key")
+        case (nil, _?): throw ValidationError("--key is of no use without --cert")
+        }
+    }
+
     func open<Result: Sendable>(
         _ url: String, _ body: @Sendable (SyncConnection, SyncConnection.Messages) async throws -> Result
     ) async throws -> Result {
-        try await SyncConnection.open(url, token: try credentials(), roots: roots, body)
+        try await SyncConnection.open(url, token: try credentials(), roots: roots, identity: try identity(), body)
     }
 
     func credentials() throws -> String? {

@@ -109,6 +109,9 @@ struct Serve: AsyncParsableCommand {
     var limits: ServeLimits
 
     func run() async throws {
+        // Until somebody listens for it, it would end the process.
+        signal(SIGHUP, SIG_IGN)
+        try Descriptors.raise()
         let configuration = try configuration(Environment())
         let level = try logLevel ?? Environment().value("log-level", as: Logger.Level.init(rawValue:)) ?? .notice
         LoggingSystem.bootstrap { label in
