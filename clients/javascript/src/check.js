@@ -9,6 +9,8 @@ const LONGEST_KEY = 512;
 
 /** Half a character of UTF-16: no UTF-8 has one, and so no frame. */
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+/** The same in JSON as `JSON.stringify` makes it: an escape, behind whole escapes of backslashes. */
+const ESCAPED_SURROGATE = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/;
 
 /** @throws {StarlingError} `bad_key` */
 export function checkKey(key) {
@@ -28,6 +30,8 @@ export function toJSON(value, what) {
     throw error instanceof StarlingError ? error : new StarlingError("bad_value", `${what} has no JSON: ${error.message}`);
   }
   if (text === undefined) throw new StarlingError("bad_value", `${what} has no JSON: ${String(value)}`);
+  // The search is cheap, and nearly always enough.
+  if (text.includes("\\ud") && ESCAPED_SURROGATE.test(text)) throw new StarlingError("bad_value", `${what} has half a character`);
   // The message around it is a level too.
   const problem = checkDepth(what, text, MAXIMUM_DEPTH - 1);
   if (problem) throw problem;
@@ -85,6 +89,37 @@ export function checkOptions(what, options, known) {
   return present;
 }
 
+/** @throws {StarlingError} `bad_option` */
+export function checkFunction(name, value) {
+  if (value !== undefined && typeof value !== "function") throw refuse(name, value, "a function");
+}
+
+/** @throws {StarlingError} `bad_option` */
+export function checkBoolean(name, value) {
+  if (value !== undefined && value !== null && typeof value !== "boolean") throw refuse(name, value, "true or false");
+}
+
+/** @throws {StarlingError} `bad_option` */
+export function checkPositive(name, value, unit) {
+  if (value === undefined || (typeof value === "number" && Number.isFinite(value) && value > 0)) return;
+  throw refuse(name, value, `a number of ${unit}, and more than 0`);
+}
+
+/** The timeout to use. @throws {StarlingError} `bad_option` */
+export function checkTimeout(value, standard) {
+  if (value === undefined || value === null) return standard;
+  if (typeof value !== "number" || !(value >= 0)) throw refuse("timeout", value, "a number of milliseconds, and not below 0");
+  return value;
+}
+
+/** The error for an option that cannot be what it is. */
+export function refuse(name, value, what) {
+  return new StarlingError("bad_option", `${name} is ${show(value)}; it is ${what}`);
+}
+
 function show(value) {
-  return typeof value === "string" ? JSON.stringify(value) : String(value);
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "function") return "a function";
+  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
+  return String(value);
 }

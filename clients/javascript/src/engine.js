@@ -9,6 +9,7 @@ import { Register } from "./register.js";
 import { Requests } from "./requests.js";
 import { Subscriptions } from "./subscriptions.js";
 import { byteLength } from "./text.js";
+import { Verdicts } from "./verdicts.js";
 import { Writer } from "./writer.js";
 
 const CONNECT_TIMEOUT = 10_000;
@@ -43,16 +44,15 @@ export class Engine {
   /** What is known of the server's time, and of versions. */
   knowledge;
   #probeAt = Infinity;
-  #failures = new Set();
+  #verdicts;
   /** Whether the server was asked which name we have. */
   #isNameless = false;
   /** Whether the user wants no connection. */
   #isPaused = false;
   /** Why there is no connection; undefined while there is one. */
   lastError;
-  #hasVerdict = false;
-  /** What was logged as that: once is enough. */
-  #told = "";
+  /** What was logged as that of each edge: once is enough. */
+  #told = new Map();
   /** The ids of what was sent and is not answered, in that order: the server answers in it. */
   #asked = new Queue();
 
@@ -61,6 +61,7 @@ export class Engine {
     this.#port = port;
     this.agent = options.agent ?? options.randomAgent;
     this.#edges = new Edges(options.urls, options.random);
+    this.#verdicts = new Verdicts(options.urls.length);
     this.knowledge = new Knowledge(options.wall);
     this.#writer = new Writer(this, options);
     this.#liveness = new Liveness(options.pingInterval, options.pingTimeout);
@@ -125,8 +126,7 @@ export class Engine {
     try {
       message = JSON.parse(text);
     } catch {
-      this.log("error", `the server sent what is no JSON: ${text.slice(0, 80)}`);
-      return this.#giveUp("the server sent what is no JSON", "bad_answer");
+      return this.#giveUp(`the server sent what is no JSON: ${JSON.stringify(`${text}`.slice(0, 80))}`, "bad_answer");
     }
     try {
       this.#handlers[message?.type]?.(message, text);
@@ -164,7 +164,9 @@ export class Engine {
     register: (message) => this.#answer(message),
     registers: (message) => this.#answer(message),
     bye: ({ code, reason, retry_after_ms: retryAfter }) => {
-      this.log("info", `the server says bye: ${code}: ${reason}`);
+      this.lastError = new StarlingError("offline", `the server says bye: ${code}${reason ? `: ${reason}` : ""}`, { reason: code });
+      this.log("info", this.lastError.message);
+      this.#verdicts.remove(this.edge);
       this.#leave(retryAfter ?? 0);
     },
   };
@@ -210,7 +212,9 @@ export class Engine {
     }
     if (this.#phase !== "greeting") return;
     this.#answered("hello");
-    [this.lastError, this.#told, this.#hasVerdict] = [undefined, "", false];
+    this.lastError = undefined;
+    this.#told.clear();
+    this.#verdicts.remove(this.edge);
     if (message.agent !== this.agent) {
       this.agent = message.agent;
       this.#writer.renamed();
@@ -236,28 +240,43 @@ export class Engine {
       this.#isNameless = true;
       return this.#hello(undefined);
     }
-    if (message.retry) return this.#leave(message.retry_after_ms ?? 0);
-    this.#giveUpOn(new StarlingError(message.code, message.message, message));
+    const error = new StarlingError(message.code, message.message, message);
+    if (message.retry) {
+      this.#passingly(error);
+      return this.#leave(message.retry_after_ms ?? 0);
+    }
+    this.#giveUpOn(error);
     this.#leave(this.#options.refusedDelay);
   }
 
-  /** To try again cannot help, until somebody changes something: whoever waits is told. It is tried again all the same, at times. */
+  /**
+   * To try this edge again cannot help, until somebody changes something. Where that goes for all, whoever waits is told. It is tried
+   * again all the same, at times.
+   */
   #giveUpOn(error) {
-    [this.lastError, this.#hasVerdict] = [error, true];
+    this.lastError = error;
     this.#tell("error", `${this.edge}: ${error.message}`);
-    for (const reject of [...this.#failures]) reject(error);
-    this.#requests.giveUp(error);
+    if (this.#verdicts.add(this.edge, error)) this.#requests.giveUp(error);
+  }
+
+  /** There is no connection to this edge, and there may be one later. */
+  #passingly(error) {
+    this.lastError = error;
+    this.#verdicts.remove(this.edge);
+    if (error.code === "bad_answer") this.#tell("error", `${this.edge}: ${error.message}`);
+    else if (this.#phase === "open") this.log("info", `the connection to ${this.edge} ended: ${error.message}`);
+    else this.#tell("warn", `cannot connect to ${this.edge}: ${error.message}`);
   }
 
   /** Logs why there is no connection: once, however often it is tried. */
   #tell(level, text) {
-    this.log(text === this.#told ? "debug" : level, text);
-    this.#told = text;
+    this.log(text === this.#told.get(this.edge) ? "debug" : level, text);
+    this.#told.set(this.edge, text);
   }
 
   /** Whether to try again cannot help. */
   get hasVerdict() {
-    return this.#hasVerdict && this.#phase !== "open";
+    return this.#verdicts.areFinal && this.#phase !== "open";
   }
 
   /** Ends the connection, and does not use this edge for at least so many milliseconds. */
@@ -276,13 +295,8 @@ export class Engine {
   dropped(reason, code = "offline", isFinal = false) {
     if (this.#phase === "idle" || this.#phase === "closed") return;
     const error = new StarlingError(code, reason);
-    if (isFinal) {
-      this.#giveUpOn(error);
-    } else {
-      this.lastError = error;
-      if (this.#phase === "open") this.log("info", `the connection to ${this.edge} ended: ${reason}`);
-      else this.#tell("warn", `cannot connect to ${this.edge}: ${reason}`);
-    }
+    if (isFinal) this.#giveUpOn(error);
+    else this.#passingly(error);
     this.#judgeEdge();
     this.#edges.failed(this.edge, this.now(), isFinal ? this.#options.refusedDelay : 0);
     this.#disconnected();
@@ -319,7 +333,8 @@ export class Engine {
     // A move is not worth a lost claim, or an answer that does not come.
     if (this.#phase !== "open" || this.#requests.size > 0 || this.#holds.needConnection) return;
     const better = this.#edges.better(this.edge, this.now());
-    if (better === undefined) return;
+    // One that answers pings may still take nobody in.
+    if (better === undefined || this.#verdicts.has(better)) return;
     this.log("info", `${better} is nearer than ${this.edge}`);
     this.#port.hangUp();
     this.#forgetConnection();
@@ -353,7 +368,7 @@ export class Engine {
     if (this.#phase === "idle") {
       if (this.#edges.nextAttempt() <= now) this.#dial();
     } else if (this.#phase !== "open") {
-      if (now >= this.#phaseSince + CONNECT_TIMEOUT) this.#giveUp("it did not answer in time");
+      if (now >= this.#phaseSince + CONNECT_TIMEOUT) this.#giveUp(`it said nothing for ${CONNECT_TIMEOUT / 1000} s`);
     } else {
       this.#tickOpen(now);
     }
@@ -386,7 +401,7 @@ export class Engine {
   /** Tries at once, however long the wait would be: after `disconnect`, or when the network is back. */
   reconnect() {
     this.#isPaused = false;
-    this.#hasVerdict = false;
+    this.#verdicts.clear();
     if (this.#phase !== "idle") return;
     this.#edges.forgive();
     this.#dial();
@@ -548,8 +563,7 @@ export class Engine {
    * @returns a function that ends it
    */
   onVerdict(reject) {
-    this.#failures.add(reject);
-    return () => this.#failures.delete(reject);
+    return this.#verdicts.wait(reject);
   }
 
   close() {

@@ -20,7 +20,7 @@ export class FileLock {
     const holder = read(this.#file).match(/^(?:flock|pid) (\d+)$/)?.[1];
     if (holder !== undefined && Number(holder) !== process.pid && isAlive(Number(holder))) {
       closeSync(this.#file);
-      throw this.#refusal(`process ${holder}`);
+      throw this.#refusal(`process ${holder}; if that is no client of Starling, remove ${this.#path}`);
     }
     ours.add(this.#path);
     const text = `pid ${process.pid}`;
@@ -35,7 +35,7 @@ export class FileLock {
   }
 
   #refusal(holder) {
-    return new StarlingError("outbox_failed", `${this.#path.replace(/\.lock$/, "")} is in use by ${holder} (${this.#path})`);
+    return new StarlingError("outbox_failed", `${this.#path.replace(/\.lock$/, "")} is in use by ${holder}`);
   }
 
   release() {

@@ -1,4 +1,5 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, realpathSync, renameSync, writeSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { StarlingError } from "./errors.js";
 import { FileLock } from "./file-lock.js";
 
@@ -24,7 +25,7 @@ export class FileOutbox {
 
   /** @param {string} path @param {{fsync?: boolean}} [options] */
   constructor(path, { fsync = false } = {}) {
-    this.#path = existsSync(path) ? realpathSync(path) : path;
+    this.#path = wholePath(path);
     this.#fsync = fsync;
   }
 
@@ -99,4 +100,13 @@ export class FileOutbox {
     this.#lock?.release();
     this.#lock = undefined;
   }
+}
+
+/** The one path of a file, there or not yet: the lock goes by it. */
+function wholePath(path) {
+  if (typeof path !== "string" || path === "") throw new StarlingError("bad_option", `the path of an outbox is ${path}; it is a text`);
+  if (existsSync(path)) return realpathSync(path);
+  const whole = resolve(path);
+  const folder = dirname(whole);
+  return existsSync(folder) ? join(realpathSync(folder), basename(whole)) : whole;
 }

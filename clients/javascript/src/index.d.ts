@@ -104,7 +104,7 @@ export class IndexedDBOutbox implements Outbox {
   close(): Promise<void>;
 }
 
-/** README.md has the table. */
+/** README.md has the table. Times are in milliseconds. */
 export interface Options {
   agent?: string;
   session?: string;
@@ -115,6 +115,8 @@ export interface Options {
   pingInterval?: number;
   pingTimeout?: number;
   probeInterval?: number;
+  /** At least so long before a server that refused is tried again. */
+  refusedDelay?: number;
   log?: (level: "debug" | "info" | "warn" | "error", message: string) => void;
   WebSocket?: unknown;
 }
@@ -139,7 +141,7 @@ export interface WriteOptions extends DeleteOptions {
   ttl?: number;
 }
 
-/** A subscription: call it to unsubscribe. */
+/** A subscription: call it to unsubscribe. With a callback it cannot be iterated over. */
 export interface Subscription<Value = unknown> extends AsyncIterable<Update<Value>> {
   (): void;
   readonly pattern: string;
@@ -170,14 +172,14 @@ export class Client {
   readonly agent: string;
   readonly edge: string;
   readonly edges: { url: string; roundTrip?: number; breaker: "closed" | "open" | "half-open" }[];
-  onState(callback: (state: State) => void): () => void;
+  onState(callback: (state: State) => unknown): () => void;
   /** Why there is no connection; undefined while there is one. */
   readonly lastError: StarlingError | undefined;
   live(options?: { timeout?: number }): Promise<void>;
   age(): number;
   subscribe<Value = unknown>(
     pattern: string,
-    callback: (update: Update<Value>) => unknown,
+    callback: ((update: Update<Value>) => unknown) | null | undefined,
     options?: { snapshot?: boolean; echo?: boolean },
   ): Subscription<Value>;
   subscribe<Value = unknown>(pattern: string, options?: { snapshot?: boolean; echo?: boolean }): Subscription<Value>;
@@ -201,7 +203,8 @@ export class Client {
   ): Promise<Lease>;
   presence(key: string, value: unknown, options?: { metadata?: Record<string, unknown> }): () => Promise<void>;
   pendingWrites(): (Update & { outcome: Promise<Outcome> })[];
-  drained(): Promise<void>;
+  /** Waits for the outcome of each write so far; rejects after `timeout` ms with why there is no connection, or `offline`. */
+  drained(options?: { timeout?: number }): Promise<void>;
   disconnect(): void;
   reconnect(): void;
   /** Waits for what is not settled, for at most `timeout` ms (5,000). */

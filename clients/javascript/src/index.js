@@ -1,26 +1,15 @@
-import { checkKey, checkOptions, checkText, toJSON } from "./check.js";
+import { checkBoolean, checkKey, checkOptions, checkPositive, checkText, checkTimeout, refuse, toJSON } from "./check.js";
 import { Engine } from "./engine.js";
 import { StarlingError } from "./errors.js";
+import { completeOptions } from "./options.js";
 import { MemoryOutbox } from "./outbox.js";
+import { after, inTurn } from "./patience.js";
 import { Pattern } from "./pattern.js";
 import { dialer } from "./socket.js";
 import { describe } from "./subscription.js";
 
 export { IndexedDBOutbox } from "./indexeddb-outbox.js";
 export { MemoryOutbox, Pattern, StarlingError };
-
-const DEFAULTS = {
-  outboxLimit: 100_000,
-  pingInterval: 10_000,
-  pingTimeout: 5_000,
-  probeInterval: 30_000,
-  refusedDelay: 5_000,
-  onRefused: (_write, error) => (error.code === "drift" ? "restamp" : "drop"),
-  log: (level, message) => (level === "error" || level === "warn" ? console.warn(`starling: ${message}`) : undefined),
-  now: () => performance.now(),
-  wall: () => Date.now(),
-  random: Math.random,
-};
 
 /**
  * Opens a local-first replica of a server. It is usable at once: reads and writes work while the connection is made, and while there
@@ -31,27 +20,9 @@ const DEFAULTS = {
  * @returns {Promise<Client>} when the outbox has been read; the connection is made in the background
  */
 export async function connect(urls, options = {}) {
-  const given = checkOptions("connect", options, CONNECT_OPTIONS);
-  checkText("agent", given.agent, 64, "bad_agent");
-  checkText("session", given.session, 128);
-  const all = { ...DEFAULTS, ...given, urls: [urls].flat(), outbox: given.outbox ?? new MemoryOutbox() };
-  if (all.urls.length === 0) throw new StarlingError("bad_url", "connect needs the URL of a server, such as ws://127.0.0.1:7827/sync");
-  all.urls = [...new Set(all.urls.map(completeURL))];
+  const all = completeOptions(urls, options);
   const records = await all.outbox.load();
   return new Client(all, records);
-}
-
-function completeURL(text) {
-  let url;
-  try {
-    url = new URL(text);
-  } catch {
-    throw new StarlingError("bad_url", `${text} is no URL like ws://127.0.0.1:7827/sync`);
-  }
-  if (url.hash) throw new StarlingError("bad_url", `${text} has a fragment, which a WebSocket cannot have`);
-  if (!["ws:", "wss:"].includes(url.protocol)) throw new StarlingError("bad_url", `${text} does not begin with ws:// or wss://`);
-  if (url.pathname === "/") url.pathname = "/sync";
-  return url.href;
 }
 
 function randomAgent() {
@@ -61,10 +32,9 @@ function randomAgent() {
 /** How long `close` waits for what is not settled, and a question for a connection, in milliseconds. */
 const PATIENCE = 5_000;
 const TIMEOUT = 10_000;
-const CONNECT_OPTIONS = new Set([
-  ...["agent", "session", "token", "outbox", "outboxLimit", "onRefused", "pingInterval", "pingTimeout", "probeInterval"],
-  ...["refusedDelay", "log", "WebSocket", "now", "wall", "random"],
-]);
+const TIMEOUT_ONLY = new Set(["timeout"]);
+const FETCH_ALL_OPTIONS = new Set(["pageSize", "timeout"]);
+const SUBSCRIBE_OPTIONS = new Set(["snapshot", "echo"]);
 const CONDITIONS = ["expect", "fence", "transient", "version"];
 const DELETE_OPTIONS = new Set(["metadata", "session", ...CONDITIONS, "timeout"]);
 const BROADCAST_OPTIONS = new Set(["ttl", ...DELETE_OPTIONS]);
@@ -123,14 +93,23 @@ export class Client {
     return this.#engine.state;
   }
 
-  /** Calls back on each change of state. @returns a function that ends it */
+  /** Calls back on each change of state. @returns a function that ends it @throws {StarlingError} `bad_option` */
   onState(callback) {
+    if (typeof callback !== "function") throw refuse("the callback of onState", callback, "a function");
     this.#stateListeners.add(callback);
     return () => this.#stateListeners.delete(callback);
   }
 
   #tellState(state) {
-    for (const listener of [...this.#stateListeners]) queueMicrotask(() => this.#stateListeners.has(listener) && listener(state));
+    for (const listener of [...this.#stateListeners]) queueMicrotask(() => this.#call(listener, state));
+  }
+
+  async #call(listener, state) {
+    try {
+      if (this.#stateListeners.has(listener)) await listener(state);
+    } catch (error) {
+      this.#log("error", `the callback of onState threw: ${error?.stack ?? error}`);
+    }
   }
 
   /** Why there is no connection; undefined while there is one. */
@@ -145,9 +124,9 @@ export class Client {
    * @throws {StarlingError} what the server has against the credentials; why no server can be reached, where to try again cannot help
    *   (`unauthorized`, `forbidden`, `not_found`, `bad_certificate`, …) or the time is over (`offline`); `closed`
    */
-  live(options) {
-    return new Promise((resolve, reject) => {
-      const { timeout } = checkOptions("live", options, new Set(["timeout"]));
+  async live(options) {
+    const timeout = checkTimeout(checkOptions("live", options, TIMEOUT_ONLY).timeout, Infinity);
+    const live = new Promise((resolve, reject) => {
       if (this.state === "live") return resolve();
       if (this.state === "closed") return reject(new StarlingError("closed", "the client was closed"));
       if (this.#engine.hasVerdict) return reject(this.lastError);
@@ -164,10 +143,14 @@ export class Client {
         if (state === "live") settle();
         if (state === "closed") settle(new StarlingError("closed", "the client was closed"));
       });
-      if (timeout === undefined) return;
-      const late = () => settle(this.lastError ?? new StarlingError("offline", `the replica is not live after ${timeout} ms`));
-      timer = setTimeout(late, timeout);
+      if (timeout !== Infinity) timer = after(timeout, () => settle(this.#late(`the replica is not live after ${timeout} ms`)));
     });
+    return inTurn(live);
+  }
+
+  /** Why something took too long. */
+  #late(what) {
+    return this.lastError ?? new StarlingError("offline", `${what}; it is ${this.state}`);
   }
 
   /** The name that this client writes under. */
@@ -198,10 +181,18 @@ export class Client {
    *
    * @returns a function that ends the subscription: when it returns, nothing more is called. Without a callback the subscription is an
    *   async iterator of updates.
+   * @throws {StarlingError} `bad_pattern`, `bad_option`, `closed`
    */
   subscribe(pattern, callback, options) {
-    if (callback !== undefined && typeof callback !== "function") [callback, options] = [undefined, callback];
-    const subscription = this.#engine.subscribe(pattern, callback, options);
+    callback ??= undefined;
+    if (typeof callback === "object" && (options === undefined || options === null)) [callback, options] = [undefined, callback];
+    if (callback !== undefined && typeof callback !== "function") {
+      throw refuse("the callback of subscribe", callback, "a function, and comes before the options");
+    }
+    const { snapshot, echo } = checkOptions("subscribe", options, SUBSCRIBE_OPTIONS);
+    checkBoolean("snapshot", snapshot);
+    checkBoolean("echo", echo);
+    const subscription = this.#engine.subscribe(pattern, callback, { snapshot: snapshot ?? true, echo: echo ?? true });
     const stop = () => this.#engine.unsubscribe(subscription);
     const now = () => this.#engine.serverNow();
     return Object.assign(stop, {
@@ -212,16 +203,19 @@ export class Client {
         return register?.isVisible(now()) ? register.value : undefined;
       },
       list: () => subscription.replica.list(now()).map((register) => describe(register)),
-      [Symbol.asyncIterator]: () => ({
-        next: async () => {
-          const value = await subscription.delivery.next();
-          return value === undefined ? { done: true, value } : { done: false, value };
-        },
-        return: async () => {
-          stop();
-          return { done: true, value: undefined };
-        },
-      }),
+      [Symbol.asyncIterator]: () => {
+        if (callback) throw new StarlingError("bad_option", `the subscription to ${pattern} has a callback; subscribe without one to iterate`);
+        return {
+          next: async () => {
+            const value = await subscription.delivery.next();
+            return value === undefined ? { done: true, value } : { done: false, value };
+          },
+          return: async () => {
+            stop();
+            return { done: true, value: undefined };
+          },
+        };
+      },
     });
   }
 
@@ -256,16 +250,18 @@ export class Client {
    * @throws {StarlingError} in the promise: `bad_option`, `bad_key`, `bad_value`, what the server has against it
    */
   broadcast(key, value, options) {
-    return quiet(this.#write(key, () => toJSON(value, `the value of ${key}`), value, options, BROADCAST_OPTIONS));
+    return quiet(inTurn(this.#write(key, () => toJSON(value, `the value of ${key}`), value, options, BROADCAST_OPTIONS)));
   }
 
   /** Deletes a key. @see broadcast */
   delete(key, options) {
-    return quiet(this.#write(key, () => undefined, undefined, options, DELETE_OPTIONS));
+    return quiet(inTurn(this.#write(key, () => undefined, undefined, options, DELETE_OPTIONS)));
   }
 
   async #write(key, value, parsed, options, known) {
-    const { ttl, metadata, session, timeout = TIMEOUT, ...conditions } = checkOptions(known === DELETE_OPTIONS ? "delete" : "broadcast", options, known);
+    const given = checkOptions(known === DELETE_OPTIONS ? "delete" : "broadcast", options, known);
+    const { ttl, metadata, session, timeout: wanted, ...conditions } = given;
+    const timeout = checkTimeout(wanted, TIMEOUT);
     checkKey(key);
     checkText("session", session, 128);
     const text = value();
@@ -286,20 +282,22 @@ export class Client {
    * @throws {StarlingError} `offline`
    */
   async fetch(key, options) {
-    const { timeout } = checkOptions("fetch", options, new Set(["timeout"]));
+    const timeout = checkTimeout(checkOptions("fetch", options, TIMEOUT_ONLY).timeout, TIMEOUT);
     checkKey(key);
-    const answer = await this.#engine.request({ type: "get", key }, undefined, timeout);
+    const answer = await inTurn(this.#engine.request({ type: "get", key }, undefined, timeout));
     return answer.found ? fromAnswer(key, answer) : undefined;
   }
 
   /** Goes through all registers on the server that match, page by page. @throws {StarlingError} `offline`, `bad_pattern` */
   async *fetchAll(pattern = "*", options) {
-    const { pageSize = 1000, timeout } = checkOptions("fetchAll", options, new Set(["pageSize", "timeout"]));
+    const { pageSize = 1000, timeout: wanted } = checkOptions("fetchAll", options, FETCH_ALL_OPTIONS);
+    checkPositive("pageSize", pageSize, "registers");
+    const timeout = checkTimeout(wanted, TIMEOUT);
     new Pattern(pattern);
     let after;
     do {
       const question = { type: "list", pattern, limit: pageSize, after };
-      const { registers, next } = await this.#engine.request(question, undefined, timeout);
+      const { registers, next } = await inTurn(this.#engine.request(question, undefined, timeout));
       for (const register of registers) yield fromAnswer(register.key, register);
       after = next;
     } while (after !== undefined);
@@ -313,12 +311,14 @@ export class Client {
    * @throws {StarlingError} `held` (by somebody), `exists`, `offline`
    */
   async claim(key, options) {
-    const { until, ttl = until ? undefined : 30, value, metadata, renew, timeout } = checkOptions("claim", options, CLAIM_OPTIONS);
+    const { until, ttl = until ? undefined : 30, value, metadata, renew, timeout: wanted } = checkOptions("claim", options, CLAIM_OPTIONS);
+    checkBoolean("renew", renew);
+    const timeout = checkTimeout(wanted, TIMEOUT);
     checkKey(key);
     if (value !== undefined) toJSON(value, `the value of ${key}`);
     if (metadata !== undefined) toJSON(metadata, "metadata");
     const op = randomAgent();
-    return this.#engine.holds.claim({ type: "claim", key, ttl, until, value, metadata, op }, { ttl, until, renew }, timeout);
+    return inTurn(this.#engine.holds.claim({ type: "claim", key, ttl, until, value, metadata, op }, { ttl, until, renew }, timeout));
   }
 
   /**
@@ -327,15 +327,16 @@ export class Client {
    * first to leave takes it down for all.
    *
    * @returns a function that takes it down
-   * @throws {StarlingError} `bad_key`, `bad_value`
+   * @throws {StarlingError} `bad_key`, `bad_value`, `closed`
    */
   presence(key, value, options) {
     const { metadata } = checkOptions("presence", options, new Set(["metadata"]));
     checkKey(key);
     toJSON(value, `the value of ${key}`);
     if (metadata !== undefined) toJSON(metadata, "metadata");
+    if (this.state === "closed") throw new StarlingError("closed", "the client was closed");
     this.#engine.holds.present(key, value, metadata);
-    return () => quiet(this.#engine.holds.absent(key));
+    return () => quiet(inTurn(this.#engine.holds.absent(key)));
   }
 
   /** The writes that wait for their answer, oldest first, also those that an earlier run left. */
@@ -343,9 +344,21 @@ export class Client {
     return [...this.#engine.outbox].map(({ register, outcome }) => ({ ...describe(register, true), outcome }));
   }
 
-  /** Resolves when each write made so far has its final answer. */
-  async drained() {
-    await Promise.allSettled([...this.#engine.outbox].map(({ outcome }) => outcome));
+  /**
+   * Resolves when each write made so far has its final answer.
+   *
+   * @param {{timeout?: number}} [options] milliseconds
+   * @throws {StarlingError} why there is no connection, or `offline`, where the time is over; the writes still wait
+   */
+  async drained(options) {
+    const timeout = checkTimeout(checkOptions("drained", options, TIMEOUT_ONLY).timeout, Infinity);
+    const outcomes = Promise.allSettled([...this.#engine.outbox].map(({ outcome }) => outcome));
+    if (timeout === Infinity) return void (await outcomes);
+    let timer;
+    const late = new Promise((_resolve, reject) => {
+      timer = after(timeout, () => reject(this.#late(`${this.#engine.outbox.size} writes have no outcome after ${timeout} ms`)));
+    });
+    await Promise.race([outcomes, late]).finally(() => clearTimeout(timer));
   }
 
   /** Ends the connection, and makes none until `reconnect`; the replica and the outbox stay. */
@@ -365,7 +378,7 @@ export class Client {
    * @param {{timeout?: number}} [options] 0: wait for nothing
    */
   async close(options) {
-    const { timeout = PATIENCE } = checkOptions("close", options, new Set(["timeout"]));
+    const timeout = checkTimeout(checkOptions("close", options, TIMEOUT_ONLY).timeout, PATIENCE);
     if (this.state === "closed") return;
     if (timeout > 0 && this.#isWorthWaiting) await this.#settle(timeout);
     const left = this.#engine.outbox.size;
@@ -387,7 +400,7 @@ export class Client {
   async #settle(timeout) {
     let timer, stop;
     const over = new Promise((resolve) => {
-      timer = setTimeout(resolve, timeout);
+      timer = after(timeout, resolve);
       stop = this.#engine.onVerdict(resolve);
     });
     await Promise.race([over, this.#engine.holds.releaseAll().then(() => this.drained())]);

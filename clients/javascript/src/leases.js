@@ -1,8 +1,11 @@
+import { checkOptions, toJSON } from "./check.js";
 import { StarlingError } from "./errors.js";
+import { inTurn } from "./patience.js";
 
 /** Two thirds of a lease are left for renewals that fail at first. */
 const RENEW_AFTER = 1 / 3;
 const RETRY = 1_000;
+const RENEW_OPTIONS = new Set(["value", "metadata", "ttl"]);
 
 /**
  * A claim that this client holds, renewed until it is released or lost.
@@ -56,15 +59,19 @@ export class Lease {
   }
 
   /** Renews it, and can change its value. @throws {StarlingError} `held`, `stale_fence`: it is lost; `offline` */
-  renew({ value, metadata, ttl = this.#options.ttl } = {}) {
+  async renew(options) {
+    const { value, metadata, ttl = this.#options.ttl } = checkOptions("renew", options, RENEW_OPTIONS);
+    if (value !== undefined) toJSON(value, `the value of ${this.key}`);
+    if (metadata !== undefined) toJSON(metadata, "metadata");
     const askedAt = this.#engine.now();
-    return this.#engine.request({ type: "renew", key: this.key, fence: this.fence, ttl, value, metadata }, (answer) => {
+    const renewed = this.#engine.request({ type: "renew", key: this.key, fence: this.fence, ttl, value, metadata }, (answer) => {
       if (answer.type === "refused") {
         this.lose(answer.code);
         throw refusal(answer);
       }
       this.#extended(answer.expires_at, ttl, askedAt);
     });
+    return inTurn(renewed);
   }
 
   /**
@@ -74,9 +81,10 @@ export class Lease {
    */
   release() {
     this.#finish(undefined);
-    return this.#engine.request({ type: "release", key: this.key, fence: this.fence }, (answer) => {
+    const released = this.#engine.request({ type: "release", key: this.key, fence: this.fence }, (answer) => {
       if (answer.type === "refused") throw refusal(answer);
     });
+    return inTurn(released);
   }
 
   /** @internal Renews when it is time, and notices when it was too late. */

@@ -5,6 +5,8 @@ const PROBE_TIMEOUT = 5_000;
 const PROBE_PINGS = 3;
 /** For so long a server that could not be reached is not asked again why, in milliseconds. */
 const DIAGNOSIS_HOLDS = 10_000;
+/** For so long a server may take to say goodbye, in milliseconds. */
+const GOODBYE = 1_000;
 
 /**
  * The sockets of a client: the one in use, and those that measure other edges.
@@ -31,7 +33,8 @@ export function dialer(options, engine) {
       try {
         token = await options.token();
       } catch (error) {
-        if (current === attempt) engine.dropped(`there is no token: ${error.message}`);
+        // Later: the engine may be in the middle of something.
+        queueMicrotask(() => current === attempt && engine.dropped(`the token function threw: ${error?.message ?? error}`));
         return;
       }
     }
@@ -87,7 +90,15 @@ export function dialer(options, engine) {
   function hangUp() {
     const socket = current?.socket;
     current = undefined;
-    socket?.close();
+    if (socket) end(socket);
+  }
+
+  /** A server that is frozen never says goodbye, and would keep the process: a socket that can be cut off is. */
+  function end(socket) {
+    socket.close();
+    if (typeof socket.terminate !== "function") return;
+    const timer = setTimeout(() => socket.readyState !== 3 && socket.terminate(), GOODBYE);
+    timer.unref?.();
   }
 
   /** The least of a few round trips: what is on the way, not what is in front of it. */
@@ -111,7 +122,7 @@ export function dialer(options, engine) {
     const finish = (roundTrip) => {
       if (!probes.delete(url)) return;
       clearTimeout(timer);
-      socket.close();
+      end(socket);
       engine.probed(url, roundTrip);
     };
     const timer = setTimeout(() => finish(undefined), PROBE_TIMEOUT);

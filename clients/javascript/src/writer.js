@@ -12,6 +12,9 @@ const TOLERANCE = 1_000;
 /** Refusals after which the same write may succeed. */
 const PASSING = new Set(["overloaded", "storage_failed", "outcome_unknown", "rate_limited"]);
 
+/** What becomes of a refused write where the user does not say. */
+export const chooseByDefault = (error) => (error.code === "drift" ? "restamp" : "drop");
+
 /**
  * The client's own writes: stamps them, keeps them until they are answered, sends them as the connection allows, and says what became
  * of each.
@@ -147,12 +150,18 @@ export class Writer {
 
   #choice(write, error) {
     const { key, version } = write.record;
+    let choice;
     try {
-      return this.#options.onRefused({ key, version, value: write.register.value, deleted: write.register.deleted }, error);
+      choice = this.#options.onRefused({ key, version, value: write.register.value, deleted: write.register.deleted }, error);
     } catch (problem) {
-      this.#engine.log("error", `onRefused threw: ${problem.stack}`);
+      this.#engine.log("error", `onRefused threw: ${problem?.stack ?? problem}`);
       return "drop";
     }
+    if (choice === "restamp" || choice === "drop") return choice;
+    // A promise is none either: what is behind the write does not wait for it.
+    const standard = chooseByDefault(error);
+    this.#engine.log("error", `onRefused returned ${choice} for ${key}; it returns "restamp" or "drop"; "${standard}" is what is done`);
+    return standard;
   }
 
   /** The server will take it later. */

@@ -65,3 +65,11 @@ test("a refused renewal loses the claim", async () => {
   assert.ok(!lease.isHeld);
   assert.equal(await lease.ended, "stale_fence");
 });
+
+test("a renewal with what no server would take is refused here, and the claim stays", async () => {
+  const { player, lease } = await claimed({ ttl: 6 }, 6_000);
+  for (const value of [NaN, "\ud800", 1n]) await assert.rejects(lease.renew({ value }), { code: "bad_value" });
+  await assert.rejects(lease.renew({ tll: 1 }), { code: "bad_option" });
+  await player.step({ silent: true });
+  assert.ok(lease.isHeld);
+});

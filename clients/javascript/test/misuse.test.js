@@ -1,8 +1,8 @@
 // What new users stumble over, and what must not pass in silence.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { test } from "node:test";
 import { FileOutbox } from "../src/file-outbox.js";
 import { connect } from "../src/index.js";
@@ -93,12 +93,29 @@ test("an outbox does not take a file that is none of its own, nor one that is in
   assert.throws(() => outbox.put({ key: "k", version: "v" }), { code: "outbox_failed" });
   for (const kind of ["pid", "flock"]) {
     writeFileSync(`${path}.lock`, `${kind} ${process.ppid}`);
-    assert.throws(() => new FileOutbox(path).load(), { code: "outbox_failed", message: new RegExp(`process ${process.ppid}`) });
+    const message = new RegExp(`process ${process.ppid}; if that is no client of Starling, remove ${path}.lock$`);
+    assert.throws(() => new FileOutbox(path).load(), { code: "outbox_failed", message });
   }
   writeFileSync(`${path}.lock`, "pid 999999999");
   const again = new FileOutbox(path);
   assert.equal(again.load().length, 1);
   again.close();
+  rmSync(folder, { recursive: true });
+});
+
+test("an outbox has one path, however it is written, and before it is there", () => {
+  const folder = mkdtempSync(join(tmpdir(), "starling-outbox-"));
+  const link = `${folder}-link`;
+  symlinkSync(folder, link);
+  const outboxes = [join(folder, "outbox"), relative(process.cwd(), join(folder, "outbox")), join(link, "outbox")].map((path) => new FileOutbox(path));
+  const [first, ...others] = outboxes;
+  first.load();
+  for (const other of [...others, new FileOutbox(relative(process.cwd(), join(link, "outbox")))]) {
+    assert.throws(() => other.load(), { code: "outbox_failed", message: /in use by another client of this process/ });
+  }
+  first.close();
+  assert.throws(() => new FileOutbox(undefined), { code: "bad_option" });
+  rmSync(link);
   rmSync(folder, { recursive: true });
 });
 

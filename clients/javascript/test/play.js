@@ -18,7 +18,8 @@ export class Player {
   writes = new Map();
   stored = new Map();
 
-  constructor({ urls = ["ws://one/sync"], session }) {
+  constructor({ urls = ["ws://one/sync"], session }, options) {
+    this.options = options;
     this.urls = urls;
     this.session = session;
     this.start();
@@ -51,6 +52,7 @@ export class Player {
         wall: () => this.now + this.ahead,
         random: () => 0.5,
         log: () => {},
+        ...this.options,
       },
       port,
     );

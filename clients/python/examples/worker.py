@@ -20,6 +20,8 @@ import starling
 #: What passes: another one has it, or there is no server for the moment.
 _PASSING = ("held", "offline", "outcome_unknown", "stale_fence", "timeout", "storage_failed", "overloaded")
 
+_PAUSE = 0.2
+
 
 async def work_off(sync: starling.Client, name: str) -> None:
     """Does tasks as they come, and those that others leave undone."""
@@ -38,7 +40,7 @@ async def work_off(sync: starling.Client, name: str) -> None:
         for task in undone:
             await try_to_do(sync, name, task)
         if not undone:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(_PAUSE)
 
 
 async def try_to_do(sync: starling.Client, name: str, task: starling.Update) -> None:
@@ -47,7 +49,9 @@ async def try_to_do(sync: starling.Client, name: str, task: starling.Update) -> 
     except starling.StarlingError as error:
         if error.code not in _PASSING:
             raise
-        return  # Another one was quicker, or there is no server at the moment.
+        # Another one was quicker, or there is no server at the moment.
+        await asyncio.sleep(_PAUSE)
+        return
     try:
         async with lease:
             await do(sync, name, task, lease)
@@ -56,6 +60,7 @@ async def try_to_do(sync: starling.Client, name: str, task: starling.Update) -> 
         if error.code not in _PASSING:
             raise
         print(f"{name} could not finish {task.key}: {error}", flush=True)
+        await asyncio.sleep(_PAUSE)
 
 
 async def do(sync: starling.Client, name: str, task: starling.Update, lease: starling.Lease) -> None:

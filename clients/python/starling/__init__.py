@@ -11,19 +11,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
-from ._client import Client, Subscription
+from ._client import Client
 from ._edges import EdgeStatus
 from ._errors import StarlingError
 from ._leases import Lease
 from ._file_outbox import FileOutbox
+from ._options import ClientOptions
 from ._outbox import MemoryOutbox, OutboxStore, Outcome
 from ._pattern import Pattern
+from ._subscription import Subscription
 from ._update import Update
 
 
-def connect(urls: str | list[str], **options: Any) -> Client:
+def connect(urls: str | Sequence[str], **options: Unpack[ClientOptions]) -> Client:
     """Opens a local-first replica of a server; the options are those of :class:`Client`. It connects in the background."""
     return Client(urls, **options)
 

@@ -9,23 +9,22 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from enum import Enum
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from ._check import check_key, check_text, check_time_to_live, to_json
+from ._check_options import UNSET, Unset, check_callback, check_options, check_timeout, complete, conditions, to_object
 from ._delivery import Callback
 from ._edges import EdgeStatus
 from ._engine import Engine
 from ._errors import StarlingError
 from ._leases import Lease
-from ._options import Options
+from ._options import Logger, Options, Token
 from ._outbox import MemoryOutbox, OutboxStore, Outcome, Pending
 from ._pattern import Pattern
 from ._register import Register
 from ._shell import Shell
-from ._socket import Sockets, Token
-from ._subscription import NEVER, SubscriptionState
+from ._socket import Sockets
+from ._subscription import NEVER, Subscription
 from ._update import Update, describe
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -35,73 +34,10 @@ def _restamp_drift(_: dict[str, Any], error: StarlingError) -> str:
     return "restamp" if error.code == "drift" else "drop"
 
 
-def _complete(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except (ValueError, AttributeError, TypeError) as error:
-        raise StarlingError("bad_url", f"{url!r} is no URL like ws://127.0.0.1:7827/sync: {error}") from error
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.fragment:
-        raise StarlingError("bad_url", f"{url!r} is no URL like ws://127.0.0.1:7827/sync")
-    return urlunsplit(parts._replace(path="/sync") if parts.path in ("", "/") else parts)
-
-
-class _Unset(Enum):
-    UNSET = 0
-
-
-_UNSET = _Unset.UNSET
 #: How long ``close`` waits for what is not settled, in seconds.
-_PATIENCE = 5.0
+PATIENCE = 5.0
 #: How long a question waits for a connection, in seconds.
-_TIMEOUT = 10.0
-
-
-class Subscription:
-    """What ``subscribe`` gives: call it to unsubscribe; iterate over it (``async for``) where there is no callback. As a context
-    manager (``with``) it unsubscribes at the end."""
-
-    def __init__(self, engine: Engine, state: SubscriptionState) -> None:
-        self._engine = engine
-        self._state = state
-
-    def __call__(self) -> None:
-        """Ends the subscription: when it returns, nothing more is called."""
-        self._engine.unsubscribe(self._state)
-
-    unsubscribe = __call__
-
-    @property
-    def synced(self) -> Awaitable[None]:
-        """Done when everything that there was at the beginning has come.
-
-        :raises StarlingError: what the server has against it
-        """
-        return asyncio.shield(self._state.synced)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key, as this subscription knows it."""
-        register = self._state.replica.get(key)
-        return register.value if register and register.is_visible(self._engine.server_now()) else default
-
-    def list(self) -> list[Update]:
-        """All that matches, by key."""
-        return [describe(register) for register in self._state.replica.list(self._engine.server_now())]
-
-    def __aiter__(self) -> Subscription:
-        return self
-
-    async def __anext__(self) -> Update:
-        update = await self._state.delivery.next()
-        if update is None:
-            raise StopAsyncIteration
-        return update
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self()
+TIMEOUT = 10.0
 
 
 class Client:
@@ -124,7 +60,7 @@ class Client:
 
     def __init__(
         self,
-        urls: str | list[str],
+        urls: str | Sequence[str],
         *,
         agent: str | None = None,
         session: str | None = None,
@@ -135,27 +71,25 @@ class Client:
         ping_timeout: float = 5,
         probe_interval: float = 30,
         on_refused: Callable[[dict[str, Any], StarlingError], str] = _restamp_drift,
-        logger: logging.Logger | None = None,
-        websocket: dict[str, Any] | None = None,
+        logger: Logger | None = None,
+        websocket: Mapping[str, Any] | None = None,
     ) -> None:
+        names = complete(urls)
+        check_options(
+            agent, session, token, outbox, outbox_limit, ping_interval, ping_timeout, probe_interval, on_refused, logger, websocket
+        )
         log = logger or logging.getLogger("starling")
-        self._log = log
-        names = [urls] if isinstance(urls, str) else list(urls)
-        if not names:
-            raise StarlingError("bad_url", "a client needs the URL of a server, like ws://127.0.0.1:7827/sync")
-        if agent is not None:
-            check_agent(agent)
-        check_text("session", session, 128)
+        self.log = log
         self._process = os.getpid()
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             raise StarlingError("wrong_loop", "a client is made within asyncio.run; starling.sync is for programs without") from None
-        self._store = outbox or MemoryOutbox()
-        self._shell = Shell(Sockets(token, websocket or {}))
+        self._store = MemoryOutbox() if outbox is None else outbox
+        self._shell = Shell(Sockets(token, dict(websocket or {})))
         self._engine = Engine(
             Options(
-                urls=list(dict.fromkeys(_complete(url) for url in names)),
+                urls=names,
                 agent=agent,
                 random_agent=f"py-{secrets.token_hex(8)}",
                 session=session,
@@ -183,38 +117,37 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def close(self, timeout: float = _PATIENCE) -> None:
+    async def close(self, timeout: float = PATIENCE) -> None:
         """Ends everything: releases the claims that are held, and waits until each write has its outcome, for at most so many seconds. What
         is left is logged; a durable outbox keeps it, and is not waited for where there is no connection.
 
         :param timeout: 0: wait for nothing
         """
         self._check_use()
+        check_timeout(timeout)
         if self._engine.state == "closed":
             return
+        end = self._loop.time() + timeout
         try:
             if timeout > 0 and self._is_worth_waiting:
                 await self._settle(timeout)
         finally:
             left = len(self._engine.outbox)
-            if left > 0 and not self._is_durable:
-                self._log.warning("the client was closed with %d writes that the server has not acknowledged", left)
+            if left > 0 and not self._engine.is_durable:
+                self.log.warning("the client was closed with %d writes that the server has not acknowledged", left)
             elif left > 0:
-                self._log.info("the client was closed; %d writes wait in its outbox for the next one", left)
+                self.log.info("the client was closed; %d writes wait in its outbox for the next one", left)
             self._engine.close()
-            await self._shell.close()
+            # A moment for the goodbye even where the time is over: a server that is well needs no more.
+            await self._shell.close(min(1, max(0.5, end - self._loop.time())))
             self._store.close()
-
-    @property
-    def _is_durable(self) -> bool:
-        return getattr(self._store, "is_durable", True)
 
     @property
     def _is_worth_waiting(self) -> bool:
         engine = self._engine
         if engine.is_greeted:
             return True
-        return not engine.is_paused and not self._is_durable and engine.has_unsettled and not engine.has_verdict
+        return not engine.is_paused and not engine.is_durable and engine.has_unsettled and not engine.has_verdict
 
     async def _settle(self, timeout: float) -> None:
         try:
@@ -232,6 +165,10 @@ class Client:
         except TimeoutError:
             pass
 
+    def abandoned(self) -> None:
+        """Logs what is lost where nobody closed the client."""
+        self._engine.abandoned()
+
     def _check_use(self) -> None:
         """
         :raises StarlingError: ``wrong_process``, ``wrong_loop``: nothing would ever come of it
@@ -248,10 +185,12 @@ class Client:
 
     def disconnect(self) -> None:
         """Ends the connection, and makes none until ``reconnect``; the replica and the outbox stay."""
+        self._check_use()
         self._engine.disconnect()
 
     def reconnect(self) -> None:
         """Connects again, at once: after ``disconnect``, or when there is reason to believe that the network is back."""
+        self._check_use()
         self._engine.reconnect()
 
     @property
@@ -263,7 +202,9 @@ class Client:
         """Calls back on each change of state.
 
         :return: a function that ends it
+        :raises StarlingError: ``bad_option``
         """
+        check_callback("the callback of on_state", callback)
         return self._shell.on_state(callback)
 
     @property
@@ -279,14 +220,19 @@ class Client:
             (``unauthorized``, ``forbidden``, ``not_found``, ``bad_certificate``, …) or the time is over (``offline``); ``closed``
         """
         self._check_use()
+        check_timeout(timeout, optional=True)
         try:
             async with asyncio.timeout(timeout):
                 await self._live()
         except TimeoutError:
-            raise self._engine.last_error or StarlingError("offline", f"the replica is not live after {timeout} s") from None
+            engine = self._engine
+            text = f"the replica is not live after {timeout} s: {engine.why_not_live()}"
+            raise engine.last_error or StarlingError("offline", text) from None
 
     async def _live(self) -> None:
         if self._engine.has_verdict and self._engine.last_error:
+            # Who tries again and again would else never let the loop make a connection.
+            await asyncio.sleep(0)
             raise self._engine.last_error
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -336,9 +282,11 @@ class Client:
         :param snapshot: False leaves out what is there already
         :param echo: False keeps this client's own writes away
         :return: a function that ends the subscription
-        :raises StarlingError: ``bad_pattern``
+        :raises StarlingError: ``bad_pattern``, ``bad_option``
         """
         self._check_use()
+        if callback is not None:
+            check_callback("the callback of subscribe", callback)
         return Subscription(self._engine, self._engine.subscribe(pattern, callback, snapshot, echo))
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -369,11 +317,11 @@ class Client:
         ttl: float | None = None,
         metadata: Mapping[str, Any] | None = None,
         session: str | None = None,
-        expect: str | None | Literal[_Unset.UNSET] = _UNSET,
+        expect: str | None | Literal[Unset.UNSET] = UNSET,
         fence: Mapping[str, Any] | None = None,
         transient: bool = False,
         version: str | None = None,
-        timeout: float = _TIMEOUT,
+        timeout: float = TIMEOUT,
     ) -> Awaitable[Outcome]:
         """Sets a key: at once for this client's own readers, and on the server as soon as there is one. With ``expect``, ``fence``,
         ``transient`` or ``version`` it is not queued: it waits for a connection that is being made, and fails with ``offline`` where there is none.
@@ -390,8 +338,8 @@ class Client:
             against it
         """
         text = to_json(value, f"the value of {key!r}")
-        conditions = _conditions(expect, fence, transient, version)
-        return self._write("broadcast", key, text, value, ttl, metadata, session, conditions, timeout)
+        required = conditions(expect, fence, transient, version)
+        return self._write("broadcast", key, text, value, ttl, metadata, session, required, timeout)
 
     def delete(
         self,
@@ -399,15 +347,15 @@ class Client:
         *,
         metadata: Mapping[str, Any] | None = None,
         session: str | None = None,
-        expect: str | None | Literal[_Unset.UNSET] = _UNSET,
+        expect: str | None | Literal[Unset.UNSET] = UNSET,
         fence: Mapping[str, Any] | None = None,
         transient: bool = False,
         version: str | None = None,
-        timeout: float = _TIMEOUT,
+        timeout: float = TIMEOUT,
     ) -> Awaitable[Outcome]:
         """Deletes a key, as ``broadcast`` sets it."""
-        conditions = _conditions(expect, fence, transient, version)
-        return self._write("delete", key, None, None, None, metadata, session, conditions, timeout)
+        required = conditions(expect, fence, transient, version)
+        return self._write("delete", key, None, None, None, metadata, session, required, timeout)
 
     def _write(
         self,
@@ -424,8 +372,9 @@ class Client:
         self._check_use()
         check_key(key)
         check_time_to_live(ttl)
+        check_timeout(timeout)
         check_text("session", session, 128)
-        packed = None if metadata is None else to_json(_object(metadata, "metadata"), "metadata")
+        packed = None if metadata is None else to_json(to_object(metadata, "metadata"), "metadata")
         if not conditions:
             return Pending(self._engine.write(key, value=text, ttl=ttl, metadata=packed, session=session))
         fields = {"ttl": ttl, "metadata": metadata, "session": session}
@@ -449,7 +398,7 @@ class Client:
             judged=answer.get("judged", False),
         )
 
-    async def fetch(self, key: str, *, timeout: float = _TIMEOUT) -> Update | None:
+    async def fetch(self, key: str, *, timeout: float = TIMEOUT) -> Update | None:
         """Asks the server for a key, whether it is subscribed to or not. It sees the writes that this client made before.
 
         :param timeout: seconds to wait for a connection that is being made
@@ -457,16 +406,18 @@ class Client:
         """
         self._check_use()
         check_key(key)
+        check_timeout(timeout)
         answer = await self._engine.request({"type": "get", "key": key}, timeout=timeout * 1000)
         return describe(Register(key, answer, "{}")) if answer["found"] else None
 
-    async def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = _TIMEOUT) -> AsyncIterator[Update]:
+    async def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = TIMEOUT) -> AsyncIterator[Update]:
         """Goes through all registers on the server that match, page by page.
 
         :raises StarlingError: ``offline``, ``bad_pattern``
         """
         self._check_use()
         Pattern(pattern)
+        check_timeout(timeout)
         after: dict[str, str] = {}
         while True:
             answer = await self._engine.request({"type": "list", "pattern": pattern, "limit": page_size, **after}, timeout=timeout * 1000)
@@ -485,7 +436,7 @@ class Client:
         value: Any = None,
         metadata: Mapping[str, Any] | None = None,
         renew: bool = True,
-        timeout: float = _TIMEOUT,
+        timeout: float = TIMEOUT,
     ) -> Lease:
         """Claims a key: one holder at a time. The claim is renewed until it is released or lost.
 
@@ -497,12 +448,13 @@ class Client:
         self._check_use()
         check_key(key)
         check_time_to_live(ttl)
+        check_timeout(timeout)
         if until not in (None, "disconnect"):
             raise StarlingError("bad_value", f'until is {until!r}; it can be "disconnect"')
         if value is not None:
             to_json(value, f"the value of {key!r}")
         if metadata is not None:
-            to_json(_object(metadata, "metadata"), "metadata")
+            to_json(to_object(metadata, "metadata"), "metadata")
         ttl = 30 if ttl is None and until is None else ttl
         fields = {"ttl": ttl, "until": until, "value": value, "metadata": metadata}
         message = {"type": "claim", "key": key, "op": secrets.token_hex(16)}
@@ -520,11 +472,13 @@ class Client:
         :raises StarlingError: ``bad_key``, ``bad_value`` at once
         """
         self._check_use()
+        if self._engine.state == "closed":
+            raise StarlingError("closed", "the client was closed")
         check_key(key)
         to_json(value, f"the value of {key!r}")
         message = {"key": key, "value": value}
         if metadata is not None:
-            to_json(_object(metadata, "metadata"), "metadata")
+            to_json(to_object(metadata, "metadata"), "metadata")
             message["metadata"] = dict(metadata)
         self._engine.holds.present(message)
         return lambda: self._engine.holds.absent(key)
@@ -540,49 +494,16 @@ class Client:
         :raises TimeoutError: after so many seconds
         """
         self._check_use()
-        async with asyncio.timeout(timeout):
-            await self._drain()
+        check_timeout(timeout, optional=True)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._drain()
+        except TimeoutError:
+            engine = self._engine
+            why = f": {engine.last_error}" if engine.last_error else "" if engine.is_greeted else f": {engine.why_not_live()}"
+            raise TimeoutError(f"{len(engine.outbox)} writes have no outcome after {timeout} s{why}") from None
 
     async def _drain(self) -> None:
         outcomes = [write.outcome for write in self._engine.outbox]
         if outcomes:
             await asyncio.wait(outcomes)
-
-
-def check_agent(agent: Any) -> None:
-    """
-    :raises StarlingError: ``bad_agent``
-    """
-    try:
-        check_text("agent", agent, 64)
-    except StarlingError as error:
-        raise StarlingError("bad_agent", str(error)) from None
-
-
-def _object(fields: Any, what: str) -> dict[str, Any]:
-    if not isinstance(fields, Mapping):
-        raise StarlingError("bad_value", f"{what} is {fields!r}; it is an object")
-    return dict(fields)
-
-
-def _conditions(
-    expect: str | None | Literal[_Unset.UNSET], fence: Mapping[str, Any] | None, transient: bool, version: str | None
-) -> dict[str, Any]:
-    """
-    :raises StarlingError: ``bad_value``
-    """
-    conditions: dict[str, Any] = {}
-    if expect is not _UNSET:
-        if expect is not None and not isinstance(expect, str):
-            raise StarlingError("bad_value", f"expect is {expect!r}; it is a version, or None for absent")
-        conditions["expect"] = expect
-    if fence is not None:
-        conditions["fence"] = _object(fence, "fence")
-    if not isinstance(transient, bool):
-        raise StarlingError("bad_value", f"transient is {transient!r}; it is True or False")
-    if transient:
-        conditions["transient"] = True
-    if version is not None:
-        check_text("version", version, 128)
-        conditions["version"] = version
-    return conditions

@@ -35,6 +35,10 @@ class Delivery:
         self._waiters: list[asyncio.Future[None]] = []
         self._error: Exception | None = None
 
+    @property
+    def has_callback(self) -> bool:
+        return self._callback is not None
+
     def push(self, slot: Any, update: Update) -> None:
         """Queues an update; ``slot`` says what it may be conflated with."""
         if self._is_closed:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ._check import MAXIMUM_DEPTH, check_depth, check_time_to_live
@@ -57,14 +57,17 @@ class Engine:
         # Whether the server was asked which name we have.
         self._is_nameless = False
         self._probe_at = NEVER
+        # Whether there is a WebSocket from which nothing has come.
+        self._is_mute = False
         # Whether the user wants no connection.
         self._paused = False
         self._waiting_for_verdict: list[Callable[[StarlingError], None]] = []
         #: Why there is no connection; None while there is one.
         self.last_error: StarlingError | None = None
-        self._has_verdict = False
-        # What was logged as that: once is enough.
-        self._told = ""
+        # What each edge has against us that will not pass by itself.
+        self._verdicts: dict[str, StarlingError] = {}
+        # What was logged as that of each edge: once is enough.
+        self._told: dict[str, str] = {}
         # The ids of what was sent and is not answered, in that order: the server answers in it.
         self._asked: deque[Any] = deque()
         self._handlers: dict[str, Callable[[dict[str, Any], str], None]] = {
@@ -112,6 +115,7 @@ class Engine:
             self._set_phase("idle")
             return
         self.edge = url
+        self._is_mute = False
         self._set_phase("dialing")
         self._port.dial(url)
 
@@ -138,16 +142,25 @@ class Engine:
             return "connecting"
         return "live" if self.subscriptions.are_synced else "catching-up"
 
+    def opened(self) -> None:
+        """The WebSocket is there; a server of ours would speak first."""
+        self._is_mute = True
+
     def received(self, text: str) -> None:
         """A message came."""
         if self._phase in ("idle", "closed"):
             return
+        self._is_mute = False
         self._liveness.last_heard = self.now()
         if self.state == "live":
             self._last_live = self._liveness.last_heard
-        message = None
         try:
             message = parse(text)
+        except (ValueError, RecursionError) as error:
+            self.log("error", f"the server sent what is no JSON: {text[:200]!r}")
+            self._cannot_take(None, error)
+            return
+        try:
             handler = self._handlers.get(message.get("type", "")) if isinstance(message, dict) else None
             if handler is not None:
                 handler(message, text)
@@ -233,7 +246,9 @@ class Engine:
                 self._subscribe(subscription)
         elif self._phase == "greeting":
             self._answered("hello")
-            self.last_error, self._told, self._has_verdict = None, "", False
+            self.last_error = None
+            self._told.clear()
+            self._verdicts.pop(self.edge, None)
             if message["agent"] != self.agent:
                 self.agent = message["agent"]
                 self._writer.renamed()
@@ -258,6 +273,9 @@ class Engine:
             self._hello(None)
             return
         if message.get("retry"):
+            self.last_error = StarlingError("offline", f"{message['code']}: {message['message']}", message)
+            self._verdicts.pop(self.edge, None)
+            self._tell("warning", f"{self.edge}: {self.last_error}")
             self._leave(message.get("retry_after_ms", 0))
             return
         error = StarlingError(message["code"], message["message"], message)
@@ -265,20 +283,26 @@ class Engine:
         self._leave(self._options.refused_delay)
 
     def _give_up_on(self, error: StarlingError) -> None:
-        """To try again cannot help, until somebody changes something: whoever waits is told. It is tried again all the same, at times."""
-        self.last_error, self._has_verdict = error, True
+        """To try this edge again cannot help, until somebody changes something. Once that holds for all of them, whoever waits is told. It is
+        tried again all the same, at times."""
+        self.last_error = error
+        self._verdicts[self.edge] = error
         self._tell("error", f"{self.edge}: {error}")
+        if not self.has_verdict:
+            return
         for reject in list(self._waiting_for_verdict):
             reject(error)
         self._requests.give_up(error)
 
     def _tell(self, level: str, text: str) -> None:
         """Logs why there is no connection: once, however often it is tried."""
-        self.log(level if text != self._told else "debug", text)
-        self._told = text
+        self.log(level if text != self._told.get(self.edge) else "debug", text)
+        self._told[self.edge] = text
 
     def _bye(self, message: dict[str, Any]) -> None:
-        self.log("info", f"the server says bye: {message.get('code')}: {message.get('reason')}")
+        self.last_error = StarlingError("offline", f"the server says bye: {message.get('code')}: {message.get('reason')}", message)
+        self._verdicts.pop(self.edge, None)
+        self.log("info", str(self.last_error))
         self._leave(message.get("retry_after_ms") or 0)
 
     def _leave(self, retry_after: float) -> None:
@@ -298,12 +322,13 @@ class Engine:
         error = StarlingError(code, reason)
         if is_final:
             self._give_up_on(error)
-        elif self._phase == "open":
-            self.last_error = error
-            self.log("info", f"the connection to {self.edge} ended: {reason}")
         else:
             self.last_error = error
-            self._tell("warning", f"cannot connect to {self.edge}: {reason}")
+            self._verdicts.pop(self.edge, None)
+            if self._phase == "open":
+                self.log("info", f"the connection to {self.edge} ended: {reason}")
+            else:
+                self._tell("warning", f"cannot connect to {self.edge}: {reason}")
         self._judge_edge()
         self._edges.failed(self.edge, self.now(), self._options.refused_delay if is_final else 0)
         self._disconnected()
@@ -339,12 +364,14 @@ class Engine:
         if self._phase != "open" or self._requests or self.holds.need_connection:
             return
         better = self._edges.better(self.edge, self.now())
-        if better is None:
+        # One that answers pings may still take nobody in.
+        if better is None or better in self._verdicts:
             return
         self.log("info", f"{better} is nearer than {self.edge}")
         self._port.hang_up()
         self._forget_connection()
         self.edge = better
+        self._is_mute = False
         self._set_phase("dialing")
         self._port.dial(better)
 
@@ -377,7 +404,7 @@ class Engine:
                 self._dial()
         elif self._phase != "open":
             if now >= self._phase_since + _CONNECT_TIMEOUT:
-                self._give_up("it did not answer in time")
+                self._give_up("a WebSocket is there, but it says nothing" if self._is_mute else "it did not answer in time")
         else:
             self._tick_open(now)
         self._port.wake()
@@ -412,7 +439,7 @@ class Engine:
     def reconnect(self) -> None:
         """Tries at once, however long the wait would be: after ``disconnect``, or when the network is back."""
         self._paused = False
-        self._has_verdict = False
+        self._verdicts.clear()
         if self._phase == "idle":
             self._edges.forgive()
             self._dial()
@@ -509,7 +536,7 @@ class Engine:
             limit = self._longest_message
             raise StarlingError("too_large", f"the message for {what} is {size} bytes; the server's limit is {limit}")
 
-    def request(self, message: dict[str, Any], take: Take = lambda answer: answer, timeout: float = _TIMEOUT) -> Awaitable[Any]:
+    def request(self, message: dict[str, Any], take: Take = lambda answer: answer, timeout: float = _TIMEOUT) -> asyncio.Future[Any]:
         """Asks the server, behind the writes that were made before it. Waits for a connection that is being made.
 
         :param take: makes the result of the answer, before anything else comes from the server
@@ -534,6 +561,13 @@ class Engine:
         self._writer.flush()
         self._port.wake()
         return answer
+
+    def withdraw(self, request: asyncio.Future[Any]) -> bool:
+        """Takes back a request that was not sent yet.
+
+        :return: whether it was not
+        """
+        return self._requests.withdraw(request)
 
     @property
     def has_questions(self) -> bool:
@@ -562,8 +596,8 @@ class Engine:
 
     @property
     def has_verdict(self) -> bool:
-        """Whether to try again cannot help."""
-        return self._has_verdict and self._phase != "open"
+        """Whether to try again cannot help, whichever the edge."""
+        return len(self._verdicts) == len(self._edges) and self._phase != "open"
 
     @property
     def is_paused(self) -> bool:
@@ -573,6 +607,25 @@ class Engine:
     def has_unsettled(self) -> bool:
         """Whether something was made that has no outcome yet."""
         return len(self.outbox) > 0 or len(self._requests) > 0
+
+    def why_not_live(self) -> str:
+        """What keeps the replica from being live, as far as it is known."""
+        if self._paused:
+            return "it was disconnected by disconnect()"
+        if self._phase in ("greeting", "open"):
+            return f"{self.edge} has not sent all that is subscribed to yet"
+        return f"{self.edge} {'speaks WebSocket, but says nothing' if self._is_mute else 'has not answered yet'}"
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what waits in the outbox outlives this client."""
+        return getattr(self._options.outbox, "is_durable", True)
+
+    def abandoned(self) -> None:
+        """The event loop, or its thread, ends under the client, and nobody closed it."""
+        if self.outbox and not self.is_durable:
+            text = f"the event loop ended with {len(self.outbox)} writes that the server has not acknowledged"
+            self.log("warning", f"{text}; close the client, or use async with")
 
     def close(self) -> None:
         if self._phase == "closed":

@@ -33,7 +33,7 @@ class FileLock:
         except OSError as error:
             holder = self._holder()
             os.close(self._file)
-            raise self._refusal(f"process {holder[1]}" if holder else "another process") from error
+            raise self._refusal(self._advice(holder[1]) if holder else f"another process ({self._path})") from error
         except StarlingError:
             os.close(self._file)
             raise
@@ -42,7 +42,11 @@ class FileLock:
         os.pwrite(self._file, f"{'flock' if sys.platform != 'win32' else 'pid'} {os.getpid()}".encode(), 0)
 
     def _refusal(self, holder: str) -> StarlingError:
-        return StarlingError("outbox_failed", f"{self._path.removesuffix('.lock')} is in use by {holder} ({self._path})")
+        return StarlingError("outbox_failed", f"{self._path.removesuffix('.lock')} is in use by {holder}")
+
+    def _advice(self, pid: int) -> str:
+        # A number is given anew after a restart of the machine.
+        return f"process {pid}; if that is no client of Starling, remove {self._path}"
 
     def _holder(self) -> tuple[str, int] | None:
         words = os.pread(self._file, 64, 0).decode(errors="replace").split()
@@ -54,7 +58,7 @@ class FileLock:
         if holder is None or (holder[0] == "flock" and sys.platform != "win32") or holder[1] == os.getpid():
             return
         if _is_alive(holder[1]):
-            raise self._refusal(f"process {holder[1]}")
+            raise self._refusal(self._advice(holder[1]))
 
     def release(self) -> None:
         _ours.discard(self._path)

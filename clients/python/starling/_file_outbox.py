@@ -31,6 +31,10 @@ class FileOutbox:
         self._lines = 0
 
     def load(self) -> list[dict[str, Any]]:
+        # Before anything else: what fails below closes the outbox, and this one is in use.
+        if self._lock is not None:
+            raise StarlingError("outbox_failed", f"this outbox ({self._path}) is in use by another client; each has its own")
+        self._records.clear()
         try:
             self._lock = FileLock(self._path)
             if os.path.exists(self._path):

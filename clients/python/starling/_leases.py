@@ -171,6 +171,8 @@ class Holds:
         self._engine = engine
         self._leases: dict[Lease, None] = {}
         self._presences: dict[str, dict[str, Any]] = {}
+        # The claims that nobody waits for any more, and that are not released yet.
+        self._returns: set[asyncio.Future[None]] = set()
         # When a presence is to be announced again that the server refused for the time being.
         self._announce_at: dict[str, float] = {}
 
@@ -186,9 +188,33 @@ class Holds:
             self._leases[lease] = None
             return lease
 
-        lease: Lease = await self._engine.request(message, take, timeout)
+        request = self._engine.request(message, take, timeout)
+        try:
+            # Shielded: what is on its way is answered, whether somebody still waits for it or not.
+            lease: Lease = await asyncio.shield(request)
+        except asyncio.CancelledError:
+            if not self._engine.withdraw(request):
+                self._give_back(message["key"], request)
+            raise
         self._engine.wake()
         return lease
+
+    def _give_back(self, key: str, request: asyncio.Future[Lease]) -> None:
+        """Nobody has this claim: it is released as soon as it is there."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._returns.add(done)
+
+        async def release() -> None:
+            try:
+                await (await request).release()
+            except StarlingError as error:
+                self._engine.log("info", f"the claim {key}, which nobody waits for, was not released: {error}")
+            finally:
+                self._returns.discard(done)
+                if not done.done():
+                    done.set_result(None)
+
+        self._engine.start(release())
 
     async def release_all(self) -> None:
         """Gives up what is held."""
@@ -196,6 +222,8 @@ class Holds:
         for problem in await asyncio.gather(*(lease.release() for lease in held), return_exceptions=True):
             if problem is not None:
                 self._engine.log("info", f"a claim could not be released: {problem}")
+        if self._returns:
+            await asyncio.wait(list(self._returns))
 
     @property
     def need_connection(self) -> bool:

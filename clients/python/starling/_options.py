@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from ._errors import StarlingError
 from ._outbox import OutboxStore
+
+Token = str | Callable[[], str] | Callable[[], Awaitable[str]] | None
+Logger = logging.Logger | logging.LoggerAdapter[Any]
+
+
+class ClientOptions(TypedDict, total=False):
+    """What ``connect`` takes beside the URLs: the options of :class:`Client`."""
+
+    agent: str | None
+    session: str | None
+    token: Token
+    outbox: OutboxStore | None
+    outbox_limit: int
+    ping_interval: float
+    ping_timeout: float
+    probe_interval: float
+    on_refused: Callable[[dict[str, Any], StarlingError], str]
+    logger: Logger | None
+    websocket: Mapping[str, Any] | None
 
 
 @dataclass

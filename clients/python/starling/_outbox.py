@@ -7,6 +7,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -73,6 +74,25 @@ class Pending(Awaitable[Outcome]):
     def done(self) -> bool:
         """Whether it is known."""
         return self._future.done()
+
+    # What a future has too, so that asyncio.wait takes it. It cannot be cancelled: others may wait.
+
+    def result(self) -> Outcome:
+        return self._future.result()
+
+    def exception(self) -> BaseException | None:
+        return self._future.exception()
+
+    def cancelled(self) -> bool:
+        return self._future.cancelled()
+
+    def add_done_callback(
+        self, callback: Callable[[asyncio.Future[Outcome]], Any], *, context: Context | None = None
+    ) -> None:
+        self._future.add_done_callback(callback, context=context)
+
+    def remove_done_callback(self, callback: Callable[[asyncio.Future[Outcome]], Any]) -> int:
+        return self._future.remove_done_callback(callback)
 
     def __await__(self) -> Generator[Any, None, Outcome]:
         return asyncio.shield(self._future).__await__()

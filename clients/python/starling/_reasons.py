@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from websockets.exceptions import InvalidMessage, InvalidStatus, InvalidURI
 
+from ._errors import StarlingError
+
 _STATUS = {
     400: ("bad_handshake", "the server does not take the handshake"),
     401: ("unauthorized", "the server does not take these credentials"),
@@ -29,6 +31,8 @@ def explain(error: BaseException, url: str) -> tuple[str, str, bool]:
         code, text = _STATUS.get(status, ("offline", f"the server answered {status}"))
         text = f"{text} ({status}{': ' + said[0][:200] if said else ''})"
         return code, text, status in _STATUS
+    if isinstance(error, StarlingError):
+        return error.code, str(error), False
     if isinstance(error, InvalidURI):
         return "bad_url", str(error), True
     if isinstance(error, ssl.SSLCertVerificationError):

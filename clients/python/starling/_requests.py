@@ -53,6 +53,16 @@ class Requests:
         self._questions.append(question)
         return question.future
 
+    def withdraw(self, future: asyncio.Future[Any]) -> bool:
+        """Takes back what was not sent yet.
+
+        :return: whether it was not
+        """
+        is_here = any(question.future is future for question in self._questions)
+        if is_here:
+            future.cancel()
+        return is_here
+
     def send(self, before: float, send: Callable[[str, str], None]) -> None:
         """Sends what does not wait for a write with this sequence, or a later one."""
         while self._questions and self._questions[0].behind < before:
@@ -132,9 +142,15 @@ class Requests:
 
 
 def refused(error: StarlingError) -> asyncio.Future[Any]:
-    """A request that fails at once."""
+    """A request that fails, on the next turn of the event loop: who asks again and again while there is no connection would else never
+    let the loop make one."""
     future = _future()
-    future.set_exception(error)
+
+    def fail() -> None:
+        if not future.done():
+            future.set_exception(error)
+
+    future.get_loop().call_soon(fail)
     return future
 
 

@@ -59,10 +59,17 @@ class Shell:
 
     def state_changed(self, state: str) -> None:
         for listener in list(self._listeners):
-            self._loop.call_soon(listener, state)
+            self._loop.call_soon(self._tell, listener, state)
 
-    async def close(self) -> None:
+    def _tell(self, listener: Callable[[str], Any], state: str) -> None:
+        try:
+            listener(state)
+        except Exception as error:  # noqa: BLE001: whatever a listener raises is told, as with subscribers
+            if self._engine is not None:
+                self._engine.log("error", f"a listener to the state raised {error!r}")
+
+    async def close(self, patience: float) -> None:
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        await self.sockets.close()
+        await self.sockets.close(patience)

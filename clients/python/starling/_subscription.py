@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 from ._delivery import Callback, Delivery
@@ -215,3 +215,57 @@ class Subscriptions:
         for subscription in self:
             subscription.end(None)
         self._all.clear()
+
+
+class _Unsubscriber(Protocol):
+    def server_now(self) -> float: ...
+    def unsubscribe(self, subscription: SubscriptionState) -> None: ...
+
+
+class Subscription:
+    """What ``subscribe`` gives: call it to unsubscribe; iterate over it (``async for``) where there is no callback. As a context
+    manager (``with``) it unsubscribes at the end."""
+
+    def __init__(self, engine: _Unsubscriber, state: SubscriptionState) -> None:
+        self._engine = engine
+        self._state = state
+
+    def __call__(self) -> None:
+        """Ends the subscription: when it returns, nothing more is called."""
+        self._engine.unsubscribe(self._state)
+
+    unsubscribe = __call__
+
+    @property
+    def synced(self) -> Awaitable[None]:
+        """Done when everything that there was at the beginning has come.
+
+        :raises StarlingError: what the server has against it
+        """
+        return asyncio.shield(self._state.synced)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, as this subscription knows it."""
+        register = self._state.replica.get(key)
+        return register.value if register and register.is_visible(self._engine.server_now()) else default
+
+    def list(self) -> list[Update]:
+        """All that matches, by key."""
+        return [describe(register) for register in self._state.replica.list(self._engine.server_now())]
+
+    def __aiter__(self) -> Subscription:
+        if self._state.delivery.has_callback:
+            raise StarlingError("bad_option", "this subscription has a callback; subscribe without one to iterate")
+        return self
+
+    async def __anext__(self) -> Update:
+        update = await self._state.delivery.next()
+        if update is None:
+            raise StopAsyncIteration
+        return update
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self()

@@ -166,10 +166,14 @@ class Writer:
 
     def _choice(self, write: Write, error: StarlingError) -> str:
         try:
-            return self._options.on_refused(write.record, error)
+            choice = self._options.on_refused(write.record, error)
         except Exception as problem:  # noqa: BLE001: whatever the user's function raises, the write must not hang
             self._engine.log("error", f"on_refused raised {problem!r}")
             return "drop"
+        if choice not in ("restamp", "drop"):
+            self._engine.log("error", f'on_refused gave {choice!r}; it gives "restamp" or "drop"')
+            return "drop"
+        return choice
 
     def _passingly(self, write: Write, message: dict[str, Any]) -> None:
         """The server will take it later."""

@@ -54,6 +54,8 @@ extension Engine {
             return hello(nil)
         }
         if message.bool("retry") == true {
+            lastError = StarlingError("offline", "\(error)")
+            verdicts[edge] = nil
             return leave(retryAfter: Double(message.integer("retry_after_ms") ?? 0))
         }
         giveUpOn(error)

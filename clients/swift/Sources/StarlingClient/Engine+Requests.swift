@@ -80,6 +80,7 @@ extension Engine {
     mutating func note(_ error: StarlingError, isFinal: Bool) {
         if isFinal { return giveUpOn(error) }
         lastError = error
+        verdicts[edge] = nil
         if phase == .open {
             effects.append(.log(.info, "the connection to \(edge) ended: \(error)"))
         } else {
@@ -87,17 +88,19 @@ extension Engine {
         }
     }
 
-    /// To try again cannot help, until somebody changes something: whoever waits is told. It is tried again all the same, at times.
+    /// To try this one again cannot help, until somebody changes something. Once that goes for all, whoever waits is told. It is tried again
+    /// all the same, at times.
     mutating func giveUpOn(_ error: StarlingError) {
-        (lastError, hasVerdict) = (error, true)
+        (lastError, verdicts[edge]) = (error, error)
         tell(.error, "\(edge): \(error)")
+        guard hasVerdict else { return }
         effects.append(.verdict(error))
         giveUpQuestions(error)
     }
 
     private mutating func tell(_ level: LogLevel, _ text: String) {
-        if text != told { effects.append(.log(level, text)) }
-        told = text
+        if text != told[edge] { effects.append(.log(level, text)) }
+        told[edge] = text
     }
 
     mutating func answerRequest(_ number: Int, _ message: JSONObject) {

@@ -67,10 +67,11 @@ struct Engine: Sendable {
     var asked = AskedIDs()
     /// Why there is no connection; nil while there is one.
     var lastError: StarlingError?
-    /// Whether to try again cannot help.
-    var hasVerdict = false
-    /// What was logged as the reason: once is enough.
-    var told = ""
+    /// Why to try again cannot help, by the URLs of those that said so; and whether that goes for all.
+    var verdicts: [String: StarlingError] = [:]
+    var hasVerdict: Bool { verdicts.count == edges.count }
+    /// What was logged of each: once is enough.
+    var told: [String: String] = [:]
     /// Registers that are kept up while there is a connection, by key.
     var presences: [String: Presence] = [:]
     var token: String?
@@ -229,7 +230,7 @@ struct Engine: Sendable {
             for id in subscriptions.keys.sorted() { sendSubscribe(id) }
         case .greeting:
             answered("hello")
-            (lastError, told, hasVerdict) = (nil, "", false)
+            (lastError, told, verdicts[edge]) = (nil, [:], nil)
             if let name = message.string("agent"), name != agent {
                 agent = name
                 renamed()
@@ -291,7 +292,8 @@ struct Engine: Sendable {
             edges.failed(url, at: now, random: options.random())
         }
         // A move is not worth a lost claim, or an answer that does not come.
-        guard phase == .open, questions.isEmpty, !needsConnection, let better = edges.better(than: edge, at: now)
+        guard phase == .open, questions.isEmpty, !needsConnection, let better = edges.better(than: edge, at: now),
+            verdicts[better] == nil  // It answers pings, and takes nobody in.
         else { return }
         effects.append(.log(.info, "\(better) is nearer than \(edge)"))
         effects.append(.hangUp)
@@ -312,7 +314,7 @@ struct Engine: Sendable {
     /// Tries at once, however long the wait would be: after ``disconnect()``, or when the network is back.
     mutating func reconnect() {
         isPaused = false
-        hasVerdict = false
+        verdicts = [:]
         guard phase == .idle else { return }
         edges.forgive()
         dial()
