@@ -31,6 +31,11 @@ extension ConformanceTests {
             #expect(try starling("del", "b").status == 0)
             #expect(try starling("get", "b").status == 1)
             #expect(try starling("pub", "", "1").status == 70)
+            // A refusal while lines are on their way.
+            let refused = try starling("pub", "a", "-", "--expect", "none", input: "1\n2\n3\n")
+            #expect(refused.status == 1 && refused.errors.contains("line 1 was not written"), "\(refused)")
+            #expect(try starling("pub", "a\tb", "-", input: "1\n2\n").status == 70)
+            #expect(try ServerProcess.run(["pub", "--url", server.url, "temperature", "--", "-5"]).status == 0)
             #expect(try starling("sub", "***").errors.hasPrefix("starling: bad_pattern: "))
             #expect(try starling("pub", "c", "1", "--agent", "planner", "--json").output.contains("-planner\""))
         }

@@ -285,6 +285,89 @@ extension ConformanceTests {
             #expect(try run("check").status == 0)
         }
 
+        @Test("A database that does not vouch for its rows is taken by nobody but who says so, and read with a warning")
+        func unvouched() throws {
+            try write("a", "x")
+            server.terminate()
+            _ = server.wait()
+            _ = try query("DELETE FROM meta WHERE name LIKE 'key_check:%'")
+            let (status, _, errors) = try ServerProcess.run(
+                ["serve", "--port", "0", "--data", server.database.path] + options)
+            #expect(status == 70 && errors.contains("does not vouch for its rows"), "\(errors)")
+            #expect(try run("export").errors.contains("did not vouch for all of a row"))
+            #expect(try run("check").status == 1)
+            #expect(try run("rekey", "--encrypt-plain").status == 0)
+            #expect(try run("check").status == 0)
+            #expect(try run("export").errors == "")
+        }
+
+        @Test("The row of another database is refused, also under the same key")
+        func otherDatabase() throws {
+            try write("a", "x")
+            let other = folder.appending(path: "other")
+            try FileManager.default.createDirectory(at: other, withIntermediateDirectories: true)
+            let second = try ServerProcess(in: other, options)
+            let client = try RawClient.connected(second)
+            try client.send(#"{"type":"broadcast","id":1,"key":"b","value":1}"#)
+            _ = try client.receive(type: "ack")
+            second.terminate()
+            _ = second.wait()
+            server.terminate()
+            _ = server.wait()
+            _ = try query(
+                "ATTACH '\(second.database.path)' AS b; UPDATE b.register SET revision = 77; INSERT INTO register SELECT * FROM b.register"
+            )
+            let checked = try run("check")
+            #expect(checked.status == 1 && checked.errors.contains("b does not decrypt"), "\(checked)")
+        }
+
+        @Test(
+            "A revision that none can be is said, and ends nothing else",
+            arguments: [
+                "UPDATE register SET revision = 9223372036854775807", "UPDATE register SET revision = -5",
+                "INSERT OR REPLACE INTO meta VALUES ('collected_revision', '9223372036854775807')",
+                "INSERT OR REPLACE INTO meta VALUES ('collected_revision', '-7')",
+            ])
+        func revisions(sql: String) throws {
+            try write("a", "x")
+            server.terminate()
+            _ = server.wait()
+            _ = try query(sql)
+            for command in [["serve", "--port", "0"], ["check"]] {
+                let (status, output, errors) = try ServerProcess.run(
+                    command + ["--data", server.database.path] + options)
+                #expect(status == 70 || status == 1, "\(command): \(output)\(errors)")
+                #expect(errors.contains("which none can be"), "\(command): \(errors)")
+            }
+        }
+
+        @Test(
+            "A row that was altered keeps no other one from its write, or from its end",
+            arguments: ["", ", key_id = 'other'"])
+        func others(change: String) throws {
+            try write("a", "x")
+            server.killHard()
+            _ = try query("UPDATE register SET expires_at = 5\(change) WHERE key = 'a'")
+            let again = try ServerProcess(in: folder, options)
+            let client = try RawClient.connected(again)
+            try client.send(#"{"type":"subscribe","id":"s","pattern":"b"}"#)
+            _ = try client.receive(type: "synced")
+            try client.send(#"{"type":"broadcast","id":1,"key":"b","value":1,"ttl":0.2}"#)
+            try client.send(#"{"type":"broadcast","id":2,"key":"a","value":1}"#)
+            try client.send(#"{"type":"broadcast","id":3,"key":"c","value":1}"#)
+            var answers: [String] = []
+            var hasEnded = false
+            while answers.count < 3 || !hasEnded {
+                let message = try client.receive()
+                switch message.string("type") {
+                case "ack", "error": answers.append(message.string("type") ?? "")
+                case "update": hasEnded = hasEnded || message.bool("deleted") == true
+                default: break
+                }
+            }
+            #expect(answers == ["ack", "error", "ack"])
+        }
+
         @Test("A key with the right id and other bytes is refused at start, and kept out while the server runs")
         func wrongBytes() throws {
             try write("a", "x")

@@ -47,6 +47,28 @@ extension ConformanceTests {
             try ServerProcess.until { try HTTP.get("/metrics", server).contains("\nstarling_sockets 1\n") ? true : nil }
         }
 
+        @Test("What was asked is answered, also where what is behind it is none, and where nothing more comes")
+        func answered() throws {
+            let broken = try RawClient(port: server.port)
+            try broken.send(raw: request("GET /healthz") + Array("GET / HTTP/1.1\r\nX\0Y: 1\r\n\r\n".utf8))
+            #expect(try broken.readAll().contains("ok\n"))
+            let closed = try RawClient(port: server.port)
+            try closed.send(raw: request("GET /healthz") + request("GET /healthz") + request("GET /healthz"))
+            closed.shutdownSending()
+            #expect(try closed.readAll().components(separatedBy: "200 OK").count == 4)
+        }
+
+        @Test("Nothing is held of a body, and one that is too large, or a second Host, is refused before it comes")
+        func refusedAtOnce() throws {
+            for (headers, status) in [
+                ("Content-Length: 2097152\r\nExpect: 100-continue\r\n", "413"), ("Host: localhost\r\n", "400"),
+            ] {
+                let client = try RawClient(port: server.port)
+                try client.send(raw: request("POST /healthz", headers))
+                #expect(try client.readAll().hasPrefix("HTTP/1.1 \(status)"))
+            }
+        }
+
         @Test("A handshake that is refused behind another request is answered, and the connection ends")
         func refusedLater() throws {
             let client = try RawClient(port: server.port)

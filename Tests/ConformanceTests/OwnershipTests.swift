@@ -49,6 +49,50 @@ extension ConformanceTests {
                 try ServerProcess.run(["export", "--data", path("link.db")]).output.split(separator: "\n").count == 2)
         }
 
+        @Test("A log that is left of a database that is gone is none of the restored one: it is put aside")
+        func leftLog() throws {
+            defer { try? files.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            #expect(try write("a", to: server).string("type") == "ack")
+            #expect(try ServerProcess.run(["backup", path("copy.db"), "--data", server.database.path]).status == 0)
+            for number in 0..<50 { _ = try write("later:\(number)", to: server) }
+            server.killHard()
+            try files.removeItem(at: server.database)
+            let restored = try ServerProcess.run(["restore", path("copy.db"), "--data", server.database.path])
+            #expect(restored.status == 0 && restored.output.contains("1 values"), "\(restored)")
+            #expect(files.fileExists(atPath: server.database.path + ".before-restore-wal"))
+            #expect(try ServerProcess.run(["check", "--data", server.database.path]).status == 0)
+        }
+
+        @Test("A log that is cut short under a server is noticed before the next write is acknowledged")
+        func cutShort() throws {
+            defer { try? files.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            for number in 0..<5 { #expect(try write("k:\(number)", to: server).string("type") == "ack") }
+            #expect(truncate(server.database.path + "-wal", 0) == 0)
+            #expect(try write("lost", to: server).string("type") == "error")
+            #expect(try HTTP.get("/readyz", server).contains("cut short"))
+        }
+
+        @Test(
+            "A database that was not closed and has no log beside it begins a new epoch, and the log of the server says why"
+        )
+        func missingLog() throws {
+            defer { try? files.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            #expect(try write("a", to: server).string("type") == "ack")
+            // A copy that says that it is open: of the database alone, after a checkpoint.
+            _ = try ServerProcess.run(
+                ["sqlite3", server.database.path, "PRAGMA wal_checkpoint"], program: URL(filePath: "/usr/bin/env"))
+            server.killHard()
+            try files.createDirectory(atPath: path("other"), withIntermediateDirectories: true)
+            try files.copyItem(atPath: server.database.path, toPath: path("other/starling.db"))
+            let other = try ServerProcess(in: folder.appending(path: "other"))
+            let log = try String(contentsOf: folder.appending(path: "other/server.log"), encoding: .utf8)
+            #expect(log.contains("is not beside it") && log.contains("Starting a new epoch"))
+            #expect(try write("b", to: other).string("type") == "ack")
+        }
+
         @Test("A server over a link is one over what it leads to, and a restore leaves the link what it is")
         func links() throws {
             defer { try? files.removeItem(at: folder) }

@@ -101,6 +101,7 @@ struct SQLiteDatabaseTests {
             let writer = try database.makeWriter()
             try writer.begin(now: 1, clockBound: Stamp(milliseconds: 5_000))
             try writer.commit()
+            database.leave()
         }
         let second = try open()
         #expect(second.state.clockBound == Stamp(milliseconds: 5_000))
@@ -128,25 +129,27 @@ struct SQLiteDatabaseTests {
 
     @Test("After a crash of the machine without fsync, a new epoch begins, past all stamps that may have been seen")
     func newEpoch() throws {
-        func crash(_ durability: Durability, boot: String?) throws -> Epoch {
-            let database = try open(durability: durability, boot: boot)
+        func crash(_ durability: Durability, boot: String?, seed: UInt64 = 1) throws -> Epoch {
+            let database = try open(durability: durability, boot: boot, seed: seed)
+            defer { database.leave() }
             return database.state.epoch
         }
         let first = try crash(.os, boot: "one")
         // The same boot: only the process crashed, and the kernel has every write.
         let second = try open(durability: .os, boot: "one", seed: 5)
-        #expect(second.state.epoch == first && !second.isNewEpochAfterCrash)
-        _ = second
+        #expect(second.state.epoch == first && second.newEpochReason == nil)
         try second.close(lastStamp: .zero)
-        #expect(try open(durability: .os, boot: "two", seed: 6).state.epoch == first)
+        #expect(try crash(.os, boot: "two", seed: 6) == first)
         let third = try open(durability: .os, boot: "three", now: 9_000, seed: 7)
-        #expect(third.state.epoch != first && third.isNewEpochAfterCrash)
+        #expect(third.state.epoch != first && third.newEpochReason == .machineCrashed)
         #expect(third.state.clockBound == Stamp(milliseconds: 69_001))
     }
 
     @Test("With fsync, a crash of the machine keeps the epoch")
     func sameEpoch() throws {
-        let epoch = try open(boot: "one").state.epoch
+        let database = try open(boot: "one")
+        let epoch = database.state.epoch
+        database.leave()
         #expect(try open(boot: "two", seed: 9).state.epoch == epoch)
     }
 

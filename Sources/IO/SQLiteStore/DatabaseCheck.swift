@@ -67,8 +67,10 @@ extension DatabaseFile {
         check.epoch = String(decoding: state.epoch.bytes, as: UTF8.self)
         check.head = state.head
         check.collectedRevision = state.collectedRevision
-        if seal?.accepts == .plain {
-            check.note("it is not encrypted, or not yet: values in it can be anybody's")
+        switch seal?.accepts {
+        case .plain: check.note("it is not encrypted, or not yet: values in it can be anybody's")
+        case .older: check.note("it was encrypted by an earlier version, which did not vouch for all of a row")
+        case .sealed, nil: break
         }
         let statement = try database.makeStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register ORDER BY revision")

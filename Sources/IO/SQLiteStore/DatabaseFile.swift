@@ -69,11 +69,12 @@ package struct DatabaseFile: Sendable {
         do {
             try backup.copyPages(to: partial, progress)
             try Self.checkWhole(partial)
+            try DatabaseFile(partial, cipher: cipher).checkKeys()
             // Stamps and fences of the database that is replaced have been seen too.
             let replaced = try? open().read { try Meta.state($0).clockBound }
             let bound = max(replaced ?? .zero, Stamp(milliseconds: now + maximumDrift + 1))
             try Self.startAnew(partial, epoch: Epoch(random.next()), clockBound: bound)
-            let aside = files.fileExists(atPath: place) ? try Self.putAside(place) : nil
+            let aside = try Self.putAside(place)
             try Self.rename(partial, to: place)
             return aside
         } catch {
@@ -125,19 +126,34 @@ package struct DatabaseFile: Sendable {
         try queue.close()
     }
 
-    /// - Returns: the name under which the database is kept, which nothing had before.
-    private static func putAside(_ path: String) throws -> String {
+    /// What belongs to a database: itself, its log, the index of that, and what an interrupted change in the other mode leaves. SQLite
+    /// takes whatever has these names for that of the database that it finds.
+    private static let suffixes = ["", "-wal", "-shm", "-journal"]
+
+    /// Puts aside what is in the place of a database: also a log that is left of one that is not there any more.
+    ///
+    /// - Returns: the name under which it is kept, which nothing had before; nil where there is nothing.
+    private static func putAside(_ path: String) throws -> String? {
         let files = FileManager.default
+        let found = suffixes.filter { files.fileExists(atPath: path + $0) }
+        if found.isEmpty { return nil }
         var aside = path + ".before-restore"
         var number = 1
-        while ["", "-wal", "-shm"].contains(where: { files.fileExists(atPath: aside + $0) }) {
+        while suffixes.contains(where: { files.fileExists(atPath: aside + $0) }) {
             number += 1
             aside = "\(path).before-restore-\(number)"
         }
-        for suffix in ["-wal", "-shm", ""] where files.fileExists(atPath: path + suffix) {
-            try files.moveItem(atPath: path + suffix, toPath: aside + suffix)
-        }
+        // The database first: a log without one is noticed, a database without its log is not.
+        for suffix in found { try files.moveItem(atPath: path + suffix, toPath: aside + suffix) }
         return aside
+    }
+
+    /// Makes sure that the keys are there, if there are any, before a server finds out.
+    private func checkKeys() throws {
+        guard cipher != nil else { return }
+        let queue = try open()
+        _ = try queue.read { try Meta.seal(forReading: $0, cipher, path: path) }
+        try queue.close()
     }
 
     /// Renames a finished file, and makes sure that the name is on the disk.
@@ -153,7 +169,7 @@ package struct DatabaseFile: Sendable {
     }
 
     private static func remove(_ path: String) {
-        for suffix in ["", "-wal", "-shm", "-journal"] { try? FileManager.default.removeItem(atPath: path + suffix) }
+        for suffix in suffixes { try? FileManager.default.removeItem(atPath: path + suffix) }
     }
 
     // MARK: Reading
@@ -194,6 +210,23 @@ package struct DatabaseFile: Sendable {
         } catch let error as StoreError {
             throw StoreError("cannot read \(path): \(error)")
         } catch let error as DatabaseError {
+            throw StoreError("cannot read \(path): \(Self.describe(error))")
+        }
+    }
+
+    /// What is to be said of a database that is read with keys, and need not be what was written by who has them; nil: nothing.
+    package func caveat() throws(StoreError) -> String? {
+        guard cipher != nil else { return nil }
+        do {
+            let queue = try open()
+            let accepts = try queue.read { try Meta.seal(forReading: $0, cipher, path: path)?.accepts }
+            try queue.close()
+            return switch accepts {
+            case .plain: "\(path) is not encrypted, or not yet: what it says can be anybody's"
+            case .older: "\(path) is encrypted by an earlier version, which did not vouch for all of a row"
+            case .sealed, nil: nil
+            }
+        } catch {
             throw StoreError("cannot read \(path): \(Self.describe(error))")
         }
     }

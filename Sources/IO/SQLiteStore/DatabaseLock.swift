@@ -22,8 +22,10 @@ final class DatabaseLock: Sendable {
     }
 
     private let state: Mutex<State>
+    /// Whether there was a log when the database was locked: what a crash leaves has one.
+    let hadLog: Bool
     /// The files that SQLite has open, by the suffixes of their names: known once all are there.
-    private let owned = Mutex<[(name: String, identity: FileIdentity)]>([])
+    private let owned = Mutex<[(name: String, state: FileState)]>([])
 
     /// How long to wait for somebody who only looks, in steps of 10 ms.
     private static let attempts = 20
@@ -43,6 +45,7 @@ final class DatabaseLock: Sendable {
         }
         state = Mutex(.held(names: names, database: database))
         self.path = resolved
+        hadLog = access(resolved + "-wal", F_OK) == 0
     }
 
     deinit { release() }
@@ -139,26 +142,49 @@ final class DatabaseLock: Sendable {
 
     /// Notes which files SQLite has opened: the database, its log, and the index of that.
     func noteFiles() throws(StoreError) {
-        var files: [(String, FileIdentity)] = []
+        var files: [(String, FileState)] = []
         for suffix in ["", "-wal", "-shm"] {
-            guard let identity = FileIdentity(path + suffix) else {
+            guard let state = FileState(path + suffix) else {
                 throw StoreError("\(path + suffix) is not there: \(Self.reason)")
             }
-            files.append((path + suffix, identity))
+            files.append((path + suffix, state))
         }
         owned.withLock { $0 = files }
     }
 
     /// Makes sure that what SQLite has open is what others find under its name. Where somebody has replaced or removed a file,
-    /// what is written is in one that nobody will find.
+    /// what is written is in one that nobody will find. Where one has become shorter, which SQLite never makes it while it has it
+    /// open, somebody has written over it. (Over all of one, and no less, cannot be seen.)
     ///
     /// Three system calls, 2 µs.
     func checkFiles() throws(StoreError) {
-        let replaced = owned.withLock { files in files.first { FileIdentity($0.name) != $0.identity }?.name }
-        guard let replaced else { return }
-        throw StoreError(
-            "\(replaced) was replaced or removed while this server had it open; nothing that is written now would be found "
-                + "again. Put back what was there, or restart the server")
+        let problem: (name: String, what: String)? = owned.withLock { files in
+            for index in files.indices {
+                let (name, known) = files[index]
+                guard let found = FileState(name), found.isSameFile(as: known) else {
+                    return (name, "replaced or removed")
+                }
+                if found.size < known.size { return (name, "cut short or written over") }
+                files[index].state = found
+            }
+            return nil
+        }
+        if let problem { throw Self.changed(problem.name, problem.what) }
+    }
+
+    /// Makes sure that the log was not cut short: a transaction would make it as long again, with nothing in between.
+    ///
+    /// One system call.
+    func checkLog() throws(StoreError) {
+        let known = owned.withLock { $0.first { $0.name.hasSuffix("-wal") } }
+        guard let known, let found = FileState(known.name), found.size < known.state.size else { return }
+        throw Self.changed(known.name, "cut short or written over")
+    }
+
+    private static func changed(_ name: String, _ what: String) -> StoreError {
+        StoreError(
+            "\(name) was \(what) while this server had it open; nothing that is written now would be found again. Put back "
+                + "what was there, or restart the server")
     }
 
     /// Lets the next owner have the database. What SQLite had open must be closed.
@@ -178,9 +204,10 @@ final class DatabaseLock: Sendable {
 }
 
 /// What a name leads to.
-private struct FileIdentity: Equatable, Sendable {
+private struct FileState: Sendable {
     private let device: UInt64
     private let number: UInt64
+    let size: Int
 
     /// nil: there is no such file.
     init?(_ path: String) {
@@ -188,5 +215,8 @@ private struct FileIdentity: Equatable, Sendable {
         guard stat(path, &found) == 0 else { return nil }
         device = UInt64(found.st_dev)
         number = UInt64(found.st_ino)
+        size = Int(found.st_size)
     }
+
+    func isSameFile(as other: FileState) -> Bool { device == other.device && number == other.number }
 }

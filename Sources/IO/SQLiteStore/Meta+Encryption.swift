@@ -39,13 +39,14 @@ extension Meta {
     static func seal(forReading database: Database, _ cipher: ValueCipher?, path: String) throws -> RowSeal? {
         guard let cipher else { return nil }
         let record = try checkKeys(database, cipher.snapshot, path: path, keyFile: cipher.path)
-        if let record { return RowSeal(cipher, accepting: record.accepts) }
-        return RowSeal(cipher, accepting: try encryptionKeys(database).isEmpty ? .plain : .older)
+        let accepts = try record?.accepts ?? (encryptionKeys(database).isEmpty ? .plain : .older)
+        return RowSeal(cipher, node: try read(.node, database) ?? "", accepting: accepts)
     }
 
     /// How the rows of a database are read and written. What is not known of its encryption yet is noted in it.
     ///
-    /// - Parameter encryptsPlain: whether rows that are not encrypted are taken for what they say.
+    /// - Parameter encryptsPlain: whether rows that are not sealed as a whole are taken for what they say. Who can write to the file can
+    ///   make it look like one of before there were seals: so nobody but a person says so.
     /// - Throws: ``StoreError`` where keys are missing or are other ones, and where rows are not encrypted.
     static func seal(
         forWriting database: Database, _ cipher: ValueCipher?, path: String, encryptsPlain: Bool
@@ -58,15 +59,21 @@ extension Meta {
                     + "--encryption-key-file names the file of keys")
         }
         let keys = cipher.snapshot
+        let node = try read(.node, database) ?? ""
         if let record = try checkKeys(database, keys, path: path, keyFile: cipher.path) {
-            return (RowSeal(cipher, accepting: record.accepts), record)
+            guard encryptsPlain || record.accepts == .sealed else {
+                throw StoreError(
+                    "the encryption of \(path) was begun, and not finished: 'starling rekey --encrypt-plain' takes what it says now for "
+                        + "the truth, and finishes it")
+            }
+            return (RowSeal(cipher, node: node, accepting: record.accepts), record)
         }
         var ids = try encryptionKeys(database)
-        for id in ids { try checkOlder(database, cipher, keys, id: id, path: path) }
+        for id in ids { try checkOlder(database, cipher, keys, id: id, node: node, path: path) }
         if !ids.contains(keys.current.id) { ids.append(keys.current.id) }
         let record = SealRecord(
             keyIDs: ids, accepts: try accepted(database, path: path, encryptsPlain: encryptsPlain),
-            node: try read(.node, database) ?? "")
+            node: node)
         try database.inTransaction(.immediate) {
             try write(.encryptionKeys, ids.joined(separator: " "), database)
             for (id, value) in try record.checkValues(keys) {
@@ -75,7 +82,7 @@ extension Meta {
             }
             return .commit
         }
-        return (RowSeal(cipher, accepting: record.accepts), record)
+        return (RowSeal(cipher, node: node, accepting: record.accepts), record)
     }
 
     /// What rows there are in a database that has no check values yet.
@@ -85,7 +92,11 @@ extension Meta {
         }
         if try !has("true") { return .sealed }
         if encryptsPlain { return .plain }
-        guard try has("sealed IS NULL AND (value IS NOT NULL OR metadata IS NOT NULL)") else { return .older }
+        guard try has("sealed IS NULL AND (value IS NOT NULL OR metadata IS NOT NULL)") else {
+            throw StoreError(
+                "\(path) does not vouch for its rows. If it was encrypted by an earlier version, 'starling rekey --encrypt-plain' takes "
+                    + "what it says now for the truth, and seals it; if not, somebody has altered it")
+        }
         throw StoreError(
             "\(path) has values that are not encrypted. If it was never encrypted, 'starling rekey --encrypt-plain' encrypts "
                 + "them; if it was, somebody has put them there")
@@ -93,14 +104,14 @@ extension Meta {
 
     /// Makes sure that a key is the right one, where there is no check value: by the rows.
     private static func checkOlder(
-        _ database: Database, _ cipher: ValueCipher, _ keys: ValueCipher.Keys, id: String, path: String
+        _ database: Database, _ cipher: ValueCipher, _ keys: ValueCipher.Keys, id: String, node: String, path: String
     ) throws {
         guard keys.has(id) else {
             throw StoreError("\(path) has values that are encrypted with key \(id), which is not in \(cipher.path)")
         }
         let statement = try database.cachedStatement(
             sql: "SELECT \(Schema.registerColumns) FROM register WHERE key_id = ?1 LIMIT 100")
-        let rows = RowReader(statement, seal: RowSeal(cipher, accepting: .older))
+        let rows = RowReader(statement, seal: RowSeal(cipher, node: node, accepting: .older))
         defer { rows.reset() }
         rows.bind(Array(id.utf8), at: 1)
         var isEmpty = true

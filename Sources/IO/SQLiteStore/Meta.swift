@@ -31,16 +31,21 @@ enum Meta {
     struct Opened: Sendable {
         let state: StoreState
         let node: String
-        let isNewEpochAfterCrash: Bool
+        let newEpochReason: NewEpochReason?
+        /// Whether it was closed before.
+        let wasClean: Bool
     }
 
     /// Reads the facts, makes those of a new database, and notes that it is open.
     static func open(
-        _ database: Database, _ configuration: SQLiteDatabase.Configuration, fresh: Fresh, now: UInt64
+        _ database: Database, _ configuration: SQLiteDatabase.Configuration, fresh: Fresh, hadLog: Bool, now: UInt64
     ) throws -> Opened {
         var opened: Opened?
         try database.inTransaction(.immediate) {
-            let lostCommits = try mayHaveLostCommits(database, configuration)
+            // A server that ends without closing the database leaves its log beside it.
+            let clean = try read(.isClean, database)
+            let isWithoutLog = clean == "0" && !hadLog
+            let lostCommits = try isWithoutLog || mayHaveLostCommits(database, configuration)
             if try read(.epoch, database) == nil || lostCommits {
                 try write(.epoch, String(decoding: fresh.epoch.bytes, as: UTF8.self), database)
             }
@@ -55,7 +60,8 @@ enum Meta {
             try write(.isClean, "0", database)
             opened = Opened(
                 state: try state(database), node: try read(.node, database) ?? fresh.node,
-                isNewEpochAfterCrash: lostCommits)
+                newEpochReason: lostCommits ? (isWithoutLog ? .logIsMissing : .machineCrashed) : nil,
+                wasClean: clean != "0")
             return .commit
         }
         guard let opened else { throw StoreError("the database did not open") }
@@ -108,10 +114,20 @@ enum Meta {
                     coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'collected_revision'), 0)
                 """)
         guard let row = try Row.fetchOne(statement) else { return Horizon(head: 0, collected: 0) }
-        let latest = UInt64(row[0] as Int64)
-        let collected = UInt64(row[1] as Int64)
+        guard let latest = revision(row[0]), let collected = revision(row[1]) else {
+            throw StoreError(
+                "the database says that its revision is \(row[0] as Int64) (\(row[1] as Int64) of what was forgotten), which none "
+                    + "can be: it was altered, or is damaged")
+        }
         return Horizon(head: max(latest, collected), collected: collected)
     }
+
+    /// What can be counted up from for as long as anybody likes; nil: no revision.
+    private static func revision(_ number: Int64) -> UInt64? {
+        (0...maximumRevision).contains(number) ? UInt64(number) : nil
+    }
+
+    private static let maximumRevision = Int64.max / 2
 
     /// Whether the machine crashed while commits were not fsynced: then revisions that subscribers have seen may be gone.
     private static func mayHaveLostCommits(

@@ -7,17 +7,20 @@ import Synchronization
 /// Encrypts the rows of one database, and knows the rows that it did not make.
 ///
 /// A row's value and metadata are encrypted, and all else that it says is authenticated with them: key, version, expiry,
-/// session, cause, op, fence and lease, and the id of the encryption key. Tombstones carry a seal too, over nothing. A value
+/// session, cause, op, fence and lease, the id of the encryption key and the name of the database. Tombstones carry a seal too, over nothing. A value
 /// put into another row, a field that was changed, a row that somebody wrote without the key: none of them is opened.
 ///
 /// Revision and the time of the commit are not authenticated, and neither is that a row is the latest: a whole older row,
 /// put back by whoever can write to the file, cannot be told from a row that was never changed.
 final class RowSeal: Sendable {
     let cipher: ValueCipher
+    /// The name of the database, which is made with it: the row of another one is none of this.
+    private let node: [UInt8]
     private let accepted: Mutex<AcceptedRows>
 
-    init(_ cipher: ValueCipher, accepting accepted: AcceptedRows) {
+    init(_ cipher: ValueCipher, node: String, accepting accepted: AcceptedRows) {
         self.cipher = cipher
+        self.node = Array(node.utf8)
         self.accepted = Mutex(accepted)
     }
 
@@ -39,7 +42,7 @@ final class RowSeal: Sendable {
         withUnsafeBytes(of: UInt32((register.value?.count ?? -1) + 1).bigEndian) { plain.append(contentsOf: $0) }
         plain.append(contentsOf: register.value ?? [])
         if let metadata = register.metadata { plain.append(contentsOf: metadata) }
-        return (try keys.encrypt(plain, with: id, authenticating: Self.fields(of: stored, id)), id)
+        return (try keys.encrypt(plain, with: id, authenticating: fields(of: stored, id)), id)
     }
 
     // MARK: Opening
@@ -76,9 +79,12 @@ final class RowSeal: Sendable {
         }
         let keys = cipher.snapshot
         guard keys.has(row.keyID) else {
-            throw StoreError("a value is encrypted with key \(row.keyID), which is not in \(cipher.path)")
+            // Which keys are needed was known at the start: that this is one of them is what somebody else has written.
+            throw StoreError(
+                "\(key) is encrypted with key \(row.keyID), which is not in \(cipher.path)", code: StoreError.damagedRow
+            )
         }
-        var plain = keys.decrypt(sealed, with: row.keyID, authenticating: Self.fields(of: row.stored, row.keyID))
+        var plain = keys.decrypt(sealed, with: row.keyID, authenticating: fields(of: row.stored, row.keyID))
         if plain == nil, accepts != .sealed {
             plain = keys.decrypt(sealed, with: row.keyID, authenticating: Self.olderFields(of: row.stored, row.keyID))
         }
@@ -100,7 +106,7 @@ final class RowSeal: Sendable {
     func isCurrent(_ row: Row) -> Bool {
         let keys = cipher.snapshot
         guard row.keyID == keys.current.id, let sealed = row.sealed else { return false }
-        return keys.decrypt(sealed, with: row.keyID, authenticating: Self.fields(of: row.stored, row.keyID)) != nil
+        return keys.decrypt(sealed, with: row.keyID, authenticating: fields(of: row.stored, row.keyID)) != nil
     }
 
     private static func contents(_ plain: [UInt8]) -> Contents? {
@@ -116,9 +122,9 @@ final class RowSeal: Sendable {
     private static let format: UInt8 = 2
 
     /// All that a row says beside its value and metadata: each field with its length in front, so that no two rows say the same.
-    private static func fields(of stored: StoredRegister, _ keyID: String) -> Data {
+    private func fields(of stored: StoredRegister, _ keyID: String) -> Data {
         let register = stored.register
-        var data = Data([format])
+        var data = Data([Self.format])
         func add(_ bytes: some Sequence<UInt8>, _ count: Int) {
             withUnsafeBytes(of: UInt32(count).bigEndian) { data.append(contentsOf: $0) }
             data.append(contentsOf: bytes)
@@ -136,6 +142,7 @@ final class RowSeal: Sendable {
         add(register.key.bytes, register.key.bytes.count)
         add(register.version.bytes, register.version.bytes.count)
         add(keyID.utf8, keyID.utf8.count)
+        add(node, node.count)
         add(register.expiresAt)
         add(register.session)
         add(register.cause.map { Array($0.rawValue.utf8) })

@@ -12,6 +12,14 @@ package enum Durability: String, CaseIterable, Sendable {
     case os
 }
 
+/// Why commits may be gone that somebody has seen.
+package enum NewEpochReason: Sendable {
+    /// The machine crashed while commits were not fsynced.
+    case machineCrashed
+    /// The last server did not close the database, and the log that it must have left is not beside it: it was moved or copied without.
+    case logIsMissing
+}
+
 /// An open database: one file, one server, one writer, several readers.
 package final class SQLiteDatabase: Sendable {
     package struct Configuration: Sendable {
@@ -24,8 +32,8 @@ package final class SQLiteDatabase: Sendable {
         package var bootID: String?
         /// What values are encrypted by; nil: they are not.
         package var cipher: ValueCipher?
-        /// Whether rows that are not encrypted are taken for what they say, and encrypted: once, when a database that never was
-        /// encrypted is to be.
+        /// Whether rows that are not sealed as a whole are taken for what they say, and sealed: once, when a database that never was
+        /// encrypted is to be, or that an earlier version has encrypted.
         package var encryptsPlain = false
 
         package init(
@@ -45,8 +53,8 @@ package final class SQLiteDatabase: Sendable {
     package let state: StoreState
     /// A name for this database's server, made with the database.
     package let node: String
-    /// Whether a crash of the machine may have taken commits back, so that a new epoch was begun.
-    package let isNewEpochAfterCrash: Bool
+    /// Why a new epoch was begun, since commits may be gone that were seen; nil: none was.
+    package let newEpochReason: NewEpochReason?
 
     /// What rows are sealed by; nil where they are not encrypted.
     let seal: RowSeal?
@@ -67,7 +75,8 @@ package final class SQLiteDatabase: Sendable {
         _ configuration: Configuration, now: UInt64, random: inout some RandomNumberGenerator
     ) throws(StoreError) {
         self.configuration = configuration
-        lock = try DatabaseLock(configuration.path)
+        let lock = try DatabaseLock(configuration.path)
+        self.lock = lock
         do {
             pool = try Self.open(configuration, at: lock.path)
         } catch {
@@ -80,7 +89,7 @@ package final class SQLiteDatabase: Sendable {
             opened = try pool.writeWithoutTransaction { database in
                 // GRDB relaxes this to NORMAL when it turns WAL on. What is noted at start and stop is fsynced.
                 try database.execute(sql: "PRAGMA synchronous = FULL")
-                return try Meta.open(database, configuration, fresh: fresh, now: now)
+                return try Meta.open(database, configuration, fresh: fresh, hadLog: lock.hadLog, now: now)
             }
         } catch let error as StoreError {
             throw error
@@ -97,11 +106,13 @@ package final class SQLiteDatabase: Sendable {
             seal = sealing?.seal
             sealRecord = sealing?.record
         } catch {
+            // Nothing was changed: what was closed stays so.
+            if opened.wasClean { try? pool.writeWithoutTransaction { try Meta.write(.isClean, "1", $0) } }
             throw StoreError(reading: error)
         }
         state = opened.state
         node = opened.node
-        isNewEpochAfterCrash = opened.isNewEpochAfterCrash
+        newEpochReason = opened.newEpochReason
     }
 
     /// Whether some rows are not encrypted with the current key, in the current format.
@@ -186,9 +197,10 @@ package final class SQLiteDatabase: Sendable {
         }
     }
 
-    /// Leaves the log as it is. The last connection to be closed would move it, and delete it: that is left undone, until the
-    /// end of the process.
-    private func leave() {
+    /// Leaves everything as it is, as the end of the process would. The last connection to be closed would move the log, and delete
+    /// it: that is left undone.
+    package func leave() {
         _ = Unmanaged.passRetained(pool)
+        lock.release()
     }
 }

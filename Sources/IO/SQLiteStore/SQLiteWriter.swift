@@ -78,6 +78,7 @@ package final class SQLiteWriter: WriteStore {
 
     package func begin(now: UInt64, clockBound: Stamp?) throws(StoreError) {
         self.now = now
+        try database.lock.checkLog()
         if let clockBound, database.configuration.durability == .os { try commitClockBound(clockBound) }
         try begin.run()
         if let clockBound, database.configuration.durability == .commit { try writeClockBound(clockBound) }

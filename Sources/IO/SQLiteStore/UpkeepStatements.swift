@@ -3,13 +3,15 @@ import SyncEngine
 import SyncProtocol
 
 /// What the writer does beside writing: it finds what is over, and forgets tombstones.
-struct UpkeepStatements {
+final class UpkeepStatements {
     private let meta: Statement
     private let selectExpired: Statement
     private let selectNextExpiry: Statement
     private let selectBound: Statement
     private let selectTombstones: Statement
     private let delete: Statement
+    /// Rows that are none of ours, by their revisions: they are passed over, and do not keep the others from their end.
+    private var damaged: Set<Int64> = []
 
     init(on handle: OpaquePointer, seal: RowSeal?) throws(StoreError) {
         meta = try Statement(
@@ -18,20 +20,20 @@ struct UpkeepStatements {
         selectExpired = try Statement(
             """
             SELECT \(columns) FROM register WHERE expires_at <= ?1 AND expires_at IS NOT NULL AND value IS NOT NULL \
-            ORDER BY expires_at LIMIT ?2 OFFSET ?3
+            ORDER BY expires_at
             """, on: handle, seal: seal)
         selectNextExpiry = try Statement(
             """
-            SELECT expires_at FROM register WHERE expires_at IS NOT NULL AND value IS NOT NULL \
-            ORDER BY expires_at LIMIT 1 OFFSET ?1
+            SELECT revision, expires_at FROM register WHERE expires_at IS NOT NULL AND value IS NOT NULL \
+            ORDER BY expires_at
             """, on: handle)
         selectBound = try Statement(
-            "SELECT \(columns) FROM register WHERE lease > 1 ORDER BY revision LIMIT ?1", on: handle, seal: seal)
+            "SELECT \(columns) FROM register WHERE lease > 1 ORDER BY revision", on: handle, seal: seal)
         // Versions compare as texts, so the milliseconds of a stamp do by their 12 hex digits.
         selectTombstones = try Statement(
             """
             SELECT \(columns) FROM register WHERE value IS NULL AND committed_at < ?1 AND version < ?2 \
-            ORDER BY committed_at LIMIT ?3
+            ORDER BY committed_at
             """, on: handle, seal: seal)
         delete = try Statement("DELETE FROM register WHERE revision = ?1", on: handle)
     }
@@ -44,21 +46,45 @@ struct UpkeepStatements {
 
     func expired(at now: UInt64, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister] {
         selectExpired.bind(Int64(clamping: now), at: 1)
-        selectExpired.bind(Int64(limit), at: 2)
-        selectExpired.bind(Int64(skipped), at: 3)
-        return try selectExpired.registers()
+        return try registers(of: selectExpired, limit: limit, skipping: skipped)
+    }
+
+    /// Up to `limit` rows that are sound, behind the first `skipped` of those.
+    private func registers(of statement: Statement, limit: Int, skipping skipped: Int = 0) throws(StoreError)
+        -> [StoredRegister]
+    {
+        defer { statement.reset() }
+        var rows: [StoredRegister] = []
+        var left = skipped
+        while rows.count < limit, try statement.step() {
+            let revision = statement.integer(0)
+            if damaged.contains(revision) { continue }
+            if left > 0 {
+                left -= 1
+                continue
+            }
+            do throws(StoreError) {
+                rows.append(try statement.register())
+            } catch  where error.isRow {
+                damaged.insert(revision)
+            }
+        }
+        return rows
     }
 
     func nextExpiry(skipping skipped: Int) throws(StoreError) -> UInt64? {
-        selectNextExpiry.bind(Int64(skipped), at: 1)
         defer { selectNextExpiry.reset() }
-        guard try selectNextExpiry.step(), !selectNextExpiry.isNull(0) else { return nil }
-        return UInt64(max(0, selectNextExpiry.integer(0)))
+        var left = skipped
+        while try selectNextExpiry.step() {
+            if damaged.contains(selectNextExpiry.integer(0)) { continue }
+            if left == 0 { return UInt64(max(0, selectNextExpiry.integer(1))) }
+            left -= 1
+        }
+        return nil
     }
 
     func connectionBound(limit: Int) throws(StoreError) -> [StoredRegister] {
-        selectBound.bind(Int64(limit), at: 1)
-        return try selectBound.registers()
+        try registers(of: selectBound, limit: limit)
     }
 
     func collect(before cutoff: UInt64, limit: Int, known: StoreState) throws(StoreError) -> CollectedTombstones {
@@ -66,8 +92,7 @@ struct UpkeepStatements {
             revision: known.collectedRevision, stamp: known.collectedStamp, fence: known.collectedFence)
         selectTombstones.bind(Int64(clamping: cutoff), at: 1)
         selectTombstones.bind(Meta.versionPrefix(milliseconds: cutoff), at: 2)
-        selectTombstones.bind(Int64(limit), at: 3)
-        let tombstones = try selectTombstones.registers()
+        let tombstones = try registers(of: selectTombstones, limit: limit)
         guard !tombstones.isEmpty else { return collected }
         for stored in tombstones {
             delete.bind(Int64(stored.revision), at: 1)
@@ -80,15 +105,5 @@ struct UpkeepStatements {
         try write(.collectedStamp, Meta.hex(collected.stamp))
         try write(.collectedFence, "\(collected.fence)")
         return collected
-    }
-}
-
-extension Statement {
-    /// All rows of ``Schema/registerColumns``; makes the statement ready to run again.
-    func registers() throws(StoreError) -> [StoredRegister] {
-        defer { reset() }
-        var rows: [StoredRegister] = []
-        while try step() { rows.append(try register()) }
-        return rows
     }
 }

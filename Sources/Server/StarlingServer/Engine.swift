@@ -49,8 +49,16 @@ struct Engine: Sendable {
                 path: configuration.data, durability: configuration.durability,
                 maximumDrift: configuration.maximumDrift, readers: 3, bootID: BootID.read(), cipher: cipher),
             now: SystemClock.now(), random: &random)
-        if database.isNewEpochAfterCrash {
+        switch database.newEpochReason {
+        case .machineCrashed:
             logger.warning("The machine crashed while commits were not fsynced: starting a new epoch")
+        case .logIsMissing:
+            logger.warning(
+                """
+                The database was not closed, and its log (\(configuration.data)-wal) is not beside it: what was written last may be \
+                missing. If it was moved without, stop this server and put both where they belong. Starting a new epoch
+                """)
+        case nil: break
         }
         committer = CommitterThread(head: database.state.head, logger: logger)
         readers = ReaderThreads(count: 2)

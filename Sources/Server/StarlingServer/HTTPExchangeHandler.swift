@@ -16,7 +16,8 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private enum State {
         /// Between two requests.
         case idle
-        case receiving(HTTPRequestHead, body: ByteBuffer)
+        /// No route wants a body: it is counted, and let go.
+        case receiving(HTTPRequestHead, size: Int)
         /// A request is being answered; what comes behind it waits.
         case responding(Task<Void, Never>, keepsAlive: Bool)
         /// No request is read any more.
@@ -24,8 +25,8 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     /// The greatest size of a request's body, in bytes.
-    private static let maximumBody = 2 << 20
-    /// How long a connection may be idle, and how long a request may take to come.
+    private static let maximumBody = 64 << 10
+    /// How long a connection may be idle, how long a request may take to come, and its answer to be taken.
     private static let timeout = TimeAmount.seconds(60)
     /// How long to wait for the client to close its side, once ours is closed.
     private static let lingerTimeout = TimeAmount.seconds(2)
@@ -92,6 +93,9 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         switch state {
         case .idle where error is HTTPParserError, .receiving where error is HTTPParserError:
             refuse(.badRequest, "this is no request by HTTP/1.1: \(error)")
+        case .responding(let task, _) where error is HTTPParserError:
+            // What was asked before is still answered.
+            state = .responding(task, keepsAlive: false)
         case .idle, .receiving, .responding, .ended: context.close(promise: nil)
         }
     }
@@ -117,15 +121,10 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             switch (state, part) {
             case (.responding, _): return
             case (.idle, .head(let head)): begin(head)
-            case (.receiving(let head, var body), .body(var bytes)):
-                state = .idle
-                guard body.readableBytes + bytes.readableBytes <= Self.maximumBody else {
-                    refuse(.payloadTooLarge, "a request's body is at most \(Self.maximumBody) bytes")
-                    return
-                }
-                body.writeBuffer(&bytes)
-                state = .receiving(head, body: body)
-            case (.receiving(let head, let body), .end): received(head, body)
+            case (.receiving(let head, let size), .body(let bytes)):
+                guard size + bytes.readableBytes <= Self.maximumBody else { return refuseBody() }
+                state = .receiving(head, size: size + bytes.readableBytes)
+            case (.receiving(let head, _), .end): received(head)
             // Of a request that was refused.
             case (.ended, _), (.idle, .body), (.idle, .end), (.receiving, .head): break
             }
@@ -135,19 +134,32 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func begin(_ head: HTTPRequestHead) {
         restartTimer()
-        state = .receiving(head, body: ByteBuffer())
-        if head.headers[canonicalForm: "expect"].contains(where: { $0.lowercased() == "100-continue" }) {
+        let length = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
+        guard length <= Self.maximumBody else { return refuseBody() }
+        // Two names (RFC 9112, section 3.2): who stands in front of us may have looked at the other one.
+        guard head.headers[canonicalForm: "host"].count <= 1 else {
+            return refuse(.badRequest, "a request has one Host")
+        }
+        state = .receiving(head, size: 0)
+        if (head.version.major, head.version.minor) >= (1, 1),
+            head.headers[canonicalForm: "expect"].contains(where: { $0.lowercased() == "100-continue" })
+        {
             context?.writeAndFlush(
                 wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .continue))), promise: nil)
         }
     }
 
-    private func received(_ head: HTTPRequestHead, _ body: ByteBuffer) {
+    private func refuseBody() {
+        refuse(.payloadTooLarge, "a request's body is at most \(Self.maximumBody) bytes")
+    }
+
+    private func received(_ head: HTTPRequestHead) {
         guard let context else { return }
-        timer?.cancel()
+        restartTimer()
         let request = RequestHead(head)
         if request.path == handshakePath {
             state = .ended
+            timer?.cancel()
             let channel = context.channel
             do {
                 try shakeHands(request, self)
@@ -165,7 +177,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         // The decoder reads no further behind a request for another protocol: that is not spoken, and the connection ends with it.
         let keepsAlive = head.isKeepAlive && !isOtherProtocol
         let exchange = Exchange(
-            channel: context.channel, request: Request(head: converted, body: RequestBody(buffer: body)),
+            channel: context.channel, request: Request(head: converted, body: RequestBody(buffer: ByteBuffer())),
             respond: respond,
             keepsAlive: keepsAlive)
         let done = NIOLoopBound({ [self] (isWhole: Bool) in responded(isWhole: isWhole) }, eventLoop: context.eventLoop)
@@ -183,11 +195,14 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func responded(isWhole: Bool) {
         guard let context, case .responding(_, let keepsAlive) = state else { return }
         guard isWhole else { return context.close(promise: nil) }
-        guard keepsAlive, !isInputClosed else { return finish() }
+        guard keepsAlive else { return finish() }
         state = .idle
         restartTimer()
         takeQueued()
-        if case .responding = state { return }
+        switch state {
+        case .responding, .ended: return
+        case .idle, .receiving: if isInputClosed { return finish() }
+        }
         if hasHeldRead {
             hasHeldRead = false
             self.context?.read()

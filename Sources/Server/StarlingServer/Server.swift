@@ -1,3 +1,4 @@
+import Foundation
 package import Logging
 import NIOCore
 import Registers
@@ -46,7 +47,7 @@ package struct Server: Service {
             listener = try await engine.listen()
         } catch {
             await engine.stop()
-            throw ServerError("cannot listen on \(configuration.host):\(configuration.port): \(error)")
+            throw ServerError("cannot listen on \(configuration.host):\(configuration.port): \(Self.reason(error))")
         }
         let port = listener.localAddress?.port ?? configuration.port
         logger.info("Listening", metadata: ["host": "\(configuration.host)", "port": "\(port)"])
@@ -62,5 +63,16 @@ package struct Server: Service {
         try? await listener.close()
         await engine.stop()
         logger.info("Stopped")
+    }
+
+    /// Why a port could not be had, without what it is called in the kernel where that is known.
+    private static func reason(_ error: any Error) -> String {
+        guard let code = (error as? IOError)?.errnoCode else { return "\(error)" }
+        return switch code {
+        case EADDRINUSE: "something listens there already; stop it, or choose another --port"
+        case EADDRNOTAVAIL: "this machine does not have that address"
+        case EACCES: "ports below 1024 are for root"
+        default: String(cString: strerror(code))
+        }
     }
 }

@@ -33,7 +33,9 @@ struct Export: ParsableCommand {
         var progress = Progress("export")
         var count = 0
         var buffer = ByteBuffer()
-        try options.file().forEachRegister { stored in
+        let file = try options.file()
+        if let caveat = try file.caveat() { Output.complaint(caveat) }
+        try file.forEachRegister { stored in
             guard pattern.matches(stored.register.key), !valuesOnly || stored.register.isVisible(at: now) else {
                 return
             }

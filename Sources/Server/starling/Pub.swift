@@ -1,6 +1,7 @@
 import ArgumentParser
 import Dispatch
 import Foundation
+import StarlingServer
 import SyncClient
 import SyncProtocol
 
@@ -15,6 +16,7 @@ struct Pub: AsyncParsableCommand {
               starling pub task:42:status done
               starling pub task:42:status '{"state":"done","by":"planner"}' --ttl 3600
               tail -f log | starling pub log:web -
+              starling pub temperature -- -5
             """)
 
     @Argument(help: "The key.")
@@ -55,44 +57,70 @@ struct Pub: AsyncParsableCommand {
     /// Sends the lines of standard input, and says what became of each as soon as it is known: where nothing is written any more it
     /// ends, whether or not there is a next line.
     private func publishLines(_ connection: SyncConnection, _ replies: inout Replies) async throws {
-        let permits = DispatchSemaphore(value: Self.window)
-        let (lines, continuation) = AsyncStream.makeStream(of: String.self)
-        // A thread of its own: reading a line can take for ever, and nobody waits for it to end.
-        Thread.detachNewThread {
-            var reader = LineReader()
-            while let line = reader.next() {
-                permits.wait()
-                continuation.yield(String(decoding: Self.withoutLineEnd(line), as: UTF8.self))
-            }
-            continuation.finish()
-        }
+        // One that begins at 0 may end at any number; another must not end below where it began, and a refusal comes at any time.
+        let permits = DispatchSemaphore(value: 0)
+        for _ in 0..<Self.window { permits.signal() }
+        let lines = Self.lines(permits)
         let sender = Task {
             var count = 0
-            for await line in lines {
-                count += 1
-                try await connection.send(request(JSON.value(line), id: "\(count)"))
+            var failure: (any Error)?
+            do {
+                for try await line in lines {
+                    count += 1
+                    try await connection.send(request(JSON.value(line), id: "\(count)"))
+                }
+            } catch {
+                failure = error
             }
             try await connection.send(#"{"type":"ping","id":"\#(Self.end)"}"#)
+            if let failure { throw failure }
         }
         defer { sender.cancel() }
+        var written = 0
+        func lost(_ why: String) -> ClientError {
+            ClientError(.unavailable, "\(why); lines up to \(written) are written, those behind it may be")
+        }
         while let message = try await replies.next() {
             switch message.string("type") {
-            case "bye": throw ClientError(.unavailable, message.string("reason") ?? "the server said goodbye")
-            case "pong": if message.string("id") == Self.end { return }
+            case "bye": throw lost(message.string("reason") ?? "the server said goodbye")
+            case "pong": if message.string("id") == Self.end { return try await sender.value }
             case "ack", "error":
                 permits.signal()
                 do {
                     if message.string("type") == "error" { throw ServerRefusal(message) }
                     try report(message)
+                    written += 1
                 } catch {
                     Output.complaint(
-                        "line \(message.string("id") ?? "?") was not written, and none behind it is sent any more")
+                        "line \(message.string("id") ?? "?") was not written; those behind it that were on their way may be, and no "
+                            + "more are sent")
                     throw error
                 }
             default: break
             }
         }
-        throw ClientError(.unavailable, "the connection to \(options.server) was lost")
+        throw lost("the connection to \(options.server) was lost")
+    }
+
+    /// The lines of standard input, one for each permit.
+    private static func lines(_ permits: DispatchSemaphore) -> AsyncThrowingStream<String, any Error> {
+        let (lines, continuation) = AsyncThrowingStream.makeStream(of: String.self)
+        // A thread of its own: reading a line can take for ever, and nobody waits for it to end.
+        Thread.detachNewThread {
+            var reader = LineReader()
+            var number = 0
+            while let line = reader.next() {
+                permits.wait()
+                number += 1
+                guard let text = String(validating: withoutLineEnd(line), as: UTF8.self) else {
+                    return continuation.finish(
+                        throwing: ServerError("line \(number) is no UTF-8, and none behind it was sent"))
+                }
+                continuation.yield(text)
+            }
+            continuation.finish()
+        }
+        return lines
     }
 
     private static func withoutLineEnd(_ line: ArraySlice<UInt8>) -> ArraySlice<UInt8> {

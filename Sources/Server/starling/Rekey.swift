@@ -13,7 +13,7 @@ struct Rekey: AsyncParsableCommand {
             The key is put in front of the others in the key file, which is made if it is not there. A running server that has \
             the file (--encryption-key-file) notices, and encrypts everything anew while it serves; without a server this \
             command does it. The older keys are needed as long as backups from before are. A database that was not encrypted so \
-            far is encrypted with --encrypt-plain, before a server is started on it with the keys.
+            far, or by an earlier version, is encrypted with --encrypt-plain, before a server is started on it with the keys.
 
               starling rekey --encryption-key-file /etc/starling/keys --data /var/lib/starling/starling.db
             """)
@@ -24,7 +24,10 @@ struct Rekey: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The file of the database. (default: starling.db)", valueName: "file"))
     var data: String?
 
-    @Flag(help: "Encrypt a database that was never encrypted. What it says now is taken for the truth.")
+    @Flag(
+        help:
+            "Encrypt a database that was never encrypted, or by an earlier version. What it says now is taken for the truth."
+    )
     var encryptPlain = false
 
     @Option(help: ArgumentHelp("How long to wait for a server to get on with it.", valueName: "seconds"))
@@ -40,7 +43,10 @@ struct Rekey: AsyncParsableCommand {
         } else if FileManager.default.fileExists(atPath: path) {
             try rewrite(file)
         }
-        let count = FileManager.default.fileExists(atPath: path) ? try file.keyUsage()[id] ?? 0 : 0
+        guard FileManager.default.fileExists(atPath: path) else {
+            return Output.complaint("there is no \(path) yet: a server that makes it with these keys encrypts it")
+        }
+        let count = try file.keyUsage()[id] ?? 0
         Output.line("all \(count) registers of \(path) are encrypted with key \(id)")
     }
 

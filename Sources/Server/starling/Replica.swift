@@ -37,7 +37,9 @@ final class Replica {
             let wanted = try Pattern(pattern)
             let now = UInt64(Date().timeIntervalSince1970 * 1_000)
             var registers: [Register] = []
-            try DatabaseFile(place, cipher: cipher).forEachRegister { stored in
+            let file = DatabaseFile(place, cipher: cipher)
+            if let caveat = try file.caveat() { Output.complaint(caveat) }
+            try file.forEachRegister { stored in
                 if stored.register.isVisible(at: now), wanted.matches(stored.register.key) {
                     registers.append(stored.register)
                 }

@@ -11,7 +11,7 @@ struct Sub: AsyncParsableCommand {
             Each line is a key, a tab, and its value's JSON; a deleted key has '(deleted)' in the place of a value.
 
               starling sub 'task:*'
-              starling sub --json --once '*' > everything.jsonl
+              starling sub --json --once '*' > updates.jsonl
             """)
 
     @Argument(help: "The pattern. Quote it, so that the shell leaves it alone.")
