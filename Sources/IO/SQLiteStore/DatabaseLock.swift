@@ -40,6 +40,7 @@ final class DatabaseLock: Sendable {
         do throws(StoreError) {
             database = try Self.lockFile(resolved, typed: path)
         } catch {
+            ftruncate(names, 0)
             close(names)
             throw error
         }
