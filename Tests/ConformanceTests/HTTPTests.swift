@@ -69,6 +69,15 @@ extension ConformanceTests {
             }
         }
 
+        @Test("Where the target is a whole URL, its host counts, and not what Host says")
+        func absoluteTarget() throws {
+            for (target, status) in [("http://evil.example/metrics", "421"), ("http://localhost/metrics", "200")] {
+                let client = try RawClient(port: server.port)
+                try client.send(raw: request("GET \(target)", "Connection: close\r\n"))
+                #expect(try client.readAll().hasPrefix("HTTP/1.1 \(status)"))
+            }
+        }
+
         @Test("A handshake that is refused behind another request is answered, and the connection ends")
         func refusedLater() throws {
             let client = try RawClient(port: server.port)

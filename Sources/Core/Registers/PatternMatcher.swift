@@ -1,5 +1,5 @@
 extension Pattern {
-    /// A pattern made ready for many keys. Making one costs a microsecond or so; matching costs a comparison for an exact or a
+    /// A pattern made ready for many keys. Making one looks at each of the 256 bytes once, unless the pattern is exact or a prefix; matching costs a comparison for an exact or a
     /// prefix pattern, else at most ``cost`` steps of a few instructions for each byte of the key.
     package struct Matcher: Sendable {
         private enum Way: Sendable {
@@ -17,6 +17,15 @@ extension Pattern {
                 case .prefix(let bytes): .prefix(bytes)
                 case .general(let prefix): .automaton(Automaton(prefix, pattern.tokens))
                 }
+        }
+
+        /// What a matcher of a pattern would cost, without making one: see ``cost``.
+        package static func cost(of pattern: Pattern) -> Int {
+            switch pattern.shape {
+            case .exact, .prefix: 0
+            case .general(let prefix):
+                Automaton.words(steps: pattern.tokens.dropFirst(prefix.count).count { !$0.isRun })
+            }
         }
 
         /// What testing a key costs: 0 for a comparison, else the steps for each of its bytes, 1 to 9.
@@ -59,20 +68,25 @@ extension Pattern {
             self.suffix = suffix.reversed()
             minimumLength = prefix.count + steps.count
             last = steps.count
-            words = steps.count / 64 + 1
+            words = Self.words(steps: steps.count)
             // What a byte does depends on what it is, where it is a literal, and else on what kind of byte it is.
             let literals = Set(steps.compactMap(\.literal))
-            var known: [Int: UInt8] = [:]
+            var known = [UInt8?](repeating: nil, count: 259)
+            var count: UInt8 = 0
             for byte in UInt8.min...UInt8.max {
                 let kind =
                     literals.contains(byte) ? Int(byte) : byte == Key.separator ? 256 : byte.isContinuation ? 257 : 258
                 if known[kind] == nil {
-                    known[kind] = UInt8(known.count)
+                    known[kind] = count
+                    count &+= 1
                     addMasks(of: byte, steps: steps, behind: behind)
                 }
                 classes[Int(byte)] = known[kind] ?? 0
             }
         }
+
+        /// One state more than there are steps.
+        static func words(steps: Int) -> Int { steps / 64 + 1 }
 
         private mutating func addMasks(of byte: UInt8, steps: [Token], behind: [Token]) {
             var leads = [UInt64](repeating: 0, count: words)

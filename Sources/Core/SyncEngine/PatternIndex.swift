@@ -244,7 +244,7 @@ extension Filter {
     /// `**` at the beginning alone, with one `*` that is a whole segment.
     package var matchingCost: Int {
         let location = location
-        guard location.isDecisive else { return 8 * Pattern.Matcher(pattern).cost }
+        guard location.isDecisive else { return 8 * Pattern.Matcher.cost(of: pattern) }
         // In the trie, each of these is another way that a key may go.
         return max(0, (pattern.path?.steps.count { $0 == .restOfSegment } ?? 0) - 1)
     }

@@ -27,6 +27,8 @@ final class DatabaseLock: Sendable {
     /// The files that SQLite has open, by the suffixes of their names: known once all are there.
     private let owned = Mutex<[(name: String, state: FileState)]>([])
 
+    private static let suffixes = ["", "-wal", "-shm"]
+
     /// How long to wait for somebody who only looks, in steps of 10 ms.
     private static let attempts = 20
 
@@ -144,7 +146,7 @@ final class DatabaseLock: Sendable {
     /// Notes which files SQLite has opened: the database, its log, and the index of that.
     func noteFiles() throws(StoreError) {
         var files: [(String, FileState)] = []
-        for suffix in ["", "-wal", "-shm"] {
+        for suffix in Self.suffixes {
             guard let state = FileState(path + suffix) else {
                 throw StoreError("\(path + suffix) is not there: \(Self.reason)")
             }
@@ -177,7 +179,8 @@ final class DatabaseLock: Sendable {
     ///
     /// One system call.
     func checkLog() throws(StoreError) {
-        let known = owned.withLock { $0.first { $0.name.hasSuffix("-wal") } }
+        // The second of ``suffixes``.
+        let known = owned.withLock { $0.count > 1 ? $0[1] : nil }
         guard let known, let found = FileState(known.name), found.size < known.state.size else { return }
         throw Self.changed(known.name, "cut short or written over")
     }

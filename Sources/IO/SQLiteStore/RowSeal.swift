@@ -168,7 +168,8 @@ final class RowSeal: Sendable {
 enum AcceptedRows: String, Sendable {
     /// None.
     case sealed
-    /// Those of the first format, until all are written anew: values without the rest of the row, tombstones without anything.
+    /// Those of the first format: values without the rest of the row, tombstones without anything. Only where a database is read
+    /// by a command; no server opens one.
     case older
     /// Those, and what is not encrypted: a database that somebody has said is to be encrypted from now on.
     case plain

@@ -170,6 +170,12 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             }
             return
         }
+        var head = head
+        // Where the target is a whole URL, its host counts, here as for handshakes.
+        if request.target != head.uri {
+            head.uri = request.target
+            head.headers.replaceOrAdd(name: "host", value: request.values("host").first ?? "")
+        }
         let isOtherProtocol = head.method == .CONNECT || head.headers.contains(name: "upgrade")
         guard head.method != .CONNECT, let converted = try? HTTPRequest(head, secure: false, splitCookie: false) else {
             return refuse(.badRequest, "this is no proxy")
