@@ -37,7 +37,8 @@ struct AccessRules: Sendable {
             guard !issuers.contains(where: { $0.entry.id == entry.id }) else {
                 throw ServerError("issuers[\(index)].id is \"\(entry.id)\", as another's is")
             }
-            issuers.append(try IssuerRule(entry, place: "issuers[\(index)]", folder: folder))
+            let same = old?.issuers.first { $0.entry.id == entry.id }
+            issuers.append(try IssuerRule(entry, old: same, place: "issuers[\(index)]", folder: folder))
         }
         anonymousRule = file.anonymous
         if let old, old.anonymousRule == file.anonymous {

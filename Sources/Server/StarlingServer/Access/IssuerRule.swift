@@ -30,10 +30,12 @@ struct IssuerRule: Sendable {
     private let digest: String
     private let limiters: SubjectLimiters
 
-    init(_ entry: AccessFile.Issuer, place: String, folder: URL) throws(ServerError) {
+    /// - Parameter old: the rule of the same issuer before: where the limits are the same, what is used up of them stays so.
+    init(_ entry: AccessFile.Issuer, old: IssuerRule?, place: String, folder: URL) throws(ServerError) {
         self.entry = entry
         digest = "\(entry)"
-        limiters = SubjectLimiters(entry.limits?.rate)
+        let rate = entry.limits?.rate
+        limiters = old.map(\.limiters).flatMap { $0.limits == rate ? $0 : nil } ?? SubjectLimiters(rate)
         try AccessRules.check(entry.limits, place)
         switch (entry.keysFile, entry.secretFile) {
         case (let file?, nil):
@@ -164,7 +166,7 @@ private final class SubjectLimiters: Sendable {
     /// How many are kept; with more, all begin anew.
     private static let capacity = 100_000
 
-    private let limits: RateLimit.Limits?
+    let limits: RateLimit.Limits?
     private let limiters = Mutex<[String: RateLimiter]>([:])
 
     init(_ limits: RateLimit.Limits?) {
