@@ -5,7 +5,8 @@ extension Pattern {
         private enum Way: Sendable {
             case exact([UInt8])
             case prefix([UInt8])
-            case automaton(Automaton)
+            /// Indirect: most patterns have none, and room for one is what they would pay.
+            indirect case automaton(Automaton)
         }
 
         private let way: Way
