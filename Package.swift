@@ -71,9 +71,13 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
+        module("IO", "Loops", ["Registers", "Access", "SyncProtocol", "SyncEngine", nioCore]),
         module(
             "IO", "Transport",
-            ["Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", nioCore, nioPosix, nioSSL, logging]),
+            [
+                "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "Loops", nioCore, nioPosix, nioSSL,
+                logging,
+            ]),
         module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix, nioSSL]),
         module("IO", "LoadGenerator", ["SyncClient", nioCore, nioPosix]),
 
@@ -100,7 +104,7 @@ let package = Package(
         module(
             "Server", "StarlingServer",
             [
-                "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "SQLiteStore", "Transport",
+                "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "SQLiteStore", "Loops", "Transport",
                 nioCore, nioPosix, nioHTTP1, logging,
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
@@ -113,7 +117,7 @@ let package = Package(
             dependencies: [
                 "StarlingServer", "SQLiteStore", "SyncClient", "LoadGenerator", "SyncEngine", "SyncProtocol",
                 "Registers",
-                "Access", "Transport", "WebSocket",
+                "Access", "Loops", "Transport", "WebSocket",
                 nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),

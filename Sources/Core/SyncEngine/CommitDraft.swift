@@ -136,7 +136,7 @@ struct CommitDraft {
         answers.append((request, outcome, held))
     }
 
-    /// Lays out every update once, and sorts the answers by event loop.
+    /// Encodes every update once, and sorts the answers by event loop.
     func batch(loops: Int, collectedRevision: UInt64, framing: Framing) -> CommittedBatch {
         var frames = ByteBuffer()
         var changes: [CommittedBatch.Change] = []

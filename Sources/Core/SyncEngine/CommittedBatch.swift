@@ -85,7 +85,7 @@ package final class CommittedBatch: Sendable {
     }
 }
 
-/// Lays a message out as the transport wants it: a WebSocket text frame, a server-sent event, a line.
+/// Encodes a message as the transport wants it: a WebSocket text frame, a server-sent event, a line.
 ///
 /// It is given the buffer to append to, and a function that appends the message's JSON.
 package typealias Framing = @Sendable (inout ByteBuffer, (inout ByteBuffer) -> Void) -> Void

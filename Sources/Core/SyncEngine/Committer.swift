@@ -4,7 +4,7 @@ package import Registers
 import SyncProtocol
 
 /// Turns batches of requests into commits. The only place where registers change: it stamps, merges, ends what is over,
-/// assigns revisions, and lays every update out once, after the disk has it.
+/// assigns revisions, and encodes every update once, after the disk has it.
 package struct Committer<Store: WriteStore> {
     /// How far ahead of the clock its bound is persisted, in milliseconds: one more row written in so much time, and so
     /// much of a jump of the server's stamps after a crash.

@@ -2,7 +2,7 @@
 typealias GroupID = Int32
 
 /// Which connections get the same updates. Connections whose live subscriptions have the same patterns form a group, and
-/// a batch is laid out once for all of them. Groups are kept from batch to batch; only subscribing changes them.
+/// a batch is encoded once for all of them. Groups are kept from batch to batch; only subscribing changes them.
 struct FanoutGroups {
     struct Group {
         /// Sorted; the group's key while it is shared.

@@ -160,7 +160,7 @@ package struct Shard: ~Copyable {
         configuration.framing(&state.replies, body)
     }
 
-    /// Appends frames that are laid out already.
+    /// Appends encoded frames.
     mutating func replyFrames(to id: ConnectionID, _ frames: ByteBuffer) {
         guard let state = connection(id) else { return }
         markDirty(id.slot)

@@ -1,7 +1,7 @@
 import CZlib
 package import NIOCore
 
-/// Compresses frames that are laid out already (RFC 7692, section 7.2.1): what goes out is written once, for everybody,
+/// Compresses encoded frames (RFC 7692, section 7.2.1): what goes out is written once, for everybody,
 /// and compressed for those who want that.
 package final class FrameDeflater {
     /// Payloads below this many bytes stay as they are: less is saved than it costs.

@@ -1,6 +1,6 @@
 package import NIOCore
 
-/// Lays out whole frames.
+/// Encodes whole frames.
 package enum FrameEncoder {
     /// Appends a frame with `payload` to `buffer`, masked when there is a key: a client must, a server must not.
     package static func write(

@@ -1,8 +1,8 @@
 import GRDBSQLite
 
-/// A file system for SQLite that puts the writes of a commit to the write-ahead log together.
+/// A VFS of SQLite that puts the writes of a commit to the write-ahead log together.
 ///
-/// SQLite writes each page of the log by two calls of the kernel, 24 bytes and 4,096, one behind the other in the file. Here
+/// SQLite writes each page of the log by two system calls, 24 bytes and 4,096, one behind the other in the file. Here
 /// they wait in a buffer until it is full, the log is synced, or anything else is done with the file: one call for 15 pages,
 /// which costs a commit of 16 registers a fifth less CPU, and one of 256 a third.
 ///

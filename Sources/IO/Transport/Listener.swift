@@ -1,3 +1,4 @@
+package import Loops
 package import NIOCore
 package import NIOPosix
 import NIOSSL
@@ -9,12 +10,13 @@ package enum Listener {
     ///
     /// - Parameter drivers: one for each event loop of `group`.
     package static func bind(
-        host: String, port: Int, group: MultiThreadedEventLoopGroup, drivers: [LoopDriver], routes: DoorRoutes,
+        host: String, port: Int, group: MultiThreadedEventLoopGroup, drivers: [LoopDriver], routes: HandshakeRoutes,
         certificates: ServerCertificates? = nil
     ) async throws -> any Channel {
-        let byLoop = Dictionary(uniqueKeysWithValues: drivers.map { (ObjectIdentifier($0.eventLoop), $0) })
+        let loops = Dictionary(
+            uniqueKeysWithValues: drivers.map { (ObjectIdentifier($0.eventLoop), SocketLoop($0)) })
         return try await bootstrap(group) { channel in
-            guard let driver = byLoop[ObjectIdentifier(channel.eventLoop)] else {
+            guard let loop = loops[ObjectIdentifier(channel.eventLoop)] else {
                 throw ChannelError.inputClosed
             }
             let gate = routes.gate
@@ -27,19 +29,19 @@ package enum Listener {
                 gate.leave()
                 return channel.close(promise: nil)
             }
-            let refusal: DoorRefusal? =
+            let refusal: HandshakeRefusal? =
                 inAll == .full ? .tooManyConnections : fromPeer == .full ? .tooManyFromAddress : nil
-            let door = DoorHandler(
-                routes: routes, limits: driver.limits, turnstile: driver.turnstile, refusal: refusal
-            ) { door, context, upgrade in
-                let handler = ConnectionHandler(
-                    driver: driver, gate: upgrade.gate, deflate: upgrade.deflate, isEncrypted: certificates != nil)
-                replace(door, by: handler, context) {
+            let handshake = HandshakeHandler(
+                routes: routes, limits: loop.driver.limits, admissions: loop.admissions, refusal: refusal
+            ) { handshake, context, upgrade in
+                let handler = SocketTransport(
+                    loop: loop, gate: upgrade.gate, deflate: upgrade.deflate, isEncrypted: certificates != nil)
+                replace(handshake, by: handler, context) {
                     handler.open(response: upgrade.response, rest: upgrade.rest, grant: upgrade.grant)
                 }
             }
-            // From now on it is the door's to leave the gate.
-            try channel.pipeline.syncOperations.addHandler(door)
+            // From now on it is for this handler to leave the gate.
+            try channel.pipeline.syncOperations.addHandler(handshake)
             if let certificates { try TLSClosing.addHandlers(to: channel, certificates.makeHandler()) }
         }.bind(host: host, port: port).get()
     }
@@ -49,16 +51,19 @@ package enum Listener {
         host: String, port: Int, group: MultiThreadedEventLoopGroup, limits: TransportLimits, path: String,
         compression: DeflateParameters.Policy = .off
     ) async throws -> any Channel {
-        let routes = DoorRoutes(webSocketPath: path, handshake: Handshake(compression: compression)) { channel, _ in
+        let routes = HandshakeRoutes(webSocketPath: path, handshake: Handshake(compression: compression)) {
+            channel, _ in
             channel.close(promise: nil)
         }
         return try await bootstrap(group) { channel in
             _ = routes.gate.enter()
-            let door = DoorHandler(routes: routes, limits: limits) { door, context, upgrade in
+            let handshake = HandshakeHandler(routes: routes, limits: limits) { handshake, context, upgrade in
                 let handler = EchoHandler(limits: limits, gate: upgrade.gate, deflate: upgrade.deflate)
-                replace(door, by: handler, context) { handler.open(response: upgrade.response, rest: upgrade.rest) }
+                replace(handshake, by: handler, context) {
+                    handler.open(response: upgrade.response, rest: upgrade.rest)
+                }
             }
-            try channel.pipeline.syncOperations.addHandler(door)
+            try channel.pipeline.syncOperations.addHandler(handshake)
         }.bind(host: host, port: port).get()
     }
 
@@ -94,11 +99,12 @@ package enum Listener {
     }
 
     private static func replace(
-        _ door: DoorHandler, by handler: some ChannelHandler, _ context: ChannelHandlerContext, then body: () -> Void
+        _ handshake: HandshakeHandler, by handler: some ChannelHandler, _ context: ChannelHandlerContext,
+        then body: () -> Void
     ) {
         do {
-            try context.pipeline.syncOperations.addHandler(handler, position: .after(door))
-            door.handOver()
+            try context.pipeline.syncOperations.addHandler(handler, position: .after(handshake))
+            handshake.handOver()
             context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
             body()
         } catch {

@@ -44,7 +44,7 @@ package final class Outbound {
         var delivery: Delivery?
     }
 
-    /// Up to how many bytes of what waits are put together for one call of the kernel.
+    /// Up to how many bytes of what waits are put together for one system call.
     private static let chunkSize = 64 * 1024
 
     /// Compresses what is sent, where the connection has a compressor of its own. That refers to what it compressed before,

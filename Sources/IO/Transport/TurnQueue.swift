@@ -7,7 +7,7 @@ final class TurnQueue {
 
     private let eventLoop: any EventLoop
     private let whenDone: () -> Void
-    private var waiting = CircularBuffer<ConnectionHandler>()
+    private var waiting = CircularBuffer<SocketTransport>()
     private var isScheduled = false
     /// How many bytes of large messages were taken since the sockets were looked at last.
     private var largeBytes = 0
@@ -22,7 +22,7 @@ final class TurnQueue {
         self.whenDone = whenDone
     }
 
-    func enter(_ handler: ConnectionHandler) {
+    func enter(_ handler: SocketTransport) {
         waiting.append(handler)
         schedule()
     }

@@ -117,12 +117,12 @@ final class CommitterThread: Sendable {
     ) -> Stamp {
         var committer = committer
         var upkeep = upkeep
-        var gathering = Gathering()
-        while let requests = take(timeout: upkeep.pause(committer.nextExpiry, now: SystemClock.now()), gathering) {
+        var delay = CommitDelay()
+        while let requests = take(timeout: upkeep.pause(committer.nextExpiry, now: SystemClock.now()), delay) {
             let now = SystemClock.now()
             if !requests.isEmpty || (committer.nextExpiry ?? .max) <= now {
                 let time = commit(requests, with: &committer, now: now, publish: publish)
-                gathering.note(count: requests.count, time: time)
+                delay.note(count: requests.count, time: time)
                 upkeep.hasFailed = measured.lastFailure != nil
             }
             if upkeep.mustEndHolds, upkeep.isProbeDue {
@@ -304,15 +304,15 @@ final class CommitterThread: Sendable {
     ///
     /// - Parameter timeout: after how many milliseconds to come back without any.
     /// - Returns: nil when the thread is to stop, and nothing is left.
-    private func take(timeout: UInt64, _ gathering: Gathering) -> [WriteRequest]? {
+    private func take(timeout: UInt64, _ delay: CommitDelay) -> [WriteRequest]? {
         let deadline = DispatchTime.now() + .milliseconds(Int(timeout))
         var patience: DispatchTime?
         while true {
-            switch look(wanted: patience.map { $0 <= .now() } == true ? 1 : gathering.wanted) {
+            switch look(wanted: patience.map { $0 <= .now() } == true ? 1 : delay.wanted) {
             case .taken(let requests): return requests
             case .stopping: return nil
             case .few:
-                let end = patience ?? .now() + .nanoseconds(gathering.patience)
+                let end = patience ?? .now() + .nanoseconds(delay.patience)
                 patience = end
                 _ = wake.wait(timeout: end)
             case .none:

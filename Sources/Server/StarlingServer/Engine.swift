@@ -1,5 +1,6 @@
 import Access
 import Logging
+import Loops
 import NIOCore
 import NIOPosix
 import Registers
@@ -145,7 +146,7 @@ struct Engine: Sendable {
             }, metrics: { try await metrics() })
         let callers = Callers(authority: authority, gate: gate, hasRules: access != nil)
         let http = HTTPService(responder: Routes.responder(probes, callers, policy), logger: logger)
-        let routes = DoorRoutes(
+        let routes = HandshakeRoutes(
             webSocketPath: "/sync", handshake: Handshake(policy: policy, compression: configuration.compression),
             authority: authority, gate: gate, memory: memory, refusals: refusals,
             takeHTTP: { try http.take($0, handshakePath: "/sync", shakeHands: $1) })

@@ -1,9 +1,9 @@
 import Dispatch
 import Foundation
+import Loops
 import SQLiteStore
 import SyncEngine
 import Synchronization
-import Transport
 
 /// A few threads that read pages and lookups for the event loops, which never wait for a disk themselves.
 final class ReaderThreads: Sendable {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Loops
 import NIOCore
 import NIOPosix
 import Transport

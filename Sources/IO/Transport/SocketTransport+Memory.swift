@@ -1,8 +1,9 @@
+import Loops
 import NIOCore
 import WebSocket
 
 /// What a connection holds of what is not whole yet.
-extension ConnectionHandler {
+extension SocketTransport {
     /// The greatest message of somebody who has shown no credentials, where there have to be some.
     private static let strangersMessage = 64 << 10
 
@@ -18,6 +19,8 @@ extension ConnectionHandler {
     func countHeld() {
         if !held.set(reader.heldBytes + inbound.storageCapacity) { driver.makeRoom(held.party) }
     }
+
+    func heldBytes(of party: InboundMemory.Party) -> Int { held.party == party ? held.count : 0 }
 
     /// Reads nothing more, and holds nothing.
     func stopReading() {

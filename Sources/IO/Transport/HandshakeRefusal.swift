@@ -1,5 +1,5 @@
 /// Why a connection gets no further than its first request.
-enum DoorRefusal {
+enum HandshakeRefusal {
     case notHTTP
     case badHead
     case headTooLarge

@@ -1,16 +1,8 @@
+import Loops
 import NIOCore
 
 /// Watches a peer that has something to take or to answer, to find out whether it is still there.
-final class Vigil {
-    /// What a look at a connection found.
-    enum Finding {
-        case alive
-        /// It takes nothing of what it is owed.
-        case stalled
-        /// It does not answer, and takes nothing either.
-        case unresponsive
-    }
-
+final class KeepAlive {
     /// When a ping was sent that nothing has come after.
     var pingedAt: NIODeadline? {
         didSet { if pingedAt != nil { pingEnd = nil } }
@@ -25,7 +17,7 @@ final class Vigil {
     ///   - backlog: what the connection has not given to this machine's kernel, in bytes.
     func look(
         _ value: ChannelSocket.Progress?, backlog: Int, at now: NIODeadline, limits: TransportLimits
-    ) -> Finding {
+    ) -> Liveness {
         if backlog == 0, pingEnd == nil { pingEnd = value.map { $0.taken + $0.outstanding } }
         // A slow reader comes to the ping late. From when its kernel has the ping, only an answer counts: a frozen
         // client's kernel goes on taking.

@@ -4,7 +4,7 @@ package import SyncEngine
 extension LoopDriver {
     package struct Measurements: Sendable {
         package var counters: ShardCounters
-        /// How many bytes its sockets have refused so far.
+        /// How many bytes its connections have not taken.
         package var backlog: Int
         /// How many connections were closed, as they read nothing.
         package var stalls: UInt64
@@ -16,7 +16,7 @@ extension LoopDriver {
     package func measure() -> EventLoopFuture<Measurements> {
         eventLoop.submit { [self] in
             Measurements(
-                counters: shard.snapshot, backlog: handlers.reduce(0) { $0 + ($1?.backlog ?? 0) }, stalls: stalls,
+                counters: shard.snapshot, backlog: transports.reduce(0) { $0 + ($1?.backlog ?? 0) }, stalls: stalls,
                 pingTimeouts: pingTimeouts)
         }
     }

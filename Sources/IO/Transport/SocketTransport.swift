@@ -1,17 +1,18 @@
 import Access
+import Loops
 import NIOCore
 import SyncEngine
 import SyncProtocol
 import WebSocket
 
-/// The only handler of a connection after its handshake: bytes to messages on the way in, and one ``Outbound`` on the way
-/// out. It decides nothing: the ``Shard`` does.
-final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
+/// The only handler of a socket after its handshake: bytes to messages on the way in, one ``Outbound`` on the way out.
+final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, ConnectionTransport {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    let driver: LoopDriver
+    private let loop: SocketLoop
+    var driver: LoopDriver { loop.driver }
     private let gate: ConnectionGate?
     private let deflate: DeflateParameters?
     var reader: MessageReader
@@ -27,8 +28,8 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     private var closePayload: [UInt8]?
     private var closeTimer: Scheduled<Void>?
     private var lastHeard = NIODeadline.now()
-    /// Of a silent or slow peer; nil of the others, which are the most.
-    private var vigil: Vigil?
+    /// Of a silent or slow peer, which few are.
+    private var keepAlive: KeepAlive?
     var held: HeldMemory
     private var isPaused = false
     /// Whether credentials are being checked, and what comes behind them has to wait.
@@ -47,12 +48,13 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     /// - Parameters:
     ///   - gate: what it came through, and leaves when it is closed; nil: somebody else does that.
     ///   - isEncrypted: whether bytes must not go past the channel's other handlers.
-    init(driver: LoopDriver, gate: ConnectionGate?, deflate: DeflateParameters? = nil, isEncrypted: Bool = false) {
-        self.driver = driver
+    init(loop: SocketLoop, gate: ConnectionGate?, deflate: DeflateParameters? = nil, isEncrypted: Bool = false) {
+        self.loop = loop
+        let driver = loop.driver
         self.deflate = deflate
         self.gate = gate
         held = HeldMemory(driver.services.memory, of: .known)
-        let inflater = deflate.map { $0.clientForgets ? driver.inflater : $0.makeInflater() }
+        let inflater = deflate.map { $0.clientForgets ? loop.inflater : $0.makeInflater() }
         reader = MessageReader(
             role: .server, maximumMessageSize: driver.limits.maximumMessageSize, inflater: inflater)
         socket = ChannelSocket(isEncrypted: isEncrypted)
@@ -120,7 +122,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         lastHeard = .now()
-        vigil?.pingedAt = nil
+        keepAlive?.pingedAt = nil
         var bytes = unwrapInboundIn(data)
         if inbound.readableBytes == 0 {
             inbound = bytes
@@ -132,7 +134,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        driver.runSoon()
+        loop.runSoon()
         if inbound.readableBytes == 0 {
             inbound = ByteBuffer()
             reader.releaseMemory()
@@ -165,7 +167,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
         defer { sendPongs() }
         while !isPaused {
             if takenBytes >= Self.largestTurn
-                || (deflate != nil && driver.turns.hasTakenMuch && inbound.readableBytes > 0)
+                || (deflate != nil && loop.turns.hasTakenMuch && inbound.readableBytes > 0)
             {
                 return yield()
             }
@@ -185,7 +187,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
             handle(event)
             let size = reader.payload.readableBytes
             takenBytes += size
-            driver.turns.noteTaken(size)
+            loop.turns.noteTaken(size)
         }
     }
 
@@ -193,7 +195,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     private func yield() {
         isPaused = true
         isYielding = true
-        driver.turns.enter(self)
+        loop.turns.enter(self)
     }
 
     /// It is this connection's turn again.
@@ -276,17 +278,17 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     private var isShared: Bool { deflate?.isShared == true }
 
     func send(_ frames: ByteBuffer) {
-        outbound.send(isShared ? driver.deflater.encode(frames) : frames)
+        outbound.send(isShared ? loop.deflater.encode(frames) : frames)
     }
 
     func send(_ delivery: Delivery) {
-        outbound.send(isShared ? driver.compressed(delivery) : delivery.frames, of: delivery)
+        outbound.send(isShared ? loop.compressed(delivery) : delivery.frames, of: delivery)
     }
 
     /// Drops the updates that are not begun.
     func drop() -> [Delivery] { outbound.drop() }
 
-    /// Answers the pings of a turn with one call of the kernel.
+    /// Answers the pings of a turn with one system call.
     private func sendPongs() {
         guard pongs.readableBytes > 0 else { return }
         outbound.send(pongs)
@@ -306,24 +308,24 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
     // MARK: Silence
 
     /// Pings a silent client, and finds out whether a slow or silent one is still there. To be called every second or so.
-    func check(at now: NIODeadline) -> Vigil.Finding {
+    func check(at now: NIODeadline) -> Liveness {
         guard !isClosing else { return .alive }
         if isPaused {
             // It is not read from: whatever it has answered is still to come.
-            vigil?.pingedAt = nil
-        } else if vigil?.pingedAt == nil, now - lastHeard >= driver.limits.pingInterval {
-            let vigil = vigil ?? Vigil()
-            vigil.pingedAt = now
-            self.vigil = vigil
+            keepAlive?.pingedAt = nil
+        } else if keepAlive?.pingedAt == nil, now - lastHeard >= driver.limits.pingInterval {
+            let keepAlive = keepAlive ?? KeepAlive()
+            keepAlive.pingedAt = now
+            self.keepAlive = keepAlive
             sendControl(.ping, [])
         }
-        guard backlog > 0 || vigil?.pingedAt != nil else {
-            vigil = nil
+        guard backlog > 0 || keepAlive?.pingedAt != nil else {
+            keepAlive = nil
             return .alive
         }
-        let vigil = vigil ?? Vigil()
-        self.vigil = vigil
-        return vigil.look(socket.progress(), backlog: backlog, at: now, limits: driver.limits)
+        let keepAlive = keepAlive ?? KeepAlive()
+        self.keepAlive = keepAlive
+        return keepAlive.look(socket.progress(), backlog: backlog, at: now, limits: driver.limits)
     }
 
     /// Ends the connection without what it is owed. It is told why, should it read again before the drain timeout.
@@ -370,8 +372,7 @@ final class ConnectionHandler: ChannelDuplexHandler, ChannelSocketOwner {
         schedule(driver.limits.drainTimeout)
     }
 
-    /// Everything is answered: sends the Close, and closes the sending side behind it. What the client is slow to take
-    /// may still be queued; the drain timeout goes on.
+    /// Sends the Close, and closes the sending side behind it. What is still queued has the drain timeout to go.
     func finish() {
         if isShuttingDown { sendBye(.shuttingDown, "the server is stopping") }
         if let closePayload { sendControl(.close, closePayload) }

@@ -4,8 +4,8 @@ import Testing
 
 @testable import Transport
 
-struct TurnstileTests {
-    private final class Door: TurnTaker {
+struct AdmissionQueueTests {
+    private final class Waiter: AdmissionWaiter {
         let number: Int
         let passed: (Int) -> Void
 
@@ -14,36 +14,36 @@ struct TurnstileTests {
             self.passed = passed
         }
 
-        func pass() { passed(number) }
+        func admitted() { passed(number) }
     }
 
     @Test("A turn at a time passes, in the order of their coming, and nobody is forgotten")
     func turns() {
         let loop = EmbeddedEventLoop()
-        let turnstile = Turnstile(eventLoop: loop)
+        let admissions = AdmissionQueue(eventLoop: loop)
         var passed: [Int] = []
-        for number in 0..<3_000 { turnstile.enter(Door(number) { passed.append($0) }) }
-        #expect(passed == Array(0..<Turnstile.turn))
+        for number in 0..<3_000 { admissions.enter(Waiter(number) { passed.append($0) }) }
+        #expect(passed == Array(0..<AdmissionQueue.turn))
         loop.advanceTime(by: .microseconds(20))
-        #expect(passed == Array(0..<2 * Turnstile.turn))
+        #expect(passed == Array(0..<2 * AdmissionQueue.turn))
         loop.advanceTime(by: .seconds(1))
         #expect(passed == Array(0..<3_000))
         // Whoever comes when nobody waits passes at once.
-        turnstile.enter(Door(3_000) { passed.append($0) })
+        admissions.enter(Waiter(3_000) { passed.append($0) })
         #expect(passed.last == 3_000)
     }
 
     @Test("Who comes while others wait goes behind them, who enters by passing too")
     func behind() {
         let loop = EmbeddedEventLoop()
-        let turnstile = Turnstile(eventLoop: loop)
+        let admissions = AdmissionQueue(eventLoop: loop)
         var passed: [Int] = []
-        let late = Door(100) { passed.append($0) }
+        let late = Waiter(100) { passed.append($0) }
         for number in 0..<20 {
-            turnstile.enter(
-                Door(number) {
+            admissions.enter(
+                Waiter(number) {
                     passed.append($0)
-                    if $0 == 9 { turnstile.enter(late) }
+                    if $0 == 9 { admissions.enter(late) }
                 })
         }
         loop.advanceTime(by: .seconds(1))

@@ -1,21 +1,21 @@
 import NIOCore
 
-/// Somebody who waits at a ``Turnstile``.
-protocol TurnTaker: AnyObject {
-    func pass()
+/// A handshake that waits in an ``AdmissionQueue``.
+protocol AdmissionWaiter: AnyObject {
+    func admitted()
 }
 
-/// Lets so many handshakes of an event loop pass at a time, and gives everybody else their turn in between: thousands who come
-/// back at once would keep those who are there waiting for as long as all their handshakes take.
-final class Turnstile {
-    /// How many pass in a turn: a quarter of a millisecond's worth.
+/// Admits a few handshakes of an event loop at a time, and lets the loop poll its sockets in between: when thousands of clients
+/// reconnect at once, those that are connected would otherwise wait until all the handshakes are done.
+final class AdmissionQueue {
+    /// How many are admitted in a turn: a quarter of a millisecond's worth.
     static let turn = 8
-    /// From how many who wait on sockets are looked at between two turns.
+    /// From this length of the queue on, sockets are polled between two turns.
     private static let crowd = 64
 
     private let eventLoop: any EventLoop
     private var passed = 0
-    private var waiting: [any TurnTaker] = []
+    private var waiting: [any AdmissionWaiter] = []
     /// How many of those have had their turn.
     private var done = 0
 
@@ -23,14 +23,14 @@ final class Turnstile {
         self.eventLoop = eventLoop
     }
 
-    /// Calls ``TurnTaker/pass()`` now, or when it is this handshake's turn.
-    func enter(_ door: any TurnTaker) {
+    /// Calls ``AdmissionWaiter/admitted()`` now, or when it is this handshake's turn.
+    func enter(_ waiter: any AdmissionWaiter) {
         if passed == 0 { scheduleTurn() }
         passed += 1
         if passed <= Self.turn {
-            door.pass()
+            waiter.admitted()
         } else {
-            waiting.append(door)
+            waiting.append(waiter)
         }
     }
 
@@ -43,11 +43,11 @@ final class Turnstile {
         let turn = waiting[done...].prefix(Self.turn)
         passed = turn.count
         done += turn.count
-        // What is scheduled before they pass is due when they have, and no socket is looked at in between. That is as well for
-        // a few more turns; of a crowd, which would take long, others are not to wait for the end.
+        // Scheduling the next turn before this one runs makes it due at once, so no socket is polled in between. That is faster,
+        // and fine for a short queue; a long one must let other sockets in between turns, so it is scheduled afterwards.
         let isCrowd = waiting.count - done > Self.crowd
         if passed > 0, !isCrowd { scheduleTurn() }
-        for door in turn { door.pass() }
+        for waiter in turn { waiter.admitted() }
         if isCrowd { scheduleTurn() }
         if done == waiting.count {
             waiting = []

@@ -3,7 +3,7 @@
 ///
 /// Without it, clients that wait for their acknowledgements fall into two groups, each of which writes while the other's
 /// commit is under way, and every commit has half of what it could have.
-package struct Gathering {
+package struct CommitDelay {
     /// In nanoseconds.
     private static let maximumPatience = 250_000.0
     /// How much of what is usual is worth waiting for.

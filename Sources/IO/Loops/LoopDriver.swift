@@ -1,39 +1,30 @@
-import Access
+package import Access
 package import NIOCore
 import Registers
 package import SyncEngine
 package import SyncProtocol
 import Synchronization
-import WebSocket
 
-/// Drives the ``Shard`` of one event loop: feeds it what sockets, committer and readers bring, and carries its effects
+/// Drives the ``Shard`` of one event loop: feeds it what connections, committer and readers bring, and carries its effects
 /// out. Everything but ``deliver(_:)`` belongs to the event loop.
 package final class LoopDriver: @unchecked Sendable {
     package let eventLoop: any EventLoop
     package let limits: TransportLimits
-    let decoder: ClientMessageDecoder
-    let turnstile: Turnstile
-    /// Connections that have had their turn.
-    private(set) lazy var turns = TurnQueue(eventLoop: eventLoop) { [unowned self] in run() }
-    let services: LoopServices
+    package let decoder: ClientMessageDecoder
+    package let services: LoopServices
     private let loop: Int
     private(set) var shard: Shard
     /// The connections by slot.
-    private(set) var handlers: [ConnectionHandler?] = []
-    /// Connections that are read from no further until the shard or the socket has caught up.
+    private(set) var transports: [(any ConnectionTransport)?] = []
+    /// Connections that are read from no further until the shard has caught up, or they have taken what they are sent.
     private var paused: Set<Int32> = []
-    /// What happened to sockets while the shard was busy, to be told to it afterwards.
-    private var events: [SocketEvent] = []
+    /// What happened to connections while the shard was busy, to be told to it afterwards.
+    private var events: [Event] = []
     private var isRunning = false
-    private var willRun = false
     private var ticker: RepeatedTask?
     private var ticks = 0
     private(set) var stalls: UInt64 = 0
     private(set) var pingTimeouts: UInt64 = 0
-    /// For all connections whose messages are compressed each by itself.
-    let inflater = Inflater(forgets: true, windowBits: 15)
-    let deflater = FrameDeflater(forgets: true, windowBits: DeflateParameters.sharedWindowBits)
-    private var compressedChanges = CompressedChanges()
     private var whenEmpty: EventLoopPromise<Void>?
     private var isStopping = false
     /// Which rules the connections' grants were last checked by.
@@ -46,7 +37,7 @@ package final class LoopDriver: @unchecked Sendable {
     /// How many bytes wait for this event loop to hand them on.
     package var inboxSize: Int { undelivered.load(ordering: .relaxed) }
 
-    private enum SocketEvent {
+    private enum Event {
         case backedUp(ConnectionID)
         case drained(ConnectionID)
         case failed(ConnectionID)
@@ -65,7 +56,6 @@ package final class LoopDriver: @unchecked Sendable {
         self.loop = loop
         self.shard = shard
         self.limits = limits
-        turnstile = Turnstile(eventLoop: eventLoop)
         decoder = ClientMessageDecoder(maximumValueSize: limits.maximumValueSize)
         self.services = services
     }
@@ -103,98 +93,87 @@ package final class LoopDriver: @unchecked Sendable {
 
     // MARK: From connections
 
-    /// A handshake is done.
-    func connect(_ handler: ConnectionHandler, grant: Grant) -> ConnectionID {
+    /// There is a new connection.
+    ///
+    /// - Returns: what ``ConnectionTransport/id`` is from now on.
+    package func connect(_ transport: any ConnectionTransport, grant: Grant) -> ConnectionID {
         let id = shard.connect(agent: Agent(random: services.random()), grant: grant, now: services.now())
-        while handlers.count <= Int(id.slot) { handlers.append(nil) }
-        handlers[Int(id.slot)] = handler
-        // Its handshake was under way when the others were told.
+        while transports.count <= Int(id.slot) { transports.append(nil) }
+        transports[Int(id.slot)] = transport
+        // It was on its way when the others were told.
         if isStopping { events.append(.late(id)) }
         return id
     }
 
-    func mayCheckCredentials(_ hello: ClientMessage.Hello, size: Int, of id: ConnectionID) -> Bool {
+    package func mayCheckCredentials(_ hello: ClientMessage.Hello, size: Int, of id: ConnectionID) -> Bool {
         shard.mayCheckCredentials(hello, size: size, of: id, head: services.head(), now: services.now())
     }
 
-    func receive(_ incoming: Incoming, size: Int = 0, from id: ConnectionID) {
+    package func receive(_ incoming: Incoming, size: Int = 0, from id: ConnectionID) {
         shard.receive(incoming, size: size, from: id, head: services.head(), now: services.now())
     }
 
     /// Whether a connection has to show credentials before anything else.
-    func isStranger(_ id: ConnectionID) -> Bool { shard.isStranger(id) }
+    package func isStranger(_ id: ConnectionID) -> Bool { shard.isStranger(id) }
 
     /// Whether a connection should be read from.
-    func mayRead(_ id: ConnectionID, backlog: Int) -> Bool {
+    package func mayRead(_ id: ConnectionID, backlog: Int) -> Bool {
         if backlog <= limits.maximumBacklog, !shard.isSaturated(id) { return true }
         paused.insert(id.slot)
         return false
     }
 
-    /// A connection's channel is closed. That can happen in the middle of a fan-out, by a write that fails.
-    func disconnect(_ id: ConnectionID) {
+    /// A connection is gone. That can happen in the middle of a fan-out, by a write that fails.
+    package func disconnect(_ id: ConnectionID) {
         events.append(.disconnected(id))
         run()
     }
 
     /// A connection is given up: nothing that it has sent takes effect any more, and what it holds ends, before its channel
     /// is closed.
-    func abandon(_ id: ConnectionID) {
+    package func abandon(_ id: ConnectionID) {
         events.append(.disconnected(id))
     }
 
     private func forget(_ id: ConnectionID) {
         // It may have been given up before, and its slot be another's by now.
-        guard handlers[Int(id.slot)]?.id == id else { return }
+        guard transports[Int(id.slot)]?.id == id else { return }
         shard.disconnect(id)
         paused.remove(id.slot)
-        handlers[Int(id.slot)] = nil
-        if let whenEmpty, handlers.allSatisfy({ $0 == nil }) {
+        transports[Int(id.slot)] = nil
+        if let whenEmpty, transports.allSatisfy({ $0 == nil }) {
             whenEmpty.succeed()
             self.whenEmpty = nil
         }
     }
 
-    func drained(_ id: ConnectionID) {
+    package func drained(_ id: ConnectionID) {
         events.append(.drained(id))
         run()
     }
 
     /// Bytes have come for a connection. A write that fails makes the channel read first, in the middle of a fan-out:
     /// then they wait until that is over.
-    func readable(_ handler: ConnectionHandler) {
+    package func readable(_ transport: any ConnectionTransport) {
         if isRunning {
-            events.append(.readable(handler.id))
+            events.append(.readable(transport.id))
         } else {
-            handler.readMessages()
+            transport.readMessages()
         }
     }
 
     /// There is no room for what connections hold of messages that are not whole: who holds the most of it has to go.
-    func makeRoom(_ party: InboundMemory.Party) {
-        let largest = handlers.lazy.compactMap { $0 }.filter { $0.held.party == party }
-            .max { $0.held.count < $1.held.count }
-        guard let largest, largest.held.count > 0 else { return }
+    package func makeRoom(_ party: InboundMemory.Party) {
+        let holders = transports.lazy.compactMap { $0 }.map { (transport: $0, bytes: $0.heldBytes(of: party)) }
+        guard let largest = holders.max(by: { $0.bytes < $1.bytes }), largest.bytes > 0 else { return }
         services.memory.noteRefusal()
-        largest.giveUp(
+        largest.transport.giveUp(
             .overloaded, "too much is held of messages that are not whole; send this one again, or a smaller one")
-        largest.stopReading()
-    }
-
-    /// Has ``run()`` called once all sockets that have something have been read: what came from many connections at once
-    /// goes to the committer as one batch.
-    func runSoon() {
-        guard !willRun else { return }
-        willRun = true
-        eventLoop.execute { [self] in
-            willRun = false
-            turns.socketsWereLookedAt()
-            run()
-        }
+        largest.transport.stopReading()
     }
 
     /// Carries out what the shard has decided, until there is nothing left to do. Called after each round of inputs.
-    func run() {
+    package func run() {
         // An effect can end in a call of this; the outer one will see to it.
         guard !isRunning else { return }
         isRunning = true
@@ -216,19 +195,19 @@ package final class LoopDriver: @unchecked Sendable {
             switch event {
             case .backedUp(let id): backedUp(id)
             case .drained(let id): shard.drained(id, head: services.head(), now: services.now())
-            case .failed(let id): handlers[Int(id.slot)]?.abort()
+            case .failed(let id): transports[Int(id.slot)]?.abort()
             case .disconnected(let id): forget(id)
-            case .readable(let id): handlers[Int(id.slot)]?.readMessages()
-            case .late(let id): handlers[Int(id.slot)]?.shutDown()
+            case .readable(let id): transports[Int(id.slot)]?.readMessages()
+            case .late(let id): transports[Int(id.slot)]?.shutDown()
             case .rejected(let writes): shard.reject(writes, head: services.head(), now: services.now())
             }
         }
     }
 
     private func backedUp(_ id: ConnectionID) {
-        guard let handler = handlers[Int(id.slot)], handler.id == id else { return }
-        shard.backedUp(id, dropped: handler.drop())
-        if handler.backlog == 0 { events.append(.drained(id)) }
+        guard let transport = transports[Int(id.slot)], transport.id == id else { return }
+        shard.backedUp(id, dropped: transport.drop())
+        if transport.backlog == 0 { events.append(.drained(id)) }
     }
 
     /// Reads on from connections that may be read from again.
@@ -238,14 +217,14 @@ package final class LoopDriver: @unchecked Sendable {
         guard !paused.isEmpty else { return false }
         var any = false
         for slot in paused {
-            guard let handler = handlers[Int(slot)] else {
+            guard let transport = transports[Int(slot)] else {
                 paused.remove(slot)
                 continue
             }
-            guard handler.backlog <= limits.maximumBacklog, !shard.isSaturated(handler.id) else { continue }
+            guard transport.backlog <= limits.maximumBacklog, !shard.isSaturated(transport.id) else { continue }
             paused.remove(slot)
             any = true
-            handler.resume()
+            transport.resume()
         }
         return any
     }
@@ -262,7 +241,7 @@ package final class LoopDriver: @unchecked Sendable {
     private func tick() {
         ticks += 1
         let now = NIODeadline.now()
-        for handler in handlers { handler.map { check($0, at: now) } }
+        for transport in transports { transport.map { check($0, at: now) } }
         shard.keepHolds(now: services.now())
         endAccess()
         if ticks % 5 == 0 { shard.noticeCursors() }
@@ -285,15 +264,15 @@ package final class LoopDriver: @unchecked Sendable {
         shard.endAccess(now: services.now(), problem: isNew ? { authority.problem(with: $0) } : nil)
     }
 
-    private func check(_ handler: ConnectionHandler, at now: NIODeadline) {
-        switch handler.check(at: now) {
+    private func check(_ transport: any ConnectionTransport, at now: NIODeadline) {
+        switch transport.check(at: now) {
         case .alive: break
         case .stalled:
             stalls += 1
-            handler.giveUp(.stalled, "nothing was read for \(limits.stallTimeout.nanoseconds / 1_000_000_000) s")
+            transport.giveUp(.stalled, "nothing was read for \(limits.stallTimeout.nanoseconds / 1_000_000_000) s")
         case .unresponsive:
             pingTimeouts += 1
-            handler.abort()
+            transport.abort()
         }
     }
 
@@ -305,16 +284,16 @@ package final class LoopDriver: @unchecked Sendable {
             ticker?.cancel()
             isStopping = true
             let promise = eventLoop.makePromise(of: Void.self)
-            if handlers.allSatisfy({ $0 == nil }) {
+            if transports.allSatisfy({ $0 == nil }) {
                 promise.succeed()
             } else {
                 whenEmpty = promise
-                for handler in handlers { handler?.shutDown() }
+                for transport in transports { transport?.shutDown() }
                 // Each connection ends by its own timeouts; one that does not must not keep the server from stopping.
                 eventLoop.assumeIsolated().scheduleTask(
                     in: limits.drainTimeout + limits.lingerTimeout + .seconds(1)
                 ) { [self] in
-                    for handler in handlers { handler?.abort() }
+                    for transport in transports { transport?.abort() }
                     whenEmpty?.succeed()
                     whenEmpty = nil
                 }
@@ -324,36 +303,26 @@ package final class LoopDriver: @unchecked Sendable {
     }
 }
 
-extension LoopDriver {
-    /// The frames of a delivery, compressed: once for all connections of this event loop.
-    func compressed(_ delivery: Delivery) -> ByteBuffer {
-        if let frames = delivery.compressed { return frames }
-        let frames = compressedChanges.frames(of: delivery, by: deflater)
-        delivery.compressed = frames
-        return frames
-    }
-}
-
 extension LoopDriver: ShardOutput {
     package func send(_ frames: ByteBuffer, to slot: Int32) {
-        handlers[Int(slot)]?.send(frames)
+        transports[Int(slot)]?.send(frames)
         check(slot)
     }
 
     package func deliver(_ delivery: Delivery) {
         let except = delivery.except
         for slot in delivery.slots where except.isEmpty || !except.contains(slot) {
-            handlers[Int(slot)]?.send(delivery)
+            transports[Int(slot)]?.send(delivery)
             check(slot)
         }
     }
 
     package func close(_ slot: Int32) {
-        handlers[Int(slot)]?.finish()
+        transports[Int(slot)]?.finish()
     }
 
     package func expel(_ slot: Int32, _ code: ErrorCode, _ reason: String) {
-        handlers[Int(slot)]?.giveUp(code, reason)
+        transports[Int(slot)]?.giveUp(code, reason)
     }
 
     package func submit(_ writes: [WriteRequest]) {
@@ -373,13 +342,13 @@ extension LoopDriver: ShardOutput {
         services.submitRead(job, loop)
     }
 
-    /// Notes, for after the fan-out, that a socket is broken or has too much to send.
+    /// Notes, for after the fan-out, that a connection is broken or has too much to take.
     private func check(_ slot: Int32) {
-        guard let handler = handlers[Int(slot)] else { return }
-        if handler.hasFailed {
-            events.append(.failed(handler.id))
-        } else if handler.backlog > limits.maximumBacklog {
-            events.append(.backedUp(handler.id))
+        guard let transport = transports[Int(slot)] else { return }
+        if transport.hasFailed {
+            events.append(.failed(transport.id))
+        } else if transport.backlog > limits.maximumBacklog {
+            events.append(.backedUp(transport.id))
         }
     }
 }

@@ -4,7 +4,7 @@ import Synchronization
 /// messages, and of requests. A limit of each message bounds a connection, and nothing of many.
 package final class InboundMemory: Sendable {
     /// Whose it is.
-    enum Party {
+    package enum Party {
         /// Of somebody who has shown no credentials, where there have to be some.
         case stranger
         case known
@@ -32,7 +32,7 @@ package final class InboundMemory: Sendable {
     /// How many connections were closed since there was no room for what they sent.
     package var refusals: UInt64 { refused.load(ordering: .relaxed) }
 
-    func noteRefusal() { refused.add(1, ordering: .relaxed) }
+    package func noteRefusal() { refused.add(1, ordering: .relaxed) }
 
     /// - Returns: false where there is too much; it is counted all the same.
     fileprivate func change(by difference: Int, of party: Party) -> Bool {
@@ -44,19 +44,19 @@ package final class InboundMemory: Sendable {
 }
 
 /// What one connection holds of it.
-struct HeldMemory {
+package struct HeldMemory {
     private let memory: InboundMemory
-    private(set) var party: InboundMemory.Party
+    package private(set) var party: InboundMemory.Party
     /// What is counted of it, in bytes.
-    private(set) var count = 0
+    package private(set) var count = 0
 
-    init(_ memory: InboundMemory, of party: InboundMemory.Party) {
+    package init(_ memory: InboundMemory, of party: InboundMemory.Party) {
         self.memory = memory
         self.party = party
     }
 
     /// - Returns: false where it is more than before, and too much for all connections together.
-    mutating func set(_ bytes: Int) -> Bool {
+    package mutating func set(_ bytes: Int) -> Bool {
         let counted = bytes <= InboundMemory.uncounted ? 0 : bytes
         let difference = counted - count
         if difference == 0 { return true }
@@ -65,7 +65,7 @@ struct HeldMemory {
     }
 
     /// It is somebody else's from now on, as credentials have shown.
-    mutating func belong(to other: InboundMemory.Party) {
+    package mutating func belong(to other: InboundMemory.Party) {
         guard other != party else { return }
         _ = memory.change(by: -count, of: party)
         _ = memory.change(by: count, of: other)

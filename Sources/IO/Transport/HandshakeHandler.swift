@@ -1,10 +1,11 @@
 import Access
+import Loops
 import NIOCore
 import WebSocket
 
 /// The first handler of every connection: reads the head of the first request, and either shakes hands for a WebSocket
 /// or leaves the channel to HTTP. A parser of our own before any HTTP handler halves what a handshake costs.
-final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTaker {
+final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, AdmissionWaiter {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
@@ -20,11 +21,11 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
         var gate: ConnectionGate?
     }
 
-    private let routes: DoorRoutes
+    private let routes: HandshakeRoutes
     private let limits: TransportLimits
-    private let turnstile: Turnstile?
-    private let refusal: DoorRefusal?
-    private let upgrade: (DoorHandler, ChannelHandlerContext, Upgrade) -> Void
+    private let admissions: AdmissionQueue?
+    private let refusal: HandshakeRefusal?
+    private let upgrade: (HandshakeHandler, ChannelHandlerContext, Upgrade) -> Void
     private var buffer = ByteBuffer()
     private var held: HeldMemory
     private var timer: Scheduled<Void>?
@@ -38,18 +39,19 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
     private let laterHead: RequestHead?
 
     /// - Parameters:
-    ///   - turnstile: where requests wait for their turn; nil: they do not.
+    ///   - admissions: where requests wait for their turn; nil: they do not.
     ///   - refusal: what every request is answered with: there are too many connections.
     ///   - laterHead: the head of a request that came behind others on its connection, for ``resume()``.
     ///   - upgrade: makes the handler that takes over, and calls ``handOver()`` when it has.
     init(
-        routes: DoorRoutes, limits: TransportLimits, turnstile: Turnstile? = nil, refusal: DoorRefusal? = nil,
-        laterHead: RequestHead? = nil, upgrade: @escaping (DoorHandler, ChannelHandlerContext, Upgrade) -> Void
+        routes: HandshakeRoutes, limits: TransportLimits, admissions: AdmissionQueue? = nil,
+        refusal: HandshakeRefusal? = nil,
+        laterHead: RequestHead? = nil, upgrade: @escaping (HandshakeHandler, ChannelHandlerContext, Upgrade) -> Void
     ) {
         self.routes = routes
         held = HeldMemory(routes.memory, of: .stranger)
         self.limits = limits
-        self.turnstile = turnstile
+        self.admissions = admissions
         self.refusal = refusal
         self.laterHead = laterHead
         isDone = laterHead != nil
@@ -94,16 +96,16 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
         }
         guard length <= limits.maximumHeadSize else { return refuse(context, .headTooLarge) }
         isDone = true
-        if let turnstile { turnstile.enter(self) } else { pass() }
+        if let admissions { admissions.enter(self) } else { admitted() }
     }
 
     /// Goes on with ``laterHead``, once nothing else is in the channel's pipeline.
     func resume() {
-        if let turnstile { turnstile.enter(self) } else { pass() }
+        if let admissions { admissions.enter(self) } else { admitted() }
     }
 
     /// It is this request's turn.
-    func pass() {
+    func admitted() {
         guard let context else { return }
         if let laterHead {
             guard count(laterHead, context) else { return refuse(context, .tooManyFromAddress) }
@@ -210,7 +212,7 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
         }
     }
 
-    private func refuse(_ context: ChannelHandlerContext, _ refusal: DoorRefusal) {
+    private func refuse(_ context: ChannelHandlerContext, _ refusal: HandshakeRefusal) {
         if case .headTooLarge = refusal { routes.gate.noteLargeHead() }
         refuse(context, refusal.response)
     }
@@ -232,12 +234,12 @@ final class DoorHandler: ChannelInboundHandler, RemovableChannelHandler, TurnTak
         handOver()
         do {
             let channel = context.channel
-            try routes.takeHTTP(channel) { [routes, limits, turnstile, upgrade] head, installed in
-                let door = DoorHandler(
-                    routes: routes, limits: limits, turnstile: turnstile, laterHead: head, upgrade: upgrade)
-                try channel.pipeline.syncOperations.addHandler(door)
+            try routes.takeHTTP(channel) { [routes, limits, admissions, upgrade] head, installed in
+                let handshake = HandshakeHandler(
+                    routes: routes, limits: limits, admissions: admissions, laterHead: head, upgrade: upgrade)
+                try channel.pipeline.syncOperations.addHandler(handshake)
                 installed()
-                door.resume()
+                handshake.resume()
             }
         } catch {
             context.close(promise: nil)

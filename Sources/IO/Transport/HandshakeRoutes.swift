@@ -1,9 +1,10 @@
 package import Access
+package import Loops
 package import NIOCore
 package import WebSocket
 
 /// Where requests go.
-package struct DoorRoutes: Sendable {
+package struct HandshakeRoutes: Sendable {
     /// The path of the WebSocket.
     package var webSocketPath: String
     package var handshake: Handshake
