@@ -124,6 +124,31 @@ final class ShardTests {
         #expect(seen() == ["ack w", "update k", "unsubscribed s"])
     }
 
+    @Test("A key that changes while a first snapshot is read is told once", arguments: [true, false])
+    func handoff(isReadBefore: Bool) throws {
+        for key in ["a", "b"] { try receive(#"{"type":"broadcast","id":"w","key":"\#(key)","value":1}"#) }
+        deliver(commit())
+        _ = seen()
+        try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
+        if isReadBefore {
+            guard case .page(let request)? = output.jobs.popLast() else { throw CancellationError() }
+            let page = store.page(request, limit: 1, framing: Simulation.framing)
+            shard.read(page, head: committer.head, now: 0)
+            shard.flush(into: output)
+        }
+        try receive(#"{"type":"broadcast","id":"w","key":"b","value":2}"#)
+        try receive(#"{"type":"broadcast","id":"w","key":"a","value":2}"#)
+        let batch = commit()
+        read()
+        deliver(batch)
+        read()
+        let told = output.messages.filter { $0.string("type") == "update" }.map {
+            "\($0.string("key") ?? "") \($0.integer("value") ?? 0)"
+        }
+        // Where `a` was read before it changed, both its states are told.
+        #expect(told == (isReadBefore ? ["a 1", "b 2", "a 2"] : ["a 2", "b 2"]))
+    }
+
     @Test("What was read at a head that is not delivered here waits for it, pages and lookups alike")
     func held() throws {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)

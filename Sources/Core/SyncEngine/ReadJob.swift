@@ -15,7 +15,7 @@ package struct PageRequest: Sendable {
     package enum Position: Equatable, Sendable {
         /// A first snapshot, in the order of keys: behind `after`. Each key comes as it is when its page is read, so that
         /// none can be missed by being written again and again; what changed after `base`, the head when the snapshot
-        /// began, comes once more by revision afterwards. Tombstones are part of it only if they are newer than `base`.
+        /// began, comes by revision afterwards, but for what was sent by then (``SnapshotCoverage``). Tombstones are part of it only if they are newer than `base`.
         case keys(after: Key?, base: UInt64)
         /// In the order of revisions: above `after`.
         case changes(after: UInt64)
@@ -33,11 +33,14 @@ package struct PageRequest: Sendable {
 package struct PageResult: Sendable {
     package struct Row: Sendable {
         package let key: Key
+        /// Of the change that made it what it is.
+        package let revision: UInt64
         /// Where the row's update frame ends in ``PageResult/frames``.
         package let end: Int
 
-        package init(key: Key, end: Int) {
+        package init(key: Key, revision: UInt64, end: Int) {
             self.key = key
+            self.revision = revision
             self.end = end
         }
     }

@@ -106,6 +106,7 @@ struct RecentBatches {
         let change: Int
         let revision: UInt64
 
+        var key: Key { batch.changes[change].key }
         /// The change's update.
         var frame: ByteBuffer { batch.frames(change..<(change + 1)) }
         /// Of the update, in bytes.

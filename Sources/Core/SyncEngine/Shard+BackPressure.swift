@@ -24,8 +24,8 @@ extension Shard {
         // The cursor is the last revision that was handed over whole.
         subscriptions[Int(id.slot)]?.state = .catchingUp
         subscriptions[Int(id.slot)]?.position = min(delivered, dropped.map(\.before).min() ?? delivered)
-        subscriptions[Int(id.slot)]?.demotion = .init(
-            matched: matched[Int(subscription.patternID)] &- (missed[subscription.patternID] ?? 0))
+        subscriptions[Int(id.slot)]?.lag = .demoted(
+            .init(matched: matched[Int(subscription.patternID)] &- (missed[subscription.patternID] ?? 0)))
         connections[Int(subscription.connection.slot)]?.catchingUp.append(id)
         demotedCount += 1
         counters.subscriptionsLive -= 1
@@ -52,7 +52,7 @@ extension Shard {
     /// A subscription that was behind has caught up: whoever wants to know is told how much it did not see.
     mutating func endDemotion(_ id: SubscriptionID) {
         guard let subscription = subscription(id), let demotion = subscription.demotion else { return }
-        subscriptions[Int(id.slot)]?.demotion = nil
+        subscriptions[Int(id.slot)]?.lag = .none
         demotedCount -= 1
         let due = matched[Int(subscription.patternID)] &- demotion.matched
         let skipped = due > demotion.sent ? due - demotion.sent : 0

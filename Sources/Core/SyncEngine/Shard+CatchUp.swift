@@ -33,8 +33,11 @@ extension Shard {
         guard let state = connection(id), !state.isPageInFlight, !state.isBackedUp,
             let subscriptionID = state.catchingUp.first, let subscription = subscription(subscriptionID),
             case .catchingUp = subscription.state, subscription.position >= collectedRevision,
-            let changes = recent.changes(after: subscription.position, matching: subscription.filter, looks: &looks),
-            changes.reduce(0, { $0 + $1.size }) <= configuration.maximumFromMemory
+            let missed = recent.changes(after: subscription.position, matching: subscription.filter, looks: &looks)
+        else { return false }
+        let coverage = subscription.coverage
+        let changes = missed.filter { coverage?.covers($0.key, at: $0.revision) != true }
+        guard changes.reduce(0, { $0 + $1.size }) <= configuration.maximumFromMemory
         else { return false }
         var frames = ByteBuffer()
         for place in changes { frames.writeImmutableBuffer(place.frame) }
@@ -53,6 +56,7 @@ extension Shard {
         connections[Int(subscription.connection.slot)]?.hasCaughtUp(id)
         counters.subscriptionsCatchingUp -= 1
         endDemotion(id)
+        subscriptions[Int(id.slot)]?.lag = .none
         goLive(id)
     }
 
@@ -139,28 +143,50 @@ extension Shard {
     private mutating func send(
         _ page: PageResult, changed: [Key: RecentBatches.Place], to id: SubscriptionID
     ) {
-        guard let connection = subscription(id)?.connection, !page.rows.isEmpty else { return }
-        var frames = page.frames
-        if !changed.isEmpty, page.rows.contains(where: { changed[$0.key] != nil }) {
-            frames = ByteBuffer()
-            var start = 0
-            for row in page.rows {
-                if let place = changed[row.key] {
-                    frames.writeImmutableBuffer(place.frame)
-                } else {
-                    let place = page.frames.readerIndex + start
-                    frames.writeImmutableBuffer(
-                        page.frames.getSlice(at: place, length: row.end - start) ?? ByteBuffer())
-                }
-                start = row.end
+        guard let subscription = subscription(id), !page.rows.isEmpty else { return }
+        let (frames, count) = frames(of: page, changed: changed, coverage: subscription.coverage)
+        if count > 0 { replyFrames(to: subscription.connection, frames) }
+        noteSent(UInt64(count), to: id)
+    }
+
+    /// The updates of a page: of each key the latest, and nothing that the subscription's snapshot has sent.
+    private func frames(
+        of page: PageResult, changed: [Key: RecentBatches.Place], coverage: SnapshotCoverage?
+    ) -> (ByteBuffer, count: Int) {
+        var isSnapshot = false
+        if case .keys = page.request.position { isSnapshot = true }
+        let isSent = { (row: PageResult.Row) in
+            !isSnapshot && coverage?.covers(row.key, at: changed[row.key]?.revision ?? row.revision) == true
+        }
+        guard page.rows.contains(where: { changed[$0.key] != nil || isSent($0) }) else {
+            return (page.frames, page.rows.count)
+        }
+        var frames = ByteBuffer()
+        var count = 0
+        var start = 0
+        for row in page.rows {
+            let range = start..<row.end
+            start = row.end
+            if isSent(row) { continue }
+            count += 1
+            if let place = changed[row.key] {
+                frames.writeImmutableBuffer(place.frame)
+                if isSnapshot { coverage?.note(row.key, at: place.revision) }
+            } else {
+                let place = page.frames.readerIndex + range.lowerBound
+                frames.writeImmutableBuffer(page.frames.getSlice(at: place, length: range.count) ?? ByteBuffer())
             }
         }
-        replyFrames(to: connection, frames)
-        noteSent(UInt64(page.rows.count), to: id)
+        return (frames, count)
     }
 
     private mutating func advance(_ id: SubscriptionID, past page: PageResult) {
         let slot = Int(id.slot)
+        if case .keys = page.request.position {
+            var through: Key?
+            if case .keys(let after, _)? = page.next { through = after }
+            subscriptions[slot]?.coverage?.note(through: through, head: page.head)
+        }
         switch (page.request.position, page.next) {
         case (_, .keys(let after, let base)?):
             subscriptions[slot]?.state = .snapshot(after: after, base: base)
@@ -204,7 +230,7 @@ extension Shard {
 
     private mutating func noteSent(_ count: UInt64, to id: SubscriptionID) {
         subscriptions[Int(id.slot)]?.count += count
-        subscriptions[Int(id.slot)]?.demotion?.sent += count
+        subscription(id)?.demotion?.sent += count
         counters.updatesSent += count
     }
 

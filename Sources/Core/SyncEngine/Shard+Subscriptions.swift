@@ -113,6 +113,9 @@ extension Shard {
             id: request.id, connection: id, filter: filter, state: start.state, wantsEcho: request.wantsEcho,
             wantsCursors: request.wantsCursors, wantsConflated: request.wantsConflated, generation: nextGeneration,
             position: start.position, syncTarget: delivered, patternID: patternID, matchingCost: Int32(cost))
+        if case .snapshot(let after, _) = start.state {
+            subscriptions[Int(slot)]?.lag = .snapshot(SnapshotCoverage(after: after))
+        }
         connections[Int(id.slot)]?.matchingCost += cost
         connections[Int(id.slot)]?.subscriptions[request.id] = subscriptionID
         connections[Int(id.slot)]?.unsynced += 1

@@ -13,10 +13,18 @@ struct Subscription {
         case live
     }
 
-    /// A class, since most subscriptions have none.
+    /// What is to be known of a subscription while it is behind. Classes, since most subscriptions are not.
+    enum Lag {
+        case none
+        /// It has not been live yet.
+        case snapshot(SnapshotCoverage)
+        case demoted(Demotion)
+    }
+
     final class Demotion {
         /// What ``Shard/matched`` said, less what was dropped from the connection's queue.
         let matched: UInt64
+        /// How many changes it was sent since.
         var sent: UInt64 = 0
 
         init(matched: UInt64) { self.matched = matched }
@@ -42,10 +50,19 @@ struct Subscription {
     let matchingCost: Int32
     /// The updates sent since `subscribed`, for `synced`.
     var count: UInt64 = 0
-    /// While it is behind by being slow: how many changes it would have been sent, and how many it was.
-    var demotion: Demotion?
+    var lag = Lag.none
     /// The revision of the last cursor sent while live.
     var noticedRevision: UInt64 = 0
+
+    /// While it is behind by being slow.
+    var demotion: Demotion? {
+        if case .demoted(let demotion) = lag { demotion } else { nil }
+    }
+
+    /// What of its first snapshot it has been sent; nil where it has been live since, or began without one.
+    var coverage: SnapshotCoverage? {
+        if case .snapshot(let coverage) = lag { coverage } else { nil }
+    }
 
     /// The place to resume from, when everything before `delivered` has been handed over to live subscriptions.
     func cursor(epoch: Epoch, delivered: UInt64) -> Cursor {

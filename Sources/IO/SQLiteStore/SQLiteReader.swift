@@ -297,7 +297,7 @@ package struct SQLiteReader: Sendable {
             // Most pages of many rows are full ones.
             if rows.count == 64 { frames.reserveCapacity(maximumBytes + maximumBytes / 8) }
             framing(&frames) { ServerMessage.writeUpdate(row.register, revision: row.revision, to: &$0) }
-            rows.append(PageResult.Row(key: row.register.key, end: frames.readableBytes))
+            rows.append(PageResult.Row(key: row.register.key, revision: row.revision, end: frames.readableBytes))
         }
 
         var result: PageResult {

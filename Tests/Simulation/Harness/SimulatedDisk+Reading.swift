@@ -16,7 +16,7 @@ extension SimulatedDisk {
         var next: PageRequest.Position?
         func append(_ register: Register, _ revision: UInt64) {
             framing(&frames) { ServerMessage.writeUpdate(register, revision: revision, to: &$0) }
-            rows.append(PageResult.Row(key: register.key, end: frames.readableBytes))
+            rows.append(PageResult.Row(key: register.key, revision: revision, end: frames.readableBytes))
         }
         switch request.position {
         case .keys(let after, let base):
