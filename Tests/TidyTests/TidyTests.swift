@@ -58,6 +58,21 @@ struct TidyTests {
         }
     }
 
+    @Test("The simulation's mutants still fit the sources that they are put into")
+    func mutants() throws {
+        let patches = Self.files("Tests/Simulation/mutations", ".patch")
+        #expect(patches.count >= 12)
+        for patch in patches {
+            let lines = try String(contentsOf: Repository.file(patch), encoding: .utf8).split(separator: "\n")
+            let path = try #require(lines.first { $0.hasPrefix("--- a/") }).dropFirst(6)
+            let source = try String(contentsOf: Repository.file(String(path)), encoding: .utf8)
+            for hunk in lines.drop(while: { !$0.hasPrefix("@@") }).split(whereSeparator: { $0.hasPrefix("@@") }) {
+                let before = hunk.filter { !$0.hasPrefix("+") }.map { $0.dropFirst() }.joined(separator: "\n")
+                #expect(source.contains(before), "\(patch) does not fit \(path): make it anew")
+            }
+        }
+    }
+
     @Test("Files and functions are short enough to be read at once")
     func lengths() throws {
         for source in try Self.sources("Sources") + Self.sources("Tests") + Self.sources("clients") {

@@ -15,7 +15,8 @@ package struct PageRequest: Sendable {
     package enum Position: Equatable, Sendable {
         /// A first snapshot, in the order of keys: behind `after`. Each key comes as it is when its page is read, so that
         /// none can be missed by being written again and again; what changed after `base`, the head when the snapshot
-        /// began, comes by revision afterwards, but for what was sent by then (``SnapshotCoverage``). Tombstones are part of it only if they are newer than `base`.
+        /// began, comes by revision afterwards, but for what was sent by then (``SnapshotCoverage``). Tombstones are part of it
+        /// only if they are newer than `base`: another subscription of the connection may have told of the key before that.
         case keys(after: Key?, base: UInt64)
         /// In the order of revisions: above `after`.
         case changes(after: UInt64)

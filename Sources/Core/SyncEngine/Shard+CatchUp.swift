@@ -37,8 +37,7 @@ extension Shard {
         else { return false }
         let coverage = subscription.coverage
         let changes = missed.filter { coverage?.covers($0.key, at: $0.revision) != true }
-        guard changes.reduce(0, { $0 + $1.size }) <= configuration.maximumFromMemory
-        else { return false }
+        guard changes.reduce(0, { $0 + $1.size }) <= configuration.maximumFromMemory else { return false }
         var frames = ByteBuffer()
         for place in changes { frames.writeImmutableBuffer(place.frame) }
         if !changes.isEmpty { replyFrames(to: id, frames) }
@@ -133,6 +132,7 @@ extension Shard {
         // for a connection that has got the change by another subscription.
         let changed = recent.latestChanges(after: page.head)
         send(page, changed: changed, to: subscriptionID)
+        if page.isOfSnapshot { subscription.coverage?.note(page, changed: changed) }
         advance(subscriptionID, past: page)
         if page.next == nil { finish(subscriptionID, page, changed: changed) }
         sync(subscriptionID)
@@ -144,49 +144,17 @@ extension Shard {
         _ page: PageResult, changed: [Key: RecentBatches.Place], to id: SubscriptionID
     ) {
         guard let subscription = subscription(id), !page.rows.isEmpty else { return }
-        let (frames, count) = frames(of: page, changed: changed, coverage: subscription.coverage)
+        // A page of a snapshot has keys that none before it had; only those that come by revision can repeat one.
+        let sent = page.isOfSnapshot ? nil : subscription.coverage
+        var frames = page.frames
+        var count = page.rows.count
+        if !changed.isEmpty || sent != nil { (frames, count) = page.updates(changed: changed, without: sent) }
         if count > 0 { replyFrames(to: subscription.connection, frames) }
         noteSent(UInt64(count), to: id)
     }
 
-    /// The updates of a page: of each key the latest, and nothing that the subscription's snapshot has sent.
-    private func frames(
-        of page: PageResult, changed: [Key: RecentBatches.Place], coverage: SnapshotCoverage?
-    ) -> (ByteBuffer, count: Int) {
-        var isSnapshot = false
-        if case .keys = page.request.position { isSnapshot = true }
-        let isSent = { (row: PageResult.Row) in
-            !isSnapshot && coverage?.covers(row.key, at: changed[row.key]?.revision ?? row.revision) == true
-        }
-        guard page.rows.contains(where: { changed[$0.key] != nil || isSent($0) }) else {
-            return (page.frames, page.rows.count)
-        }
-        var frames = ByteBuffer()
-        var count = 0
-        var start = 0
-        for row in page.rows {
-            let range = start..<row.end
-            start = row.end
-            if isSent(row) { continue }
-            count += 1
-            if let place = changed[row.key] {
-                frames.writeImmutableBuffer(place.frame)
-                if isSnapshot { coverage?.note(row.key, at: place.revision) }
-            } else {
-                let place = page.frames.readerIndex + range.lowerBound
-                frames.writeImmutableBuffer(page.frames.getSlice(at: place, length: range.count) ?? ByteBuffer())
-            }
-        }
-        return (frames, count)
-    }
-
     private mutating func advance(_ id: SubscriptionID, past page: PageResult) {
         let slot = Int(id.slot)
-        if case .keys = page.request.position {
-            var through: Key?
-            if case .keys(let after, _)? = page.next { through = after }
-            subscriptions[slot]?.coverage?.note(through: through, head: page.head)
-        }
         switch (page.request.position, page.next) {
         case (_, .keys(let after, let base)?):
             subscriptions[slot]?.state = .snapshot(after: after, base: base)
@@ -247,5 +215,48 @@ extension Shard {
         guard connections[Int(id.slot)]?.catchingUp.first == subscriptionID else { return }
         connections[Int(id.slot)]?.catchingUp.removeFirst()
         connections[Int(id.slot)]?.catchingUp.append(subscriptionID)
+    }
+}
+
+extension PageResult {
+    fileprivate var isOfSnapshot: Bool {
+        if case .keys = request.position { true } else { false }
+    }
+
+    /// The frames of the rows, each as its key is by now.
+    ///
+    /// - Parameters:
+    ///   - changed: the latest change of each key since the page was read.
+    ///   - sent: what is left out.
+    fileprivate func updates(
+        changed: [Key: RecentBatches.Place], without sent: SnapshotCoverage?
+    ) -> (frames: ByteBuffer, count: Int) {
+        var updates = ByteBuffer()
+        var count = 0
+        var end = 0
+        for row in rows {
+            let start = end
+            end = row.end
+            let change = changed[row.key]
+            if sent?.covers(row.key, at: change?.revision ?? row.revision) == true { continue }
+            count += 1
+            updates.writeImmutableBuffer(
+                change?.frame ?? frames.getSlice(at: frames.readerIndex + start, length: end - start) ?? ByteBuffer())
+        }
+        return (updates, count)
+    }
+}
+
+extension SnapshotCoverage {
+    /// A page of the snapshot was sent, with the changes of its keys since it was read. An empty one counts too: what comes to be in
+    /// its stretch of keys later was not sent.
+    fileprivate func note(_ page: PageResult, changed: [Key: RecentBatches.Place]) {
+        var through: Key?
+        if case .keys(let after, _)? = page.next { through = after }
+        note(through: through, head: page.head)
+        guard !changed.isEmpty else { return }
+        for row in page.rows {
+            if let change = changed[row.key] { note(row.key, at: change.revision) }
+        }
     }
 }

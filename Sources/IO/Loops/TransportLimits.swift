@@ -1,13 +1,13 @@
 package import NIOCore
 
-/// The limits of the sockets' side. Each has a flag, or is fixed here with its reason.
+/// What bounds a connection besides the shard. Each limit has a flag, or is fixed here with its reason.
 package struct TransportLimits: Sendable {
     /// The greatest size of a message, all fragments together, in bytes.
     package var maximumMessageSize: Int
     /// The greatest size of a value, in bytes of JSON.
     package var maximumValueSize: Int
-    /// How many bytes a socket may have refused before its connection catches up instead of getting live updates, and
-    /// is read from no further.
+    /// How much a connection may leave untaken, in bytes, before it catches up instead of getting live updates, and is read
+    /// from no further.
     package var maximumBacklog: Int
     /// How long a connection that is closing may take to send what it owes.
     package var drainTimeout: TimeAmount

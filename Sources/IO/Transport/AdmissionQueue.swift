@@ -2,6 +2,7 @@ import NIOCore
 
 /// A handshake that waits in an ``AdmissionQueue``.
 protocol AdmissionWaiter: AnyObject {
+    /// It is its turn.
     func admitted()
 }
 

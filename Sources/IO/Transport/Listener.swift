@@ -34,10 +34,10 @@ package enum Listener {
             let handshake = HandshakeHandler(
                 routes: routes, limits: loop.driver.limits, admissions: loop.admissions, refusal: refusal
             ) { handshake, context, upgrade in
-                let handler = SocketTransport(
+                let transport = SocketTransport(
                     loop: loop, gate: upgrade.gate, deflate: upgrade.deflate, isEncrypted: certificates != nil)
-                replace(handshake, by: handler, context) {
-                    handler.open(response: upgrade.response, rest: upgrade.rest, grant: upgrade.grant)
+                replace(handshake, by: transport, context) {
+                    transport.open(response: upgrade.response, rest: upgrade.rest, grant: upgrade.grant)
                 }
             }
             // From now on it is for this handler to leave the gate.

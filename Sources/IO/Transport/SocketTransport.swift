@@ -5,7 +5,8 @@ import SyncEngine
 import SyncProtocol
 import WebSocket
 
-/// The only handler of a socket after its handshake: bytes to messages on the way in, one ``Outbound`` on the way out.
+/// The only handler of a connection after its handshake: bytes to messages on the way in, and one ``Outbound`` on the way
+/// out. It decides nothing: the ``Shard`` does.
 final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, ConnectionTransport {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
@@ -17,7 +18,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     private let deflate: DeflateParameters?
     var reader: MessageReader
     private(set) var id = ConnectionID(slot: -1, generation: 0)
-    private var context: ChannelHandlerContext?
+    private(set) var context: ChannelHandlerContext?
     private let socket: ChannelSocket
     private let outbound: Outbound
     /// Bytes that wait for the shard to catch up, or for the rest of a frame's header.
@@ -33,7 +34,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     var held: HeldMemory
     private var isPaused = false
     /// Whether credentials are being checked, and what comes behind them has to wait.
-    private var isChecking = false
+    var isChecking = false
     /// Whether others have their turn.
     private var isYielding = false
     /// Whether the channel asked for more bytes while there was no wish for them.
@@ -41,7 +42,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     /// Whether the client has closed its sending side; what it sent before may still wait to be read.
     private var isInputClosed = false
     private var isShuttingDown = false
-    private var isClosing = false
+    private(set) var isClosing = false
     /// Whether the sending side is closed.
     private var isFinished = false
 
@@ -243,35 +244,6 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
         }
     }
 
-    /// Has the credentials of a hello checked. Until that is done, nothing behind it is read.
-    private func check(_ hello: ClientMessage.Hello, size: Int) {
-        guard let secret = hello.token, driver.mayCheckCredentials(hello, size: size, of: id) else { return }
-        isChecking = true
-        let eventLoop = driver.eventLoop
-        let answer = NIOLoopBound(
-            { [self] (result: Result<Grant, AccessRefusal>) in
-                checked(hello, size: size, result)
-            }, eventLoop: eventLoop)
-        driver.services.authority.check(Credential(secret)) { result in
-            // Also where the answer is there at once: this may be in the middle of reading.
-            eventLoop.execute { answer.value(result) }
-        }
-    }
-
-    private func checked(_ hello: ClientMessage.Hello, size: Int, _ result: Result<Grant, AccessRefusal>) {
-        isChecking = false
-        guard context != nil, !isClosing else { return }
-        // The rules may have changed since they were asked.
-        var result = result
-        if case .success(let grant) = result, let problem = driver.services.authority.problem(with: grant) {
-            result = .failure(problem)
-        }
-        driver.receive(.credentials(hello, result), size: size, from: id)
-        meet()
-        resume()
-        driver.run()
-    }
-
     // MARK: Out
 
     /// Whether what it is sent is compressed as for others, once for all of them.
@@ -372,7 +344,8 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
         schedule(driver.limits.drainTimeout)
     }
 
-    /// Sends the Close, and closes the sending side behind it. What is still queued has the drain timeout to go.
+    /// Everything is answered: sends the Close, and closes the sending side behind it. What the client is slow to take
+    /// may still be queued; the drain timeout goes on.
     func finish() {
         if isShuttingDown { sendBye(.shuttingDown, "the server is stopping") }
         if let closePayload { sendControl(.close, closePayload) }

@@ -22,8 +22,8 @@ final class TurnQueue {
         self.whenDone = whenDone
     }
 
-    func enter(_ handler: SocketTransport) {
-        waiting.append(handler)
+    func enter(_ transport: SocketTransport) {
+        waiting.append(transport)
         schedule()
     }
 

@@ -205,7 +205,8 @@ final class SimulatedClient {
         let matching = live.filter { $0.value.pattern.matches(key) }
         if matching.isEmpty { world.note("\(name) got \(key), which it did not subscribe to") }
         if message.bool("transient") == true { return }
-        // A first snapshot, with nothing else on the connection, tells each state of a key once.
+        // A first snapshot, with nothing else on the connection, tells each state of a key once. (A greater world could do
+        // otherwise: what was sent is remembered within a bound.)
         if matching.values.contains(where: { $0.isAlone && $0.replaces && $0.held[key] == register }) {
             world.note("\(name) got \(key) at \(register.version) twice in one snapshot")
         }

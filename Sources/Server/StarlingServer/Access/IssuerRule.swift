@@ -35,7 +35,11 @@ struct IssuerRule: Sendable {
         self.entry = entry
         digest = "\(entry)"
         let rate = entry.limits?.rate
-        limiters = old.map(\.limiters).flatMap { $0.limits == rate ? $0 : nil } ?? SubjectLimiters(rate)
+        if let old, old.limiters.limits == rate {
+            limiters = old.limiters
+        } else {
+            limiters = SubjectLimiters(rate)
+        }
         try AccessRules.check(entry.limits, place)
         switch (entry.keysFile, entry.secretFile) {
         case (let file?, nil):
