@@ -74,7 +74,7 @@ package final class Checkpointer {
         }
         guard code == SQLITE_OK else {
             log.failed(code)
-            throw .checkpoint(code, "the database could not be synced")
+            throw .checkpoint(code, "the database's file could not be synced")
         }
         isSynced = true
     }

@@ -58,7 +58,9 @@ extension StoreError {
 
     private static let checkpointFailed = "checkpoint failed"
 
-    static func checkpoint(_ code: Int32, _ what: String) -> StoreError {
-        StoreError("\(checkpointFailed): \(what) (SQLite \(code))", code: code)
+    /// Whoever syncs the database, SQLite or its caller, a sync that fails is told in the same words.
+    static func checkpoint(_ code: Int32, _ message: String) -> StoreError {
+        let what = code == lostSync ? "the database could not be synced" : message
+        return StoreError("\(checkpointFailed): \(what) (SQLite \(code))", code: code)
     }
 }
