@@ -99,7 +99,10 @@ extension Shard {
         if grant.source == .noRules { return nil }
         switch message {
         case .ping, .unsubscribe: return nil
-        case .hello(let hello): return forbidden(agent: hello.agent, grant, id: hello.id)
+        case .hello(let hello):
+            // A client that forgot its token is to hear of it here, and not from each of its writes.
+            if grant.isNothing { return Self.wantsCredentials(id: hello.id) }
+            return forbidden(agent: hello.agent, grant, id: hello.id)
         case .subscribe(let request): return forbidden(reading: request.pattern, grant, id: request.id)
         case .list(let list): return forbidden(reading: list.pattern, grant, id: list.id)
         case .digest(let digest): return forbidden(reading: digest.pattern, grant, id: digest.id)
@@ -132,15 +135,18 @@ extension Shard {
 
     private func refusal(_ grant: Grant, _ message: String, id: RequestID?) -> WireError {
         switch grant.source {
-        case .anonymous(isAllowed: false):
-            WireError(
-                .unauthorized, "this server wants credentials first",
-                hint: #"send {"type":"hello","token":…}, or an Authorization header"#, id: id)
+        case .anonymous(isAllowed: false): Self.wantsCredentials(id: id)
         case .anonymous:
             WireError(
                 .forbidden, "\(message) without credentials", hint: #"send {"type":"hello","token":…}"#, id: id)
         case .noRules, .token, .issuer: WireError(.forbidden, message, id: id)
         }
+    }
+
+    private static func wantsCredentials(id: RequestID?) -> WireError {
+        WireError(
+            .unauthorized, "this server wants credentials first",
+            hint: #"send {"type":"hello","token":…}, or an Authorization header"#, id: id)
     }
 
     // MARK: The end

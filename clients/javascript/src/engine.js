@@ -178,6 +178,11 @@ export class Engine {
     this.#answered(id);
     // What we write next is to be above whatever we know of.
     this.knowledge.learnFrom(message);
+    if (message.code === "unauthorized" && id !== "hello") {
+      // It would say so of all that we ask: nothing that waits is to be given up for it.
+      this.#requests.answer(id, message);
+      return this.#unwelcome(message);
+    }
     if (typeof id === "number" && this.#writer.answer(id, message, text)) return this.#port.wake();
     if (type !== "register") this.knowledge.remember(message.version);
     if (this.#requests.answer(id, message)) return;

@@ -198,6 +198,12 @@ class Engine:
             # What the server could not read as far as the id: answers come in order, so it is the first that has none.
             id = self._asked[0]
         self._answered(id)
+        if message.get("code") == "unauthorized" and id != "hello":
+            # It would say so of all that we ask: nothing that waits is to be given up for it.
+            if isinstance(id, str):
+                self._requests.answer(id, message)
+            self._unwelcome(message)
+            return
         if isinstance(id, int) and self._writer.answer(id, message, text):
             self._port.wake()
             return

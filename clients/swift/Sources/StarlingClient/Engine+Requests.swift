@@ -84,7 +84,8 @@ extension Engine {
         if phase == .open {
             effects.append(.log(.info, "the connection to \(edge) ended: \(error)"))
         } else {
-            tell(.warning, "cannot connect to \(edge): \(error)")
+            let reason = "\(error)"
+            tell(.warning, reason.hasPrefix("cannot connect") ? reason : "cannot connect to \(edge): \(reason)")
         }
     }
 
@@ -103,7 +104,48 @@ extension Engine {
         told[edge] = text
     }
 
-    mutating func answerRequest(_ number: Int, _ message: JSONObject) {
+    // MARK: Answers
+
+    /// The answer to anything that was sent, or an error that answers nothing.
+    mutating func answer(_ message: JSONObject) {
+        learn(from: message)
+        let type = message.string("type") ?? ""
+        var message = message
+        if type == "error", message.raw("id") == nil, let first = asked.first {
+            // What the server could not read as far as the id: answers come in order, so it is the first that has none.
+            message = message.adding("id", first.json)
+        }
+        let wireID = message.integer("id").map { Int($0) }
+        asked.answered(wireID.map { .write($0) } ?? message.string("id").map { .other($0) })
+        if type == "error", message.string("code") == "unauthorized", message.string("id") != "hello" {
+            // It would say so of all that we ask: nothing that waits is to be given up for it.
+            if let id = message.string("id") { answerRequest(id, message) }
+            return unwelcome(message)
+        }
+        if let wireID, answerWrite(wireID, message) { return }
+        if ["ack", "claimed", "released"].contains(type) { remember(message) }
+        let isError = type == "error"
+        guard let id = message.string("id") else {
+            if isError { effects.append(.log(.warning, StarlingError(message).description)) }
+            return
+        }
+        if answerRequest(id, message) || !isError { return }
+        switch id {
+        case "hello": unwelcome(message)
+        case "ping": pong(nil)
+        default: subscriptionRefused(id, message)
+        }
+    }
+
+    /// - Returns: whether the id is that of a request.
+    @discardableResult
+    mutating func answerRequest(_ id: String, _ message: JSONObject) -> Bool {
+        guard id.hasPrefix("r"), let number = Int(id.dropFirst()), questions.answered(number) else { return false }
+        answerRequest(number, message)
+        return true
+    }
+
+    private mutating func answerRequest(_ number: Int, _ message: JSONObject) {
         let isError = message.string("type") == "error"
         let presence = presences.values.first { $0.request == number }
         if isError, message.bool("retry") == true, let presence {

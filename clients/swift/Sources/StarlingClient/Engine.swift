@@ -186,34 +186,6 @@ struct Engine: Sendable {
         }
     }
 
-    private mutating func answer(_ message: JSONObject) {
-        learn(from: message)
-        let type = message.string("type") ?? ""
-        var message = message
-        if type == "error", message.raw("id") == nil, let first = asked.first {
-            // What the server could not read as far as the id: answers come in order, so it is the first that has none.
-            message = message.adding("id", first.json)
-        }
-        let wireID = message.integer("id").map { Int($0) }
-        asked.answered(wireID.map { .write($0) } ?? message.string("id").map { .other($0) })
-        if let wireID, answerWrite(wireID, message) { return }
-        if ["ack", "claimed", "released"].contains(type) { remember(message) }
-        let isError = type == "error"
-        guard let id = message.string("id") else {
-            if isError { effects.append(.log(.warning, StarlingError(message).description)) }
-            return
-        }
-        if id.hasPrefix("r"), let request = Int(id.dropFirst()), questions.answered(request) {
-            answerRequest(request, message)
-        } else if isError, id == "hello" {
-            unwelcome(message)
-        } else if isError, id == "ping" {
-            pong(nil)
-        } else if isError {
-            subscriptionRefused(id, message)
-        }
-    }
-
     private mutating func welcome(_ message: JSONObject) {
         switch phase {
         case .dialing:
@@ -387,7 +359,7 @@ struct Engine: Sendable {
         send(Array(#"{"type":"ping","id":"ping"}"#.utf8), as: "ping")
     }
 
-    private mutating func pong(_ serverTime: Int64?) {
+    mutating func pong(_ serverTime: Int64?) {
         answered("ping")
         guard let pong = liveness.ponged(at: now), let serverTime else { return }
         edges.measured(edge, pong.roundTrip)
