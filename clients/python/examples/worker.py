@@ -35,7 +35,7 @@ async def work_off(sync: starling.Client, name: str) -> None:
         undone = [
             task
             for task in tasks.list()
-            if sync.get(result_of(task.key)) is None and sync.get(claim_of(task.key)) is None
+            if is_ours(task) and sync.get(result_of(task.key)) is None and sync.get(claim_of(task.key)) is None
         ]
         for task in undone:
             await try_to_do(sync, name, task)
@@ -72,6 +72,12 @@ async def do(sync: starling.Client, name: str, task: starling.Update, lease: sta
     fence = {"key": lease.key, "token": lease.fence}
     await sync.broadcast(result_of(task.key), result, fence=fence)
     print(f"{name} did {task.key}: {result['sum']}", flush=True)
+
+
+def is_ours(task: starling.Update) -> bool:
+    """Whether it is a task as this program makes them: others may use such keys too."""
+    numbers = task.value.get("sum") if isinstance(task.value, dict) else None
+    return isinstance(numbers, list) and all(isinstance(number, int) for number in numbers)
 
 
 def claim_of(task: str) -> str:

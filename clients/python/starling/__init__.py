@@ -16,7 +16,7 @@ from typing import Unpack
 
 from ._client import Client
 from ._edges import EdgeStatus
-from ._errors import StarlingError
+from ._errors import StarlingError, StarlingTimeoutError
 from ._leases import Lease
 from ._file_outbox import FileOutbox
 from ._options import ClientOptions
@@ -41,6 +41,7 @@ __all__ = [
     "Outcome",
     "Pattern",
     "StarlingError",
+    "StarlingTimeoutError",
     "Subscription",
     "Update",
     "connect",

@@ -15,12 +15,21 @@ MAXIMUM_DEPTH = 128
 _LONGEST_KEY = 512
 
 
+def check_is_text(key: Any) -> None:
+    """For what is only read here, where a key that nobody could write is just not there.
+
+    :raises StarlingError: ``bad_key``
+    """
+    if not isinstance(key, str):
+        raise StarlingError("bad_key", f"a key is a text of 1 to {_LONGEST_KEY} bytes, not {shown(key)}")
+
+
 def check_key(key: Any) -> None:
     """
     :raises StarlingError: ``bad_key``
     """
     if not isinstance(key, str) or not key:
-        raise StarlingError("bad_key", f"a key is a text of 1 to {_LONGEST_KEY} bytes, not {key!r}")
+        raise StarlingError("bad_key", f"a key is a text of 1 to {_LONGEST_KEY} bytes, not {shown(key)}")
     try:
         size = len(key.encode())
     except UnicodeEncodeError as error:
@@ -51,9 +60,26 @@ def check_time_to_live(ttl: Any) -> None:
     """
     if ttl is None:
         return
-    is_number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
-    if not (is_number and math.isfinite(ttl) and ttl > 0):
-        raise StarlingError("bad_value", f"ttl is {ttl!r}; it is in seconds, and more than 0")
+    if not (is_number(ttl) and ttl > 0):
+        raise StarlingError("bad_value", f"ttl is {shown(ttl)}; it is in seconds, and more than 0")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is one that can be reckoned with: finite, and not an integer of hundreds of digits."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def shown(value: Any) -> str:
+    """A value for a message: not all of it where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # An integer of more digits than Python likes to print.
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def check_text(what: str, text: Any, longest: int) -> None:
@@ -67,7 +93,7 @@ def check_text(what: str, text: Any, longest: int) -> None:
     except UnicodeEncodeError:
         is_good = False
     if not is_good:
-        raise StarlingError("bad_value", f"{what} is {text!r}; it is a text of 1 to {longest} bytes without control characters")
+        raise StarlingError("bad_value", f"{what} is {shown(text)}; it is a text of 1 to {longest} bytes without control characters")
 
 
 def check_depth(what: str, text: str | None, levels: int) -> None:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from ._check import check_text
+from ._check import check_text, is_number, shown
 from ._errors import StarlingError
 
 
@@ -85,8 +85,8 @@ def check_options(
         "probe_interval": probe_interval,
     }
     for name, number in numbers.items():
-        if not _is_number(number) or not math.isfinite(number) or number <= 0:
-            raise StarlingError("bad_option", f"{name} is {number!r}; it is a number, and more than 0")
+        if not is_number(number) or number <= 0:
+            raise StarlingError("bad_option", f"{name} is {shown(number)}; it is a number, and more than 0")
     check_callback("on_refused", on_refused)
     if logger is not None and not isinstance(logger, logging.Logger | logging.LoggerAdapter):
         raise StarlingError("bad_option", f"logger is {logger!r}; it is a logging.Logger")
@@ -102,6 +102,14 @@ def check_callback(what: str, callback: Any) -> None:
         raise StarlingError("bad_option", f"{what} is {callback!r}; it is a function")
 
 
+def check_boolean(what: str, value: Any) -> None:
+    """
+    :raises StarlingError: ``bad_option``
+    """
+    if not isinstance(value, bool):
+        raise StarlingError("bad_option", f"{what} is {value!r}; it is True or False")
+
+
 def check_timeout(timeout: Any, optional: bool = False) -> None:
     """
     :param optional: whether None, for no end, is one too
@@ -109,12 +117,8 @@ def check_timeout(timeout: Any, optional: bool = False) -> None:
     """
     if optional and timeout is None:
         return
-    if not _is_number(timeout) or not timeout >= 0:
-        raise StarlingError("bad_option", f"timeout is {timeout!r}; it is in seconds, and not less than 0")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number(timeout) or timeout == math.inf) or not timeout >= 0:
+        raise StarlingError("bad_option", f"timeout is {shown(timeout)}; it is in seconds, and not less than 0")
 
 
 def to_object(fields: Any, what: str) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def to_object(fields: Any, what: str) -> dict[str, Any]:
     :raises StarlingError: ``bad_value``
     """
     if not isinstance(fields, Mapping):
-        raise StarlingError("bad_value", f"{what} is {fields!r}; it is an object")
+        raise StarlingError("bad_value", f"{what} is {shown(fields)}; it is an object")
     return dict(fields)
 
 
@@ -136,7 +140,7 @@ def conditions(
     result: dict[str, Any] = {}
     if expect is not UNSET:
         if expect is not None and not isinstance(expect, str):
-            raise StarlingError("bad_value", f"expect is {expect!r}; it is a version, or None for absent")
+            raise StarlingError("bad_value", f"expect is {shown(expect)}; it is a version, or None for absent")
         result["expect"] = expect
     if fence is not None:
         result["fence"] = to_object(fence, "fence")

@@ -11,12 +11,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
-from ._check import check_key, check_text, check_time_to_live, to_json
-from ._check_options import UNSET, Unset, check_callback, check_options, check_timeout, complete, conditions, to_object
+from ._check import check_is_text, check_key, check_text, check_time_to_live, to_json
+from ._check_options import UNSET, Unset, check_boolean, check_callback, check_options, check_timeout, complete, conditions, to_object
 from ._delivery import Callback
 from ._edges import EdgeStatus
 from ._engine import Engine
-from ._errors import StarlingError
+from ._errors import StarlingError, StarlingTimeoutError
 from ._leases import Lease
 from ._options import Logger, Options, Token
 from ._outbox import MemoryOutbox, OutboxStore, Outcome, Pending
@@ -287,15 +287,19 @@ class Client:
         self._check_use()
         if callback is not None:
             check_callback("the callback of subscribe", callback)
+        check_boolean("snapshot", snapshot)
+        check_boolean("echo", echo)
         return Subscription(self._engine, self._engine.subscribe(pattern, callback, snapshot, echo))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, from the replica, at once; the default where there is none, or nothing subscribed to matches."""
+        check_is_text(key)
         register = self._engine.read(key)
         return register.value if register else default
 
     def entry(self, key: str) -> Update | None:
         """The register of a key, from the replica, at once."""
+        check_is_text(key)
         register = self._engine.read(key)
         return describe(register, self._engine.outbox.newest(key) is register) if register else None
 
@@ -418,6 +422,8 @@ class Client:
         self._check_use()
         Pattern(pattern)
         check_timeout(timeout)
+        if not isinstance(page_size, int) or isinstance(page_size, bool) or not 1 <= page_size <= 1000:
+            raise StarlingError("bad_option", f"page_size is {page_size!r}; it is a whole number from 1 to 1000")
         after: dict[str, str] = {}
         while True:
             answer = await self._engine.request({"type": "list", "pattern": pattern, "limit": page_size, **after}, timeout=timeout * 1000)
@@ -449,6 +455,7 @@ class Client:
         check_key(key)
         check_time_to_live(ttl)
         check_timeout(timeout)
+        check_boolean("renew", renew)
         if until not in (None, "disconnect"):
             raise StarlingError("bad_value", f'until is {until!r}; it can be "disconnect"')
         if value is not None:
@@ -491,7 +498,7 @@ class Client:
         """Done when each write made so far has its final answer. To give up waiting ends none of them.
 
         :param timeout: seconds
-        :raises TimeoutError: after so many seconds
+        :raises StarlingTimeoutError: ``timeout`` after so many seconds
         """
         self._check_use()
         check_timeout(timeout, optional=True)
@@ -501,7 +508,7 @@ class Client:
         except TimeoutError:
             engine = self._engine
             why = f": {engine.last_error}" if engine.last_error else "" if engine.is_greeted else f": {engine.why_not_live()}"
-            raise TimeoutError(f"{len(engine.outbox)} writes have no outcome after {timeout} s{why}") from None
+            raise StarlingTimeoutError(f"{len(engine.outbox)} writes have no outcome after {timeout} s{why}") from None
 
     async def _drain(self) -> None:
         outcomes = [write.outcome for write in self._engine.outbox]

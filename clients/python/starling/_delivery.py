@@ -52,7 +52,12 @@ class Delivery:
         if self._callback is None:
             self._notify()
         elif self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._start()
+
+    def _start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        # What would end a program is raised where the loop runs, too; asyncio need not log it besides.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _notify(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -83,6 +88,10 @@ class Delivery:
                     self._failed(error)
         finally:
             self._task = None
+            # Interrupted by what would end a program, as by sys.exit: what waits comes all the same, where the program goes on.
+            this = asyncio.current_task()
+            if self._waiting and this is not None and not this.cancelling():
+                self._start()
 
     async def next(self) -> Update | None:
         """The next update; None at the end.

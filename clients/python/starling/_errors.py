@@ -12,3 +12,10 @@ class StarlingError(Exception):
         super().__init__(message)
         self.code = code
         self.details = details or {}
+
+
+class StarlingTimeoutError(StarlingError, TimeoutError):
+    """The time that the caller gave is over; what was waited for goes on. ``code`` is ``timeout``."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("timeout", message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -38,8 +39,10 @@ class FileLock:
             os.close(self._file)
             raise
         _ours.add(self._path)
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{'flock' if sys.platform != 'win32' else 'pid'} {os.getpid()}".encode(), 0)
+        # Who has it is for others to read; the lock itself needs no room on the disk.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{'flock' if sys.platform != 'win32' else 'pid'} {os.getpid()}".encode(), 0)
 
     def _refusal(self, holder: str) -> StarlingError:
         return StarlingError("outbox_failed", f"{self._path.removesuffix('.lock')} is in use by {holder}")

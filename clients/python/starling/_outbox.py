@@ -14,6 +14,10 @@ from typing import Any, Protocol
 from ._register import Register
 
 
+#: A time to live that has no end to speak of, in milliseconds.
+_LATEST = float(1 << 52)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a write."""
@@ -276,4 +280,4 @@ class Outbox:
 def _expiry(record: dict[str, Any]) -> int | None:
     """When a write expires, as the server reckons: its stamp plus its time to live."""
     ttl = record.get("ttl")
-    return None if ttl is None else int(record["version"][:12], 16) + math.ceil(ttl * 1000)
+    return None if ttl is None else int(record["version"][:12], 16) + math.ceil(min(ttl * 1000, _LATEST))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 
+from ._check import shown
 from ._clock import has_control_character
 from ._errors import StarlingError
 
@@ -28,8 +29,8 @@ class Pattern:
     """
 
     def __init__(self, text: str) -> None:
-        self.text = text
         _check(text)
+        self.text = text
         tokens = _tokenize(text)
         self._exact: str | None = None
         self._prefix: str | None = None
@@ -81,7 +82,9 @@ def _fail(text: str, problem: str) -> StarlingError:
 
 
 def _check(text: str) -> None:
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str):
+        raise StarlingError("bad_pattern", f"a pattern is a text, not {shown(text)}")
+    if not text:
         raise _fail(text, "is empty; * matches every key")
     try:
         text.encode()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
+from ._check import check_is_text
 from ._delivery import Callback, Delivery
 from ._errors import StarlingError
 from ._outbox import Outbox
@@ -245,7 +246,11 @@ class Subscription:
         return asyncio.shield(self._state.synced)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key, as this subscription knows it."""
+        """The value of a key, as this subscription knows it.
+
+        :raises StarlingError: ``bad_key``
+        """
+        check_is_text(key)
         register = self._state.replica.get(key)
         return register.value if register and register.is_visible(self._engine.server_now()) else default
 

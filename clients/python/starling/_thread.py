@@ -23,7 +23,12 @@ _STUCK = 0.5
 class LoopThread:
     """An event loop in a thread of its own, for the threads of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, interrupted: Callable[[BaseException], None]) -> None:
+        """
+        :param interrupted: is told, in the thread, what a callback raises that would end a program; here it ends nothing
+        """
+        self._interrupted = interrupted
+        self._has_ended = False
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
         # Nothing is handed over any more once it is closed: nobody would answer.
@@ -34,7 +39,11 @@ class LoopThread:
         self._thread.start()
 
     def _run(self) -> None:
-        self._loop.run_forever()
+        while not self._has_ended:
+            try:
+                self._loop.run_forever()
+            except BaseException as error:  # noqa: BLE001: sys.exit and the like; whoever waits for the client waits on
+                self._interrupted(error)
         self._loop.close()
 
     @property
@@ -141,6 +150,7 @@ class LoopThread:
             if others:
                 await asyncio.wait(others, timeout=_LAST_TURNS)
         await self._loop.shutdown_asyncgens()
+        self._has_ended = True
         self._loop.stop()
 
 

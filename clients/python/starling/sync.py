@@ -19,11 +19,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Unpack
 
 from . import _client
-from ._check_options import UNSET, Unset, check_timeout
+from ._check_options import UNSET, Unset, check_boolean, check_timeout
 from ._client import PATIENCE, TIMEOUT
 from ._delivery import Callback
 from ._edges import EdgeStatus
-from ._errors import StarlingError
+from ._errors import StarlingError, StarlingTimeoutError
 from ._leases import Lease as _AsyncLease
 from ._options import ClientOptions
 from ._outbox import Outcome, Pending
@@ -128,7 +128,7 @@ class Subscription:
                 async with asyncio.timeout(timeout):
                     await self._subscription.synced
             except TimeoutError:
-                raise StarlingError("timeout", f"not all that there was has come after {timeout} s") from None
+                raise StarlingTimeoutError(f"not all that there was has come after {timeout} s") from None
 
         self._thread.wait(synced)
 
@@ -168,13 +168,17 @@ class Client:
 
     def __init__(self, urls: str | Sequence[str], **options: Unpack[ClientOptions]) -> None:
         self._closing = threading.Lock()
-        self._thread = LoopThread()
+        self._thread = LoopThread(self._interrupted)
         try:
             self._client = self._thread.call(lambda: _client.Client(urls, **options))
         except BaseException:
             self._thread.stop()
             raise
         atexit.register(self._end_of_process)
+
+    def _interrupted(self, error: BaseException) -> None:
+        text = "a callback raised %r, which ends nothing in the client's thread; tell the main thread to end"
+        self._client.log.error(text, error)
 
     def _end_of_process(self) -> None:
         """The thread goes with the process; that nobody closed the client is not to pass in silence."""
@@ -358,6 +362,8 @@ class Client:
         return self._write(key, work, wait, timeout)
 
     def _write(self, key: str, work: Callable[[], Awaitable[Outcome]], wait: bool, timeout: float | None) -> Outcome | None:
+        check_boolean("wait", wait)
+        check_timeout(timeout, optional=True)
         if wait:
             return self._thread.wait(lambda: self._outcome(key, work(), timeout))
         self._thread.call(lambda: self._leave(key, work()))
@@ -372,7 +378,7 @@ class Client:
             why = f" ({self._client.last_error})" if self._client.last_error else ""
             text = f"the write to {key} has no outcome after {timeout} s{why}; it"
             if is_queued:
-                raise StarlingError("timeout", f"{text} stays queued") from None
+                raise StarlingTimeoutError(f"{text} stays queued") from None
             raise StarlingError("outcome_unknown", f"{text} may have been carried out") from None
 
     def _leave(self, key: str, write: Awaitable[Outcome]) -> None:
@@ -382,8 +388,12 @@ class Client:
 
     def _log_failure(self, key: str) -> Callable[[asyncio.Task[Outcome]], None]:
         def failed(task: asyncio.Task[Outcome]) -> None:
-            if not task.cancelled() and (error := task.exception()):
+            if task.cancelled():
+                return
+            if error := task.exception():
                 self._client.log.warning("the write to %s failed: %s", key, error)
+            elif not task.result().applied:
+                self._client.log.warning("the write to %s was not carried out: %s", key, task.result().status)
 
         return failed
 
@@ -453,7 +463,7 @@ class Client:
     def drained(self, timeout: float | None = None) -> None:
         """Waits until each write made so far has its final answer.
 
-        :raises TimeoutError: after so many seconds
+        :raises StarlingTimeoutError: ``timeout`` after so many seconds
         """
         self._thread.wait(lambda: self._client.drained(timeout))
 

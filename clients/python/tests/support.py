@@ -37,8 +37,15 @@ def free_port() -> int:
 class Server:
     """A real server on a fresh database, which can be killed and started again on the same port."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, wants_token: bool = False) -> None:
         self.folder = tempfile.mkdtemp(prefix="starling-")
+        self.options: list[str] = []
+        self.token = ""
+        if wants_token:
+            access = f"{self.folder}/access.json"
+            create = [str(SERVER), "token", "create", "all", "--access", access, "--read", "*", "--write", "*"]
+            self.token = subprocess.run(create, check=True, capture_output=True, text=True).stdout.split()[0]
+            self.options = ["--access", access]
         self.port = free_port()
         self.run()
 
@@ -47,7 +54,7 @@ class Server:
         return f"ws://127.0.0.1:{self.port}/sync"
 
     def run(self) -> None:
-        command = [str(SERVER), "serve", "--port", str(self.port), "--data", f"{self.folder}/data.db"]
+        command = [str(SERVER), "serve", "--port", str(self.port), "--data", f"{self.folder}/data.db", *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self.process.stdout
         output = ""

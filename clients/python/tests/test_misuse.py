@@ -32,6 +32,28 @@ asyncio.run(main())
 """
 
 
+_FULL_DISK = """
+import asyncio, resource, signal, sys, starling
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+async def main():
+    client = starling.connect("ws://127.0.0.1:1", outbox=starling.FileOutbox(sys.argv[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    try:
+        for number in range(100):
+            client.broadcast(f"key-{number}", "x" * 50)
+    except starling.StarlingError as error:
+        print(error.code)
+    kept = len(client.pending_writes())
+    await client.close()
+    print("closed")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+    async with starling.connect("ws://127.0.0.1:1", outbox=starling.FileOutbox(sys.argv[1])) as client:
+        if len(client.pending_writes()) == kept > 0:
+            print("opened")
+asyncio.run(main())
+"""
+
+
 def _use_after_fork(client: starling.Client, answers: Any) -> None:
     try:
         client.broadcast("x", 1)
@@ -77,6 +99,38 @@ class OutboxFileTests(unittest.IsolatedAsyncioTestCase):
         # What clients in languages without such locks write.
         Path(f"{self.path}.lock").write_text(f"pid {os.getppid()}")
         self.assert_refused(f"process {os.getppid()}")
+
+    async def test_a_file_that_went_away_takes_nothing(self) -> None:
+        """Removed, replaced, cut off or added to: what is written into it would never be read."""
+        other = self.path.with_name("other")
+        for spoil in (
+            lambda: self.path.unlink(),
+            lambda: (other.write_bytes(self.path.read_bytes()), other.rename(self.path)),
+            lambda: os.truncate(self.path, 5),
+            lambda: os.truncate(self.path, 10_000),
+        ):
+            self.path.unlink(missing_ok=True)
+            async with starling.connect("ws://127.0.0.1:1", outbox=starling.FileOutbox(self.path)) as client:
+                client.broadcast("before", 1)
+                spoil()
+                with self.assertRaises(starling.StarlingError) as caught:
+                    client.broadcast("after", 1)
+                self.assertEqual(caught.exception.code, "outbox_failed")
+
+    async def test_a_file_with_two_names_and_what_is_no_file(self) -> None:
+        self.path.write_text('{"starling": "outbox", "format": 1}\n')
+        os.link(self.path, f"{self.path}.too")
+        self.assert_refused("hard links")
+        self.path = Path("/dev/full")
+        self.assert_refused("no file")
+
+    @unittest.skipUnless(sys.platform == "linux", "needs a limit on the size of files that is told as an error")
+    async def test_a_full_disk(self) -> None:
+        """What is refused leaves no half of a line, and closing goes on; what is there can be opened, and is sent."""
+        program = [sys.executable, "-c", _FULL_DISK, str(self.path)]
+        result = subprocess.run(program, capture_output=True, text=True, timeout=30)
+        self.assertEqual(result.stdout.split(), ["outbox_failed", "closed", "opened"], result.stderr)
+        self.assertTrue(self.path.read_bytes().endswith(b"}\n"))
 
     async def test_a_closed_outbox_takes_nothing(self) -> None:
         outbox = starling.FileOutbox(self.path)
@@ -131,6 +185,16 @@ class RefusalTests(unittest.IsolatedAsyncioTestCase):
             ("bad_key", lambda: client.broadcast("k" * 513, 1)),
             ("bad_key", lambda: client.delete("a\x00b")),
             ("bad_key", lambda: client.presence(None, 1)),
+            ("bad_value", lambda: client.broadcast("k", 1, ttl=10**400)),
+            ("bad_value", lambda: client.broadcast("k", 10**5000)),
+            ("bad_key", lambda: client.get(5)),
+            ("bad_key", lambda: client.entry(None)),
+            ("bad_pattern", lambda: client.list(5)),
+            ("bad_pattern", lambda: client.subscribe(1)),
+            ("bad_option", lambda: client.subscribe("*", snapshot="no")),
+            ("bad_option", lambda: client.subscribe("*", echo=0)),
+            ("bad_option", lambda: starling.connect("ws://127.0.0.1:1", ping_interval=10**400)),
+            ("bad_option", lambda: starling.FileOutbox("x", fsync="yes")),
             ("bad_pattern", lambda: client.subscribe("\ud83d*")),
             ("bad_url", lambda: starling.connect([])),
             ("bad_url", lambda: starling.connect("ws://127.0.0.1:99999")),
@@ -145,6 +209,8 @@ class RefusalTests(unittest.IsolatedAsyncioTestCase):
             ("bad_key", client.fetch("x\ud83d")),
             ("bad_value", client.claim("k", ttl=True)),
             ("bad_value", client.claim("k", until="later")),
+            ("bad_option", client.claim("k", renew="no")),
+            ("bad_option", anext(client.fetch_all("*", page_size=0))),
             ("bad_value", client.claim("k", value=float("nan"))),
         ):
             with self.assertRaises(starling.StarlingError) as caught:

@@ -151,6 +151,26 @@ class OfflineTests(unittest.TestCase):
         self.client.close(timeout=0.1)
         self.assertLess(time.monotonic() - begin, 3)
 
+    def test_a_callback_that_ends_the_program(self) -> None:
+        """In the client's thread it ends nothing, and what comes after it is told all the same."""
+        told: list[str] = []
+
+        def tell(update: starling.Update) -> None:
+            told.append(update.key)
+            if update.key == "a":
+                raise (SystemExit if len(told) == 1 else KeyboardInterrupt)
+
+        self.client.subscribe("*", tell)
+        with self.assertLogs("starling", "ERROR") as log:
+            for key in ("a", "b", "a", "c"):
+                self.client.broadcast(key, 1, wait=False)
+            end = time.monotonic() + 5
+            while len(told) < 4 and time.monotonic() < end:
+                time.sleep(0.01)
+        self.assertEqual(told, ["a", "b", "a", "c"])
+        self.assertIn("SystemExit", log.output[0])
+        self.assertEqual(self.client.get("c"), 1)
+
     def test_from_a_callback(self) -> None:
         codes: list[str] = []
         values: list[Any] = []
