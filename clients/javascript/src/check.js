@@ -12,6 +12,11 @@ const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[
 /** The same in JSON as `JSON.stringify` makes it: an escape, behind whole escapes of backslashes. */
 const ESCAPED_SURROGATE = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/;
 
+/** For what is only read here, where a key that nobody could write is just not there. @throws {StarlingError} `bad_key` */
+export function checkIsText(key) {
+  if (typeof key !== "string") throw new StarlingError("bad_key", `a key is a text of 1 to ${LONGEST_KEY} bytes, not ${show(key)}`);
+}
+
 /** @throws {StarlingError} `bad_key` */
 export function checkKey(key) {
   if (typeof key !== "string" || key === "") throw new StarlingError("bad_key", `a key is a text of 1 to ${LONGEST_KEY} bytes, not ${show(key)}`);
@@ -25,6 +30,7 @@ export function checkKey(key) {
 export function toJSON(value, what) {
   let text;
   try {
+    checkPlain(value, what);
     text = JSON.stringify(value, noInfinity);
   } catch (error) {
     throw error instanceof StarlingError ? error : new StarlingError("bad_value", `${what} has no JSON: ${error.message}`);
@@ -36,6 +42,59 @@ export function toJSON(value, what) {
   const problem = checkDepth(what, text, MAXIMUM_DEPTH - 1);
   if (problem) throw problem;
   return text;
+}
+
+/**
+ * `JSON.stringify` makes `{}` of what holds its content elsewhere, and leaves functions out. What is undefined in an object stays
+ * absent, as everywhere, and what has a `toJSON` says itself what it is.
+ */
+function checkPlain(value, what) {
+  const kind = typeof value;
+  if (kind === "function" || kind === "symbol") throw new StarlingError("bad_value", `${what} has no JSON: it has ${show(value)}`);
+  if (kind !== "object" || value === null || typeof value.toJSON === "function") return;
+  if (Array.isArray(value)) return value.forEach((each) => checkPlain(each, what));
+  if (typeof value.then === "function") throw new StarlingError("bad_value", `${what} has a promise; await it first`);
+  const hidesContent = value instanceof Error || ArrayBuffer.isView(value) || HIDING.has(Object.prototype.toString.call(value));
+  if (hidesContent) throw new StarlingError("bad_value", `${what} has no JSON: it has a ${value.constructor?.name ?? "value"}, whose content JSON leaves out`);
+  for (const each of Object.values(value)) checkPlain(each, what);
+}
+
+const HIDING = new Set(["Map", "Set", "WeakMap", "WeakSet", "RegExp", "ArrayBuffer", "SharedArrayBuffer", "Promise", "Blob"].map((name) => `[object ${name}]`));
+
+/**
+ * The metadata of a write, or undefined: an object.
+ *
+ * @throws {StarlingError} `bad_value`
+ */
+export function packMetadata(metadata) {
+  if (metadata === undefined) return undefined;
+  if (typeof metadata !== "object" || Array.isArray(metadata)) throw new StarlingError("bad_value", `metadata is ${show(metadata)}; it is an object`);
+  return toJSON(metadata, "metadata");
+}
+
+/**
+ * What a write carries that is not queued: a condition that is none would be no condition.
+ *
+ * @throws {StarlingError} `bad_value`, `bad_option`
+ */
+export function checkConditions({ expect, fence, transient, version }) {
+  const conditions = {};
+  if (expect !== undefined) {
+    if (expect !== null && typeof expect !== "string") throw new StarlingError("bad_value", `expect is ${show(expect)}; it is a version, or null for absent`);
+    conditions.expect = expect;
+  }
+  if (fence !== undefined) {
+    if (typeof fence?.key !== "string" || !Number.isSafeInteger(fence.token)) {
+      const hint = typeof fence?.fence === "number" ? ": { key: lease.key, token: lease.fence }" : "";
+      throw new StarlingError("bad_value", `fence is ${show(fence)}; it is the key of a claim and its token${hint}`);
+    }
+    conditions.fence = { key: fence.key, token: fence.token };
+  }
+  checkBoolean("transient", transient);
+  if (transient) conditions.transient = true;
+  checkText("version", version, 128);
+  if (version !== undefined) conditions.version = version;
+  return conditions;
 }
 
 /** `JSON.stringify` makes null of what is no number. */
@@ -65,6 +124,11 @@ export function checkText(what, text, longest, code = "bad_value") {
   if (!isGood) throw new StarlingError(code, `${what} is ${show(text)}; it is a text of 1 to ${longest} bytes without control characters`);
 }
 
+/** The options without which a write is another one. */
+const UNCONDITIONAL = { expect: "a version, or null where nothing may be in place", fence: "the key of a claim and its token" };
+/** The options of which null says something. */
+const NULLABLE = new Set(["expect", "value", "fence"]);
+
 /**
  * An options object without what is undefined, once there is nothing in it that nobody knows: a mistyped condition is no
  * condition, and the write would be made without it.
@@ -74,17 +138,16 @@ export function checkText(what, text, longest, code = "bad_value") {
  */
 export function checkOptions(what, options, known) {
   if (options === undefined || options === null) return {};
-  if (typeof options !== "object") throw new StarlingError("bad_option", `the options of ${what} are ${show(options)}; they are an object`);
+  if (typeof options !== "object" || Array.isArray(options)) throw new StarlingError("bad_option", `the options of ${what} are ${show(options)}; they are an object`);
   const present = {};
   for (const [name, value] of Object.entries(options)) {
     if (!known.has(name)) {
       throw new StarlingError("bad_option", `${what} has no option ${JSON.stringify(name)}; there are ${[...known].join(", ")}`);
     }
-    // Absence is what null says: undefined is most often a version that somebody looked for and did not find.
-    if (name === "expect" && value === undefined) {
-      throw new StarlingError("bad_option", "expect is undefined; it is a version, or null where nothing may be in place");
-    }
-    if (value !== undefined) present[name] = value;
+    // Undefined is most often something that was looked for and not found, and the write would be made without a condition.
+    if (value === undefined && UNCONDITIONAL[name]) throw new StarlingError("bad_option", `${name} is undefined; it is ${UNCONDITIONAL[name]}`);
+    // As in most languages, null is what is not given; but where it says something.
+    if (value !== undefined && (value !== null || NULLABLE.has(name))) present[name] = value;
   }
   return present;
 }
@@ -120,6 +183,7 @@ export function refuse(name, value, what) {
 function show(value) {
   if (typeof value === "string") return JSON.stringify(value);
   if (typeof value === "function") return "a function";
+  if (typeof value === "bigint") return `${value}n`;
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
   return String(value);
 }

@@ -1,7 +1,12 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, realpathSync, renameSync, writeSync } from "node:fs";
+import {
+  closeSync, constants, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, realpathSync, renameSync, statSync, unlinkSync, writeSync,
+} from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import { checkBoolean, checkOptions } from "./check.js";
 import { StarlingError } from "./errors.js";
 import { FileLock } from "./file-lock.js";
+
+const { O_APPEND, O_CREAT, O_TRUNC, O_WRONLY } = constants;
 
 /** What the file begins with. */
 const HEADER = { starling: "outbox", format: 1 };
@@ -16,6 +21,8 @@ const HEADER = { starling: "outbox", format: 1 };
 export class FileOutbox {
   #path;
   #file;
+  /** How long the file is, as far as we have written it. */
+  #size = 0;
   #fsync;
   #records = new Map();
   #lines = 0;
@@ -24,16 +31,18 @@ export class FileOutbox {
   isDurable = true;
 
   /** @param {string} path @param {{fsync?: boolean}} [options] */
-  constructor(path, { fsync = false } = {}) {
+  constructor(path, options) {
+    const { fsync } = checkOptions("FileOutbox", options, new Set(["fsync"]));
+    checkBoolean("fsync", fsync);
     this.#path = wholePath(path);
-    this.#fsync = fsync;
+    this.#fsync = fsync ?? false;
   }
 
   load() {
-    this.#lock = new FileLock(this.#path);
+    this.#checkKind();
     try {
-      if (existsSync(this.#path)) this.#replay(readFileSync(this.#path));
-      this.#compact();
+      this.#lock = new FileLock(this.#path);
+      this.#open();
     } catch (error) {
       this.close();
       throw error instanceof StarlingError ? error : new StarlingError("outbox_failed", `the outbox ${this.#path} cannot be used: ${error.message}`);
@@ -41,20 +50,54 @@ export class FileOutbox {
     return [...this.#records.values()];
   }
 
-  /** Takes over what is in the file. Nothing of it is changed before all of it is known to be ours. */
+  #checkKind() {
+    const status = statSync(this.#path, { throwIfNoEntry: false });
+    if (status === undefined) return;
+    if (!status.isFile()) throw new StarlingError("outbox_failed", `${this.#path} is no file that an outbox could be kept in`);
+    if (status.nlink > 1) {
+      const text = `${this.#path} has ${status.nlink} names (hard links), and the lock goes by the name: remove the others`;
+      throw new StarlingError("outbox_failed", text);
+    }
+  }
+
+  /** Takes over what is there, and leaves a file to append to. */
+  #open() {
+    this.#records.clear();
+    this.#lines = 0;
+    const isWhole = existsSync(this.#path) && this.#replay(readFileSync(this.#path));
+    try {
+      this.#compact();
+    } catch (error) {
+      // A full disk: what is there is good, and grows no longer by what is done.
+      if (!isWhole) throw error;
+      this.#file = openSync(this.#path, "a");
+      this.#size = fstatSync(this.#file).size;
+    }
+  }
+
+  /**
+   * Takes over what is in the file. Nothing of it is changed before all of it is known to be ours.
+   *
+   * @returns whether more can be appended to it as it is
+   */
   #replay(bytes) {
     const lines = new TextDecoder().decode(bytes).split("\n");
+    let isWhole = lines.at(-1) === "";
     lines.forEach((line, index) => {
       if (line.trim() === "") return;
       try {
         this.#take(JSON.parse(line), index);
+        this.#lines++;
       } catch (error) {
         if (error instanceof StarlingError) throw error;
         // The last line of a process that was killed in the middle of it; there is one before it.
-        if (index === lines.length - 1 && index > 0) return;
-        throw new StarlingError("outbox_failed", `line ${index + 1} of ${this.#path} is none of an outbox; nothing was changed`);
+        if (index !== lines.length - 1 || index === 0) {
+          throw new StarlingError("outbox_failed", `line ${index + 1} of ${this.#path} is none of an outbox; nothing was changed`);
+        }
+        isWhole = false;
       }
     });
+    return isWhole && this.#lines > 0;
   }
 
   #take(entry, index) {
@@ -67,31 +110,63 @@ export class FileOutbox {
   /** Begins a new file with what still waits; the old one stays until the new one is whole. */
   #compact() {
     const temporary = `${this.#path}.new`;
-    const file = openSync(temporary, "w", 0o600);
     const lines = [HEADER, ...[...this.#records.values()].map((record) => ({ put: record }))];
-    writeSync(file, lines.map((line) => JSON.stringify(line) + "\n").join(""));
-    fsyncSync(file);
-    renameSync(temporary, this.#path);
+    const content = Buffer.from(lines.map((line) => JSON.stringify(line) + "\n").join(""));
+    const file = openSync(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600);
+    try {
+      write(file, content);
+      fsyncSync(file);
+      renameSync(temporary, this.#path);
+    } catch (error) {
+      closeSync(file);
+      quietly(() => unlinkSync(temporary));
+      throw error;
+    }
     if (this.#file !== undefined) closeSync(this.#file);
     this.#file = file;
+    this.#size = content.length;
     this.#lines = this.#records.size;
   }
 
   #append(entry) {
-    writeSync(this.#file, JSON.stringify(entry) + "\n");
-    if (this.#fsync) fsyncSync(this.#file);
+    this.#checkFile();
+    const content = Buffer.from(JSON.stringify(entry) + "\n");
+    try {
+      write(this.#file, content);
+      if (this.#fsync) fsyncSync(this.#file);
+    } catch (error) {
+      // Half a line would spoil the next one, and a whole one would be sent though the write failed.
+      quietly(() => ftruncateSync(this.#file, this.#size));
+      throw error;
+    }
+    this.#size += content.length;
     this.#lines++;
-    if (this.#lines > 1000 && this.#lines > 4 * this.#records.size) this.#compact();
+  }
+
+  /** On a full disk the old file goes on. */
+  #compactAtTimes() {
+    if (this.#lines > 1000 && this.#lines > 4 * this.#records.size) quietly(() => this.#compact());
+  }
+
+  /** What is written into a file that nobody finds any more, or that was cut off, is lost. @throws {StarlingError} `outbox_failed` */
+  #checkFile() {
+    if (this.#file === undefined) throw new StarlingError("outbox_failed", `the outbox ${this.#path} is closed`);
+    const there = statSync(this.#path, { throwIfNoEntry: false });
+    const ours = fstatSync(this.#file);
+    if (there?.ino === ours.ino && there.dev === ours.dev && there.size === this.#size) return;
+    throw new StarlingError("outbox_failed", `${this.#path} was removed, replaced or changed by somebody else: it keeps nothing more`);
   }
 
   put(record) {
-    if (this.#file === undefined) throw new StarlingError("outbox_failed", `the outbox ${this.#path} is closed`);
     this.#append({ put: record });
     this.#records.set(record.version, record);
+    this.#compactAtTimes();
   }
 
   remove(version) {
-    if (this.#records.delete(version)) this.#append({ done: version });
+    if (!this.#records.delete(version)) return;
+    this.#append({ done: version });
+    this.#compactAtTimes();
   }
 
   close() {
@@ -99,6 +174,20 @@ export class FileOutbox {
     this.#file = undefined;
     this.#lock?.release();
     this.#lock = undefined;
+  }
+}
+
+/** Writes all of it, from the end of what was written before. */
+function write(file, content) {
+  for (let done = 0; done < content.length; ) done += writeSync(file, content, done);
+}
+
+/** Does what may fail without harm. */
+function quietly(work) {
+  try {
+    work();
+  } catch {
+    // A full disk, for example.
   }
 }
 

@@ -1,4 +1,6 @@
-import { checkBoolean, checkKey, checkOptions, checkPositive, checkText, checkTimeout, refuse, toJSON } from "./check.js";
+import {
+  checkBoolean, checkConditions, checkIsText, checkKey, checkOptions, checkPositive, checkText, checkTimeToLive, checkTimeout, packMetadata, refuse, toJSON,
+} from "./check.js";
 import { Engine } from "./engine.js";
 import { StarlingError } from "./errors.js";
 import { completeOptions } from "./options.js";
@@ -221,11 +223,13 @@ export class Client {
 
   /** The value of a key, from the replica, at once; undefined where there is none, or nothing subscribed to matches. */
   get(key) {
+    checkIsText(key);
     return this.#engine.read(key)?.value;
   }
 
   /** The register of a key, from the replica, at once. */
   entry(key) {
+    checkIsText(key);
     const register = this.#engine.read(key);
     return register && describe(register, this.#engine.outbox.newest(key) === register);
   }
@@ -250,26 +254,47 @@ export class Client {
    * @throws {StarlingError} in the promise: `bad_option`, `bad_key`, `bad_value`, what the server has against it
    */
   broadcast(key, value, options) {
-    return quiet(inTurn(this.#write(key, () => toJSON(value, `the value of ${key}`), value, options, BROADCAST_OPTIONS)));
+    return this.#write(key, BROADCAST_OPTIONS, options, value);
   }
 
   /** Deletes a key. @see broadcast */
   delete(key, options) {
-    return quiet(inTurn(this.#write(key, () => undefined, undefined, options, DELETE_OPTIONS)));
+    return this.#write(key, DELETE_OPTIONS, options);
   }
 
-  async #write(key, value, parsed, options, known) {
-    const given = checkOptions(known === DELETE_OPTIONS ? "delete" : "broadcast", options, known);
-    const { ttl, metadata, session, timeout: wanted, ...conditions } = given;
+  #write(key, known, options, value) {
+    const type = known === DELETE_OPTIONS ? "delete" : "broadcast";
+    let work;
+    try {
+      work = this.#prepare(key, type, checkOptions(type, options, known), value);
+    } catch (error) {
+      // Whoever does not await it is to hear of it all the same: nothing was written.
+      this.#log("error", `${type}: ${error.message}`);
+      work = () => Promise.reject(error);
+    }
+    return quiet(inTurn(work()));
+  }
+
+  /** Checks a write. @returns what makes it */
+  #prepare(key, type, { ttl, metadata, session, timeout: wanted, ...others }, value) {
     const timeout = checkTimeout(wanted, TIMEOUT);
     checkKey(key);
     checkText("session", session, 128);
-    const text = value();
-    const packed = metadata && toJSON(metadata, "metadata");
-    if (conditions.transient === false) delete conditions.transient;
-    if (Object.keys(conditions).length === 0) return this.#engine.write({ key, value: text, ttl, session, metadata: packed });
-    const type = text === undefined ? "delete" : "broadcast";
-    const answer = await this.#engine.request({ type, key, value: parsed, ttl, metadata, session, ...conditions }, undefined, timeout);
+    const problem = checkTimeToLive(ttl);
+    if (problem) throw problem;
+    const text = type === "delete" ? undefined : toJSON(value, `the value of ${key}`);
+    const packed = packMetadata(metadata);
+    const conditions = checkConditions(others);
+    if (Object.keys(conditions).length === 0) return () => this.#engine.write({ key, value: text, ttl, session, metadata: packed });
+    return () => this.#ask({ type, key, value, ttl, metadata, session, ...conditions }, timeout);
+  }
+
+  async #ask(message, timeout) {
+    const { key } = message;
+    const answer = await this.#engine.request(message, undefined, timeout).catch((error) => {
+      this.#log("warn", `the write to ${key} failed: ${error.message}`);
+      throw error;
+    });
     const { version, revision, durable, reason, winner, current, expires_at: expiresAt, judged } = answer;
     if (answer.applied) return { status: "applied", applied: true, key, version, revision, durable, expiresAt, judged };
     return { status: reason, applied: false, key, version, winner, current };
@@ -316,7 +341,7 @@ export class Client {
     const timeout = checkTimeout(wanted, TIMEOUT);
     checkKey(key);
     if (value !== undefined) toJSON(value, `the value of ${key}`);
-    if (metadata !== undefined) toJSON(metadata, "metadata");
+    packMetadata(metadata);
     const op = randomAgent();
     return inTurn(this.#engine.holds.claim({ type: "claim", key, ttl, until, value, metadata, op }, { ttl, until, renew }, timeout));
   }
@@ -333,7 +358,7 @@ export class Client {
     const { metadata } = checkOptions("presence", options, new Set(["metadata"]));
     checkKey(key);
     toJSON(value, `the value of ${key}`);
-    if (metadata !== undefined) toJSON(metadata, "metadata");
+    packMetadata(metadata);
     if (this.state === "closed") throw new StarlingError("closed", "the client was closed");
     this.#engine.holds.present(key, value, metadata);
     return () => quiet(inTurn(this.#engine.holds.absent(key)));

@@ -26,8 +26,6 @@ const KNOWN = new Set(["agent", "session", "token", "outbox", "outboxLimit", ...
  */
 export function completeOptions(urls, options) {
   const given = checkOptions("connect", options, KNOWN);
-  // As in most languages, null is what is not given.
-  for (const [name, value] of Object.entries(given)) if (value === null) delete given[name];
   checkText("agent", given.agent, 64, "bad_agent");
   checkText("session", given.session, 128);
   for (const name of FUNCTIONS) checkFunction(name, given[name]);

@@ -71,7 +71,8 @@ function fail(text, problem) {
 }
 
 function check(text) {
-  if (typeof text !== "string" || text === "") fail(text, "is empty; * matches every key");
+  if (typeof text !== "string") throw new StarlingError("bad_pattern", `a pattern is a text, not a ${text === null ? "null" : typeof text}`);
+  if (text === "") fail(text, "is empty; * matches every key");
   if (byteLength(text) > MAXIMUM_LENGTH) fail(text.slice(0, 40), `is ${byteLength(text)} bytes; the limit is ${MAXIMUM_LENGTH}`);
   if (hasControlCharacter(text)) fail(text, "has a control character");
 }

@@ -1,12 +1,13 @@
 // What new users stumble over, and what must not pass in silence.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { linkSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { test } from "node:test";
 import { FileOutbox } from "../src/file-outbox.js";
 import { connect } from "../src/index.js";
-import { Server, WebSocket, freePort, hasServer, until } from "./support.js";
+import { Server, WebSocket, freePort, hasServer, serverBinary, until } from "./support.js";
 
 const nowhere = "ws://127.0.0.1:1/sync";
 const quiet = { WebSocket, log: () => {} };
@@ -59,6 +60,27 @@ withClient("what no server would take is refused before it is sent", async (clie
     ["bad_value", () => client.broadcast("k", deep)],
     ["bad_value", () => client.broadcast("k", undefined)],
     ["bad_value", () => client.broadcast("k", 1n)],
+    ["bad_value", () => client.broadcast("k", Promise.resolve(1))],
+    ["bad_value", () => client.broadcast("k", { then() {} })],
+    ["bad_value", () => client.broadcast("k", new Map([[1, 2]]))],
+    ["bad_value", () => client.broadcast("k", { deep: [new Set([1])] })],
+    ["bad_value", () => client.broadcast("k", new Error("no"))],
+    ["bad_value", () => client.broadcast("k", new Uint8Array(3))],
+    ["bad_value", () => client.broadcast("k", { run: () => {} })],
+    ["bad_value", () => client.broadcast("k", /x/)],
+    ["bad_value", () => client.broadcast("k", 1, { metadata: [1] })],
+    ["bad_value", () => client.broadcast("k", 1, { metadata: "m" })],
+    ["bad_value", () => client.broadcast("k", 1, { expect: () => 1 })],
+    ["bad_value", () => client.broadcast("k", 1, { expect: Symbol("s") })],
+    ["bad_value", () => client.broadcast("k", 1, { expect: NaN })],
+    ["bad_option", () => client.broadcast("k", 1, { fence: undefined })],
+    ["bad_value", () => client.broadcast("k", 1, { fence: null })],
+    ["bad_value", () => client.broadcast("k", 1, { fence: NaN })],
+    ["bad_value", () => client.broadcast("k", 1, { fence: { key: "k" } })],
+    ["bad_value", () => client.broadcast("k", 1, { fence: { key: "k", token: Infinity } })],
+    ["bad_value", () => client.broadcast("k", 1, { fence: { key: "k", fence: 3, isHeld: true } })],
+    ["bad_option", () => client.broadcast("k", 1, { transient: NaN })],
+    ["bad_option", () => client.broadcast("k", 1, [])],
     ["bad_value", () => client.broadcast("k", 1, { session: "a\nb" })],
     ["bad_value", () => client.claim("k", { value: NaN })],
     ["bad_key", () => client.broadcast("half \ud83d", 1)],
@@ -72,8 +94,88 @@ withClient("what no server would take is refused before it is sent", async (clie
   ]) {
     await assert.rejects(call(), { code }, `${call}`);
   }
+  const cyclic = {};
+  cyclic.cyclic = cyclic;
+  await assert.rejects(client.broadcast("k", cyclic), { code: "bad_value" });
+  assert.equal(client.pendingWrites().length, 0);
+  for (const call of [() => client.get(5), () => client.entry(undefined)]) assert.throws(call, { code: "bad_key" });
+  assert.throws(() => client.subscribe(1), { code: "bad_pattern", message: /text/ });
   assert.throws(() => client.presence("k", NaN), { code: "bad_value" });
   assert.throws(() => client.presence("\ud83d", 1), { code: "bad_key" });
+});
+
+test("a wrong write that nobody waits for is logged, and so is a conditional one that fails", async () => {
+  const logs = [];
+  const client = await connect(nowhere, { WebSocket, log: (level, message) => logs.push(`${level}: ${message}`) });
+  await until(() => client.state === "offline");
+  client.broadcast("", 1);
+  client.delete("");
+  client.broadcast("k", undefined);
+  client.broadcast("k", 1, { tll: 1 });
+  client.broadcast("k", 1, { expect: null });
+  await until(() => logs.some((line) => line.startsWith("warn: the write to k failed")));
+  assert.equal(logs.filter((line) => line.startsWith("error: ")).length, 4, logs.join("\n"));
+  // Null is what is not given, and an object without a prototype, or with a toJSON of its own, is a value like any other.
+  client.broadcast("k", Object.assign(Object.create(null), { at: new Date(0), none: undefined }), { metadata: null, ttl: null });
+  assert.deepEqual(client.get("k"), { at: "1970-01-01T00:00:00.000Z" });
+  await client.close({ timeout: 0 });
+});
+
+test("an outbox whose file went away, was cut off or added to keeps nothing more", () => {
+  const folder = mkdtempSync(join(tmpdir(), "starling-outbox-"));
+  const path = join(folder, "outbox");
+  const spoil = [
+    () => rmSync(path),
+    () => (writeFileSync(`${path}2`, readFileSync(path)), renameSync(`${path}2`, path)),
+    () => truncateSync(path, 5),
+    () => truncateSync(path, 10_000),
+  ];
+  for (const change of spoil) {
+    rmSync(path, { force: true });
+    const outbox = new FileOutbox(path);
+    outbox.load();
+    outbox.put({ key: "k", version: "1" });
+    change();
+    assert.throws(() => outbox.put({ key: "k", version: "2" }), { code: "outbox_failed" }, `${change}`);
+    outbox.close();
+  }
+  rmSync(path);
+  writeFileSync(path, '{"starling":"outbox","format":1}\n');
+  linkSync(path, `${path}-too`);
+  assert.throws(() => new FileOutbox(path).load(), { code: "outbox_failed", message: /hard links/ });
+  assert.throws(() => new FileOutbox("/dev/full").load(), { code: "outbox_failed", message: /no file/ });
+  assert.throws(() => new FileOutbox(path, { fsnyc: true }), { code: "bad_option" });
+  assert.throws(() => new FileOutbox(path, { fsync: "yes" }), { code: "bad_option" });
+  rmSync(folder, { recursive: true });
+});
+
+test("a full disk leaves no half of a line, and what is there can be opened", { skip: process.platform !== "linux" && "needs a limit on files" }, () => {
+  const folder = mkdtempSync(join(tmpdir(), "starling-outbox-"));
+  const path = join(folder, "outbox");
+  const program = `
+    const { FileOutbox } = await import(process.env.MODULE);
+    const outbox = new FileOutbox(process.env.OUTBOX);
+    const before = outbox.load().length;
+    let count = 0;
+    try {
+      for (; count < 100; count++) outbox.put({ key: "k", version: String(before + count), value: "x".repeat(50) });
+    } catch (error) {
+      console.log(error.code);
+    }
+    outbox.close();
+    console.log(before, count);`;
+  const run = (limit) => {
+    const command = `trap '' XFSZ; ulimit -f ${limit}; exec ${process.execPath} --input-type=module -e "$PROGRAM"`;
+    const env = { ...process.env, PROGRAM: program, OUTBOX: path, MODULE: new URL("../src/file-outbox.js", import.meta.url).href };
+    const { stdout, stderr } = spawnSync("bash", ["-c", command], { env, encoding: "utf8" });
+    assert.equal(stderr, "");
+    return stdout.trim().split(/\s+/);
+  };
+  const [code, before, count] = run(2);
+  assert.deepEqual([code, before], ["EFBIG", "0"]);
+  assert.ok(readFileSync(path, "utf8").endsWith("}\n"));
+  assert.deepEqual(run(1), ["EFBIG", count, "0"]);
+  rmSync(folder, { recursive: true });
 });
 
 test("an outbox does not take a file that is none of its own, nor one that is in use", () => {
@@ -172,4 +274,25 @@ withServer("why there is no connection is said once, and is what those who wait 
     await client.close({ timeout: 0 });
     assert.equal(logs.length, 1, `${logs}`);
   }
+});
+
+test("nothing is given up for a forgotten token", { skip: !hasServer && "no server is built" }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), "starling-access-"));
+  const access = join(folder, "access.json");
+  const created = spawnSync(serverBinary, ["token", "create", "all", "--access", access, "--read", "*", "--write", "*"], { encoding: "utf8" });
+  const server = await Server.start(["--access", access]);
+  let token;
+  const client = await connect(server.url, { ...quiet, token: () => token });
+  client.subscribe("*");
+  const write = client.broadcast("k", 1);
+  await assert.rejects(client.live({ timeout: 10_000 }), { code: "unauthorized" });
+  assert.equal(client.lastError.code, "unauthorized");
+  assert.equal(client.pendingWrites().length, 1);
+  token = created.stdout.split(/\s/)[0];
+  client.reconnect();
+  await client.live({ timeout: 10_000 });
+  assert.ok((await write).applied);
+  await client.close();
+  await server.stop();
+  rmSync(folder, { recursive: true });
 });
