@@ -38,7 +38,7 @@ extension ConformanceTests {
             try await until("it is told") { told.all.count == 1 }
             #expect(told.all.first?.agent == "planner")
             await subscription.unsubscribe()
-            try await sync.broadcast("task:42:status", Task(state: "open")).outcome
+            _ = try await sync.broadcast("task:42:status", Task(state: "open")).outcome
             #expect(told.all.count == 1)
             await sync.close()
             #expect(sync.state == .closed)
@@ -49,13 +49,13 @@ extension ConformanceTests {
         func twoClients() async throws {
             let server = try ServerProcess()
             let (a, b) = (try StarlingClient(server.url, agent: "a"), try StarlingClient(server.url, agent: "b"))
-            defer { for client in [a, b] { client.close() } }
+            defer { for client in [a, b] { client.closeAtOnce() } }
             let seen = try b.subscribe("x:*")
             try await seen.synced()
             try await a.broadcast("x:1", "ä😀\u{2028}", ttl: .seconds(60), metadata: ["why": ["test"]], session: "run-1")
                 .outcome
-            try await a.delete("x:1").outcome
-            try await a.broadcast("x:2", [1.5, 2]).outcome
+            _ = try await a.delete("x:1").outcome
+            _ = try await a.broadcast("x:2", [1.5, 2]).outcome
             var told: [Update] = []
             for try await update in seen {
                 told.append(update)
@@ -74,7 +74,7 @@ extension ConformanceTests {
         func claims() async throws {
             let server = try ServerProcess()
             let (a, b) = (try StarlingClient(server.url, agent: "a"), try StarlingClient(server.url, agent: "b"))
-            defer { for client in [a, b] { client.close() } }
+            defer { for client in [a, b] { client.closeAtOnce() } }
             try await a.live()
             try await b.live()
             for index in 0..<25 { try a.broadcast("n:\(index)", index) }
@@ -106,7 +106,7 @@ extension ConformanceTests {
         func slowCallback() async throws {
             let server = try ServerProcess()
             let (reader, writer) = (try StarlingClient(server.url), try StarlingClient(server.url, agent: "w"))
-            defer { for client in [reader, writer] { client.close() } }
+            defer { for client in [reader, writer] { client.closeAtOnce() } }
             let told = Told()
             let gate = AsyncStream<Void>.makeStream()
             let subscription = try reader.subscribe("k:*") { update in
@@ -146,7 +146,7 @@ extension ConformanceTests {
             let server = try ServerProcess()
             options.outbox = FileOutbox(folder.appending(path: "left").path)
             let client = try StarlingClient(server.url, agent: "other", options: options)
-            defer { client.close() }
+            defer { client.closeAtOnce() }
             let waiting = client.pendingWrites
             #expect(waiting.count == 1_000)
             var revisions: Set<UInt64?> = []
@@ -157,6 +157,66 @@ extension ConformanceTests {
             #expect(try stored.allSatisfy { try "offline:\($0.value(as: Int.self))" == $0.key && $0.agent == "killed" })
             await client.close()
             #expect(try FileOutbox(folder.appending(path: "left").path).load() == [])
+        }
+
+        @Test("An outbox whose file went away, was replaced or cut off keeps nothing more, and says so")
+        func spoiltOutbox() throws {
+            let folder = try ServerProcess.makeFolder()
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let path = folder.appending(path: "outbox").path
+            let (record, other) = try (
+                Self.record(#"{"key":"k","version":"018bcfe56800-0000-me","value":"1"}"#),
+                Self.record(#"{"key":"k","version":"018bcfe56800-0001-me","value":"2"}"#)
+            )
+            let spoils: [() throws -> Void] = [
+                { try FileManager.default.removeItem(atPath: path) },
+                { try Data(contentsOf: URL(filePath: path)).write(to: URL(filePath: path), options: .atomic) },
+                { truncate(path, 5) },
+                { truncate(path, 10_000) },
+            ]
+            for spoil in spoils {
+                try? FileManager.default.removeItem(atPath: path)
+                let outbox = FileOutbox(path)
+                #expect(try outbox.load() == [])
+                try outbox.put(record)
+                try spoil()
+                #expect(throws: StarlingError.self) { try outbox.put(other) }
+                outbox.close()
+            }
+            try Data(#"{"starling":"outbox","format":1}"#.utf8 + [10]).write(to: URL(filePath: path))
+            try FileManager.default.linkItem(atPath: path, toPath: path + "-too")
+            for path in [path, "/dev/full"] {
+                let error = #expect(throws: StarlingError.self) { try FileOutbox(path).load() }
+                #expect(error?.code == "outbox_failed")
+            }
+        }
+
+        private static func record(_ json: String) throws -> WriteRecord {
+            try JSONDecoder().decode(WriteRecord.self, from: Data(json.utf8))
+        }
+
+        @Test("Nothing is given up for a forgotten token")
+        func forgottenToken() async throws {
+            let access = try AccessFixture()
+            try access.add("all", read: ["*"], write: ["*"])
+            let server = try access.start()
+            let token = Mutex("")
+            for hasToken in [false, true] {
+                var options = StarlingClient.Options()
+                if hasToken { options.token = { token.withLock { $0 } } }
+                let client = try StarlingClient(server.url, options: options)
+                defer { client.closeAtOnce() }
+                let write = try client.broadcast("k", hasToken)
+                let error = await #expect(throws: StarlingError.self) { try await client.live(timeout: .seconds(10)) }
+                #expect(error?.code == "unauthorized")
+                #expect(client.lastError?.code == "unauthorized")
+                #expect(client.pendingWrites.count == 1)
+                guard hasToken else { continue }
+                token.withLock { $0 = access.tokens["all"] ?? "" }
+                client.reconnect()
+                try await client.live(timeout: .seconds(10))
+                #expect(try await write.outcome.status == .applied)
+            }
         }
 
         /// An outbox on a full disk.
@@ -172,7 +232,7 @@ extension ConformanceTests {
             var options = StarlingClient.Options()
             options.outbox = FullOutbox()
             let client = try StarlingClient(server.url, options: options)
-            defer { client.close() }
+            defer { client.closeAtOnce() }
             try client.subscribe("*")
             try await client.live()
             #expect(throws: StarlingError.self) { try client.broadcast("x", 1) }
@@ -203,7 +263,7 @@ extension ConformanceTests {
             }
             let told = Told()
             let client = try StarlingClient(one.url, two.url, options: options)
-            defer { client.close() }
+            defer { client.closeAtOnce() }
             try client.subscribe("k:*") { told.add($0) }
             try await client.live()
             #expect(client.edge == one.url)
@@ -227,7 +287,7 @@ extension ConformanceTests {
             #expect(throws: StarlingError.self) { try StarlingClient("http://127.0.0.1/") }
             let server = try ServerProcess(["--max-subscriptions", "1"])
             let client = try StarlingClient(server.url)
-            defer { client.close() }
+            defer { client.closeAtOnce() }
             #expect(throws: StarlingError.self) { try client.subscribe("***") }
             #expect(throws: StarlingError.self) { try client.broadcast("", 1) }
             try await client.subscribe("a").synced()

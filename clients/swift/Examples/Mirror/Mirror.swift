@@ -23,7 +23,7 @@ struct Mirror: AsyncParsableCommand {
 
     func run() async throws {
         let sync = try StarlingClient(url, agent: "mirror-\(ProcessInfo.processInfo.processIdentifier)")
-        defer { sync.close() }
+        defer { sync.closeAtOnce() }
         let root = URL(filePath: folder, directoryHint: .isDirectory)
         let subscription = try sync.subscribe(pattern)
         if once {

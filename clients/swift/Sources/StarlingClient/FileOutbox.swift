@@ -20,7 +20,7 @@ public final class FileOutbox: OutboxStore {
     }
 
     private struct State {
-        var file: FileHandle?
+        var file: OutboxFile?
         var lock: FileLock?
         var records: [String: WriteRecord] = [:]
         var lines = 0
@@ -41,10 +41,10 @@ public final class FileOutbox: OutboxStore {
     /// Reads the file, and begins it anew with what still waits.
     public func load() throws -> [WriteRecord] {
         try state.withLock { state in
+            try OutboxFile.check(url.path)
             state.lock = try FileLock(beside: url.path)
             do {
-                if FileManager.default.fileExists(atPath: url.path) { try replay(try Data(contentsOf: url), &state) }
-                try compact(&state)
+                try open(&state)
             } catch {
                 state.lock = nil
                 throw error as? StarlingError
@@ -54,8 +54,26 @@ public final class FileOutbox: OutboxStore {
         }
     }
 
+    /// Takes over what is there, and leaves a file to append to.
+    private func open(_ state: inout State) throws {
+        state.records = [:]
+        state.lines = 0
+        let isThere = FileManager.default.fileExists(atPath: url.path)
+        let isWhole = isThere ? try replay(try Data(contentsOf: url), &state) : false
+        do {
+            try compact(&state)
+        } catch {
+            // A full disk: what is there is good, and grows no longer by what is done.
+            guard isWhole else { throw error }
+            state.file = try OutboxFile(openingAt: url.path)
+        }
+    }
+
     /// Takes over what is in the file. Nothing of it is changed before all of it is known to be ours.
-    private func replay(_ data: Data, _ state: inout State) throws {
+    ///
+    /// - Returns: whether more can be appended to it as it is.
+    private func replay(_ data: Data, _ state: inout State) throws -> Bool {
+        var isWhole = data.last == UInt8(ascii: "\n")
         let lines = data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         for (index, bytes) in lines.enumerated() where !bytes.allSatisfy({ $0 == 0x20 || $0 == 0x0D }) {
             let line = try? JSONDecoder().decode(Line.self, from: bytes)
@@ -70,15 +88,18 @@ public final class FileOutbox: OutboxStore {
             } else if index == 0 || index < lines.count - 1 {
                 throw StarlingError(
                     "outbox_failed", "line \(index + 1) of \(url.path) is none of an outbox; nothing was changed")
+            } else {
+                // The last line of a process that was killed in the middle of it.
+                isWhole = false
             }
-            // Else the last line of a process that was killed in the middle of it.
+            state.lines += 1
         }
+        return isWhole
     }
 
     /// Lets another client have the file.
     public func close() {
         state.withLock { state in
-            try? state.file?.close()
             state.file = nil
             state.lock = nil
         }
@@ -86,18 +107,9 @@ public final class FileOutbox: OutboxStore {
 
     /// Begins a new file with what still waits; the old one stays until the new one is whole.
     private func compact(_ state: inout State) throws {
-        let temporary = url.appendingPathExtension("new")
-        guard
-            FileManager.default.createFile(
-                atPath: temporary.path, contents: nil, attributes: [.posixPermissions: 0o600])
-        else { throw CocoaError(.fileWriteUnknown, userInfo: [NSFilePathErrorKey: temporary.path]) }
-        let file = try FileHandle(forWritingTo: temporary)
-        try file.write(contentsOf: Self.line(.header))
-        for record in state.records.values { try file.write(contentsOf: Self.line(Line(put: record))) }
-        try file.synchronize()
-        guard rename(temporary.path, url.path) == 0 else { throw CocoaError(.fileWriteUnknown) }
-        try state.file?.close()
-        state.file = file
+        var content = try Self.line(.header)
+        for record in state.records.values { content += try Self.line(Line(put: record)) }
+        state.file = try OutboxFile(replacing: url.path, with: content)
         state.lines = state.records.count
     }
 
@@ -109,17 +121,22 @@ public final class FileOutbox: OutboxStore {
         guard let file = state.file else {
             throw StarlingError("outbox_failed", "the outbox \(url.path) is closed")
         }
-        try file.write(contentsOf: Self.line(line))
-        if fsync { try file.synchronize() }
+        try file.append(Self.line(line), fsync: fsync)
         state.lines += 1
-        if state.lines > 1_000, state.lines > 4 * state.records.count { try compact(&state) }
+        // On a full disk the old file goes on.
+        if state.lines > 1_000, state.lines > 4 * state.records.count { try? compact(&state) }
     }
 
     /// Appends a write.
     public func put(_ record: WriteRecord) throws {
         try state.withLock { state in
             state.records[record.version] = record
-            try append(Line(put: record), &state)
+            do {
+                try append(Line(put: record), &state)
+            } catch {
+                state.records[record.version] = nil
+                throw error
+            }
         }
     }
 

@@ -6,7 +6,7 @@ import SyncProtocol
 
 /// A local-first replica of a Starling server: what matches the subscriptions, and this client's own writes.
 ///
-/// It is usable at once: reads and writes work while the connection is made, and while there is none. It lives until ``close()``.
+/// It is usable at once: reads and writes work while the connection is made, and while there is none. It lives until ``close(timeout:)``.
 public final class StarlingClient: Sendable {
     /// The subscription whose callback is running in this task.
     @TaskLocal static var callback: Int?
@@ -89,11 +89,10 @@ public final class StarlingClient: Sendable {
         }
     }
 
-    /// Ends everything, at once. What has no outcome yet stays in a durable outbox, and is lost with one that is none, which is
-    /// logged: where it matters, and something can be awaited, that is for ``close(timeout:)``.
-    public func close() { end() }
-
-    private func end() {
+    /// Ends everything, at once, where nothing can be awaited. What has no outcome yet stays in a durable outbox, and is lost with one
+    /// that is none, which is logged. ``close(timeout:)`` waits for it. (It has a name of its own: of two that differ in `async` alone,
+    /// a script's top level takes the one that does not wait.)
+    public func closeAtOnce() {
         for lease in core.perform({ Array($0.leases.values) }) { lease.lose("closed") }
         core.close()
     }
@@ -115,7 +114,7 @@ public final class StarlingClient: Sendable {
                 group.cancelAll()
             }
         }
-        end()
+        closeAtOnce()
     }
 
     private var isWorthWaiting: Bool {
