@@ -105,6 +105,31 @@ extension ConformanceTests {
             #expect(left == [])
         }
 
+        @Test(
+            "What is in a database that Starling did not put there, and what is missing, is said by check",
+            arguments: [
+                "CREATE TRIGGER t AFTER INSERT ON register BEGIN DELETE FROM meta; END", "CREATE TABLE t (a)",
+                "CREATE VIEW v AS SELECT 1", "DROP INDEX register_key", "DROP INDEX register_expiry",
+                "DROP INDEX register_key; CREATE INDEX register_key ON register (version)",
+                "UPDATE meta SET value = 'ffffffffffffffff' WHERE name = 'clock_bound'",
+                "UPDATE meta SET value = 'soon' WHERE name = 'clock_bound'",
+                "INSERT OR REPLACE INTO meta VALUES ('collected_fence', '18446744073709551615')",
+                "DELETE FROM meta WHERE name = 'epoch'", "UPDATE register SET revision = -5",
+                "UPDATE register SET lease = 7", "UPDATE register SET cause = 'evil'",
+                "UPDATE register SET key = CAST(x'61ff62' AS TEXT)",
+            ])
+        func foreignContent(sql: String) throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let database = path("a.db")
+            let line = #"{"key":"a","value":1}"# + "\n"
+            #expect(try ServerProcess.run(["import", "--data", database], input: line).status == 0)
+            #expect(try ServerProcess.run(["check", "--data", database]).status == 0)
+            let shell = try ServerProcess.run(["sqlite3", database, sql], program: URL(filePath: "/usr/bin/env"))
+            #expect(shell.status == 0, "\(shell)")
+            let checked = try ServerProcess.run(["check", "--data", database])
+            #expect(checked.status == 1, "\(checked)")
+        }
+
         @Test("An import says what it cannot take, and takes nothing for something else")
         func badImports() throws {
             defer { try? FileManager.default.removeItem(at: folder) }
@@ -115,6 +140,8 @@ extension ConformanceTests {
             #expect(directory.status == 70 && directory.errors.contains("is a folder"))
             #expect(try importing(#"{"key":"k","value":1,"expires_at":1000}"#).errors.contains("no \"version\""))
             #expect(try importing(#"{"key":"k","value":1,"timestamp":1000}"#).errors.contains("no \"version\""))
+            #expect(try importing(#"{"key":"k","value":1,"value":2}"#).errors.contains("\"value\" twice"))
+            #expect(try importing(#"{"key":"k","value":1,"deleted":true}"#).errors.contains("and \"deleted\""))
             #expect(try importing("nonsense").errors.contains("no JSON object"))
             #expect(try importing(#"{"key":"k","value":1,"version":"ffffffffffff-fffe-zzz"}"#).status == 1)
             #expect(try ServerProcess.run(["export", "--data", path("a.db")]).output == "")

@@ -42,9 +42,8 @@ extension ConformanceTests {
         }
 
         private func query(_ sql: String) throws -> String {
-            try ServerProcess.run(
-                ["sqlite3", server.database.path, sql], program: URL(filePath: "/usr/bin/env")
-            ).output.trimmingCharacters(in: .whitespacesAndNewlines)
+            try ServerProcess.run(["sqlite3", server.database.path, sql], program: URL(filePath: "/usr/bin/env"))
+                .output.trimmingCharacters(in: .whitespacesAndNewlines)
         }
 
         @Test(
@@ -226,12 +225,14 @@ extension ConformanceTests {
             "Whatever a row says is bound: a row that was altered or forged in any column is refused, others are not",
             arguments: [
                 "value = '1', sealed = NULL, key_id = NULL", "value = '1', sealed = NULL",
-                "value = NULL, sealed = NULL",
-                "value = NULL", "expires_at = expires_at + 1", "expires_at = NULL", "session = 'other'",
-                "session = NULL",
-                "op = 'other'", "cause = 'expired'", "fence = fence + 1", "lease = 1", "lease = NULL",
-                "version = replace(version, '-0000-', '-0001-')", "key = 'moved'", "key_id = 'other'",
-                "metadata = '{}', sealed = NULL",
+                "value = NULL, sealed = NULL", "value = NULL", "expires_at = expires_at + 1", "expires_at = NULL",
+                "session = 'other'", "session = NULL", "op = 'other'", "cause = 'expired'", "fence = fence + 1",
+                "lease = 1", "lease = NULL", "version = replace(version, '-0000-', '-0001-')", "key = 'moved'",
+                "key_id = 'other'", "metadata = '{}', sealed = NULL",
+                // What none ever wrote, so that SQL and the seal would see two different rows.
+                "lease = 4", "lease = -1", "lease = 9223372036854775807", "cause = 'evil'", "expires_at = -1",
+                "fence = -1", "fence = 9223372036854775807", "revision = -5", "revision = 0", "value = '1'",
+                "metadata = '{}'",
             ])
         func forged(change: String) throws {
             let more = #","ttl":600,"session":"s","op":"0123456789abcdef","until":"disconnect""#
@@ -251,6 +252,9 @@ extension ConformanceTests {
                 let answer = try reader.receive()
                 #expect(answer.string("type") == "error" || answer.bool("found") == false, "\(answer)")
             }
+            // A write over it is answered too, whatever with.
+            try reader.send(#"{"type":"broadcast","id":1,"key":"a","value":2}"#)
+            _ = try reader.receive()
             try reader.send(#"{"type":"get","id":1,"key":"b"}"#)
             #expect(try reader.receive(type: "register").string("value") == "x")
         }

@@ -62,11 +62,27 @@ extension ConformanceTests {
         func refusedAtOnce() throws {
             for (headers, status) in [
                 ("Content-Length: 2097152\r\nExpect: 100-continue\r\n", "413"), ("Host: localhost\r\n", "400"),
+                ("Origin: http://localhost\r\nOrigin: https://evil.example\r\n", "400"),
+                ("Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n", "400"),
             ] {
                 let client = try RawClient(port: server.port)
                 try client.send(raw: request("POST /healthz", headers))
                 #expect(try client.readAll().hasPrefix("HTTP/1.1 \(status)"))
             }
+        }
+
+        @Test(
+            "A host that is none, or missing, is refused on every route",
+            arguments: ["localhost:1@evil", "localhost:port", nil])
+        func malformedHost(host: String?) throws {
+            for route in ["/readyz", "/sync", "/"] {
+                let client = try RawClient(port: server.port)
+                try client.send(raw: Array("GET \(route) HTTP/1.1\r\n\(host.map { "Host: \($0)\r\n" } ?? "")\r\n".utf8))
+                #expect(try client.readAll().hasPrefix("HTTP/1.1 400"))
+            }
+            let old = try RawClient(port: server.port)
+            try old.send(raw: Array("GET /readyz HTTP/1.0\r\n\r\n".utf8))
+            #expect(try old.readAll().contains("200 OK"))
         }
 
         @Test("Where the target is a whole URL, its host counts, and not what Host says")

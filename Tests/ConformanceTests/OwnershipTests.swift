@@ -127,7 +127,7 @@ extension ConformanceTests {
 
         @Test(
             "A server whose file is replaced or removed acknowledges nothing, says so, and goes on when the file is back",
-            arguments: ["starling.db", "starling.db-wal"])
+            arguments: ["starling.db", "starling.db-wal", "starling.db-shm"])
         func replaced(name: String) throws {
             defer { try? files.removeItem(at: folder) }
             let server = try ServerProcess(in: folder)
@@ -138,6 +138,12 @@ extension ConformanceTests {
                 let answer = try write("b", to: server)
                 #expect(answer.string("type") == "error" && answer.string("message")?.contains("replaced") == true)
             }
+            // Nobody is left without an answer: nothing was committed that could not be told.
+            let reader = try RawClient.connected(server)
+            try reader.send(#"{"type":"get","id":1,"key":"a"}"#)
+            _ = try reader.receive()
+            try reader.send(#"{"type":"ping","id":2}"#)
+            _ = try reader.receive(type: "pong")
             #expect(try HTTP.get("/readyz", server).contains("was replaced or removed"))
             try Data("something else".utf8).write(to: URL(filePath: path(name)))
             #expect(try write("c", to: server).string("type") == "error")

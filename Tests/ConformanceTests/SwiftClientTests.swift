@@ -52,8 +52,10 @@ extension ConformanceTests {
             defer { for client in [a, b] { client.closeAtOnce() } }
             let seen = try b.subscribe("x:*")
             try await seen.synced()
-            try await a.broadcast("x:1", "ä😀\u{2028}", ttl: .seconds(60), metadata: ["why": ["test"]], session: "run-1")
-                .outcome
+            _ = try await a.broadcast(
+                "x:1", "ä😀\u{2028}", ttl: .seconds(60), metadata: ["why": ["test"]], session: "run-1"
+            )
+            .outcome
             _ = try await a.delete("x:1").outcome
             _ = try await a.broadcast("x:2", [1.5, 2]).outcome
             var told: [Update] = []

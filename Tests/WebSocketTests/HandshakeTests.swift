@@ -31,7 +31,8 @@ struct HandshakeTests {
     func refusals() {
         let cases: [(RequestHead, Handshake.Refusal, String)] = [
             (request(method: "POST"), .method("POST"), "405"), (request(version: (1, 0)), .version, "505"),
-            (request(without: "host"), .host, "400"), (request(without: "upgrade"), .notAnUpgrade, "426"),
+            (request(without: "host"), .ambiguous("an HTTP/1.1 request has a host header"), "400"),
+            (request(without: "upgrade"), .notAnUpgrade, "426"),
             (request(["upgrade": "h2c"]), .notAnUpgrade, "426"), (request(["connection": "close"]), .connection, "400"),
             (request(["sec-websocket-version": "8"]), .webSocketVersion, "426"),
             (request(without: "sec-websocket-version"), .webSocketVersion, "426"),
@@ -96,6 +97,27 @@ struct HandshakeTests {
         ] {
             #expect(RequestHead(Array(bad.utf8)) == nil, "\(bad)")
         }
+    }
+
+    @Test("A request that others could read in another way is told from one that has one host, well-formed")
+    func ambiguity() {
+        func ambiguity(_ headers: (name: String, value: String)..., version: (Int, Int) = (1, 1)) -> String? {
+            RequestHead(method: "GET", target: "/", version: version, headers: headers).ambiguity
+        }
+        for host in ["a", "a:1", "A.b-c_d:65535", "127.0.0.1", "[::1]", "[::1]:80", "a:", "xn--bcher-kva.example", ""] {
+            #expect(ambiguity(("host", host)) == nil, "\(host)")
+        }
+        for host in [
+            "localhost:1@evil", "localhost:notaport", "a b", "a/b", "a:1:2", "[::1", "[::1]x", "[]", "[evil]:1",
+            "a:123456",
+            "user@a", "a,b:1x", "ä", "a#b",
+        ] {
+            #expect(ambiguity(("host", host)) != nil, "\(host)")
+        }
+        for name in ["host", "origin", "sec-fetch-site"] {
+            #expect(ambiguity(("host", "a"), (name, "a"), (name, "a")) != nil, "\(name)")
+        }
+        #expect(ambiguity() != nil && ambiguity(version: (1, 0)) == nil)
     }
 
     @Test("A client's request is one that a server accepts, and it checks the answer")

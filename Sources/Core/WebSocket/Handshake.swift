@@ -32,7 +32,8 @@ package struct Handshake: Sendable {
     package enum Refusal: Error, Equatable, Sendable {
         case method(String)
         case version
-        case host
+        /// Somebody else could read the request in another way.
+        case ambiguous(String)
         case body
         case notAnUpgrade
         case connection
@@ -47,7 +48,7 @@ package struct Handshake: Sendable {
             case .version: "505 HTTP Version Not Supported"
             case .notAnUpgrade, .webSocketVersion: "426 Upgrade Required"
             case .notAllowed(let refusal): refusal.status
-            case .host, .body, .connection, .key: "400 Bad Request"
+            case .ambiguous, .body, .connection, .key: "400 Bad Request"
             }
         }
 
@@ -55,7 +56,7 @@ package struct Handshake: Sendable {
             switch self {
             case .method(let method): "a WebSocket handshake is a GET request, not \(method)"
             case .version: "a WebSocket handshake needs HTTP/1.1"
-            case .host: "a WebSocket handshake needs exactly one Host header"
+            case .ambiguous(let problem): problem
             case .body: "a WebSocket handshake has no body"
             case .notAnUpgrade: "this address speaks WebSocket: connect to it with ws://, for example by websocat"
             case .connection: "the Connection header does not name Upgrade"
@@ -71,7 +72,7 @@ package struct Handshake: Sendable {
             case .notAnUpgrade, .webSocketVersion:
                 // Section 4.2.2, item 4: the versions that the server does speak.
                 [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")]
-            case .version, .host, .body, .connection, .key, .notAllowed: []
+            case .version, .ambiguous, .body, .connection, .key, .notAllowed: []
             }
         }
 
@@ -91,8 +92,8 @@ package struct Handshake: Sendable {
     package func accept(_ request: RequestHead) throws(Refusal) -> Acceptance {
         if request.method != "GET" { throw .method(request.method) }
         if request.version != (1, 1) { throw .version }
-        let hosts = request.values("host")
-        guard hosts.count == 1, let host = hosts.first, !host.isEmpty else { throw .host }
+        if let problem = request.ambiguity { throw .ambiguous(problem) }
+        let host = request.values("host").first ?? ""
         if !request.has("websocket", in: "upgrade") { throw .notAnUpgrade }
         if !request.has("upgrade", in: "connection") { throw .connection }
         if request.values("sec-websocket-version") != ["13"] { throw .webSocketVersion }

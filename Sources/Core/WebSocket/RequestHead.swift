@@ -74,6 +74,53 @@ package struct RequestHead: Equatable, Sendable {
         headers.append(("host", String(authority)))
     }
 
+    /// Why others could read the request in another way than we do; nil where they cannot. What decides who may ask for something has to be
+    /// there once, and to be well-formed: who stands in front of us may have looked at another one (RFC 9112, section 3.2).
+    package var ambiguity: String? {
+        for name in ["host", "origin", "sec-fetch-site"] where values(name).count > 1 {
+            return "a request has one \(name) header"
+        }
+        guard let host = values("host").first else {
+            return version >= (1, 1) ? "an HTTP/1.1 request has a host header" : nil
+        }
+        return Self.isAuthority(host) ? nil : "the host header is no name or address with a port"
+    }
+
+    /// Whether a text is a host with or without a port (RFC 3986, section 3.2.2 and 3.2.3), or empty.
+    private static func isAuthority(_ text: String) -> Bool {
+        var rest = text.utf8[...]
+        if rest.first == UInt8(ascii: "[") {
+            guard let end = rest.firstIndex(of: UInt8(ascii: "]")) else { return false }
+            let address = rest[rest.index(after: rest.startIndex)..<end]
+            guard !address.isEmpty, address.allSatisfy({ isHexDigit($0) || ":.".utf8.contains($0) }) else {
+                return false
+            }
+            rest = rest[rest.index(after: end)...]
+        } else {
+            rest = rest.drop { $0 != UInt8(ascii: ":") && (isHexDigit($0) || isNameByte($0)) }
+        }
+        guard let colon = rest.first else { return true }
+        let port = rest.dropFirst()
+        return colon == UInt8(ascii: ":") && port.count <= 5
+            && port.allSatisfy { UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 }
+    }
+
+    private static func isNameByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
+        default: "-._~%!$&'()*+,;=".utf8.contains(byte)
+        }
+    }
+
+    private static func isHexDigit(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"),
+            UInt8(ascii: "A")...UInt8(ascii: "F"):
+            true
+        default: false
+        }
+    }
+
     /// The target without its query.
     package var path: String { String(target.prefix { $0 != "?" }) }
 

@@ -57,6 +57,7 @@ extension DatabaseFile {
         } catch {
             check.note("SQLite: \(describe(error))")
         }
+        checkSchema(database, &check)
         let state: StoreState
         do {
             state = try Meta.state(database)
@@ -94,6 +95,35 @@ extension DatabaseFile {
             check.note("the clock's bound is below a stamp that was given, and could be given again")
         }
         return check
+    }
+
+    /// What is in the file beside our tables and indexes, and what of them is missing: a trigger changes what a write does, and without
+    /// its index a key can be there twice.
+    private static func checkSchema(_ database: Database, _ check: inout DatabaseCheck) {
+        do {
+            let ours = try DatabaseQueue()
+            try Schema.migrator.migrate(ours)
+            let expected = try ours.read { try schema($0) }
+            let found = try schema(database)
+            for (name, sql) in found.sorted(by: { $0.key < $1.key }) where expected[name] != sql {
+                check.note(
+                    expected[name] == nil
+                        ? "there is \(name), which is none of Starling's" : "\(name) is not what Starling made")
+            }
+            for name in expected.keys.sorted() where found[name] == nil { check.note("\(name) is missing") }
+        } catch {
+            check.note("its tables cannot be compared: \(describe(error))")
+        }
+    }
+
+    /// The statements that made all tables, indexes, triggers and views, by kind and name. What SQLite makes by itself has none.
+    private static func schema(_ database: Database) throws -> [String: String] {
+        let rows = try Row.fetchAll(
+            database,
+            sql:
+                "SELECT type || ' ' || name AS name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+        )
+        return Dictionary(rows.map { ($0["name"], $0["sql"]) }) { first, _ in first }
     }
 
     private static func check(_ stored: StoredRegister, _ check: inout DatabaseCheck) {

@@ -175,16 +175,6 @@ final class DatabaseLock: Sendable {
         if let problem { throw Self.changed(problem.name, problem.what) }
     }
 
-    /// Makes sure that the log was not cut short: a transaction would make it as long again, with nothing in between.
-    ///
-    /// One system call.
-    func checkLog() throws(StoreError) {
-        // The second of ``suffixes``.
-        let known = owned.withLock { $0.count > 1 ? $0[1] : nil }
-        guard let known, let found = FileState(known.name), found.size < known.state.size else { return }
-        throw Self.changed(known.name, "cut short or written over")
-    }
-
     private static func changed(_ name: String, _ what: String) -> StoreError {
         StoreError(
             "\(name) was \(what) while this server had it open; nothing that is written now would be found again. Put back "

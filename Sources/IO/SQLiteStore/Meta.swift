@@ -95,7 +95,17 @@ enum Meta {
         return StoreState(
             epoch: epoch, head: horizon.head, clockBound: try stamp(.clockBound, database),
             collectedRevision: horizon.collected, collectedStamp: try stamp(.collectedStamp, database),
-            collectedFence: UInt64(try read(.collectedFence, database) ?? "") ?? 0)
+            collectedFence: try fence(.collectedFence, database))
+    }
+
+    private static func fence(_ name: Name, _ database: Database) throws -> UInt64 {
+        guard let text = try read(name, database) else { return 0 }
+        guard let number = Int64(text), let fence = revision(number) else {
+            throw StoreError(
+                "the database's \(name.rawValue) is \(text.prefix(40)), which none can be: it was altered, or is damaged"
+            )
+        }
+        return fence
     }
 
     /// From where to where the database knows its history.
@@ -122,12 +132,15 @@ enum Meta {
         return Horizon(head: max(latest, collected), collected: collected)
     }
 
-    /// What can be counted up from for as long as anybody likes; nil: no revision.
     private static func revision(_ number: Int64) -> UInt64? {
-        (0...maximumRevision).contains(number) ? UInt64(number) : nil
+        (0...maximumCount).contains(number) ? UInt64(number) : nil
     }
 
-    private static let maximumRevision = Int64.max / 2
+    /// The greatest revision, or fence, that is taken for one: what can be counted up from for as long as anybody likes.
+    static let maximumCount = Int64.max / 2
+
+    /// No stamp is later than the year 2200, whatever the clocks of those who gave it.
+    private static let latestStamp = Stamp(milliseconds: 7_258_118_400_000)
 
     /// Whether the machine crashed while commits were not fsynced: then revisions that subscribers have seen may be gone.
     private static func mayHaveLostCommits(
@@ -154,7 +167,12 @@ enum Meta {
         guard let value = UInt64(text, radix: 16) else {
             throw StoreError("the database's \(name.rawValue) is no stamp")
         }
-        return Stamp(rawValue: value)
+        let stamp = Stamp(rawValue: value)
+        guard stamp <= latestStamp else {
+            throw StoreError(
+                "the database's \(name.rawValue) is a stamp of after the year 2200: it was altered, or is damaged")
+        }
+        return stamp
     }
 
     static func read(_ name: Name, _ database: Database) throws -> String? {

@@ -99,6 +99,11 @@ final class RowSeal: Sendable {
                 "the row of \(key) was altered: it says that it is deleted, or that it is not",
                 code: StoreError.damagedRow)
         }
+        guard row.contents.value ?? [] == [], row.contents.metadata == nil else {
+            throw StoreError(
+                "the row of \(key) was altered: it has a plain value or metadata beside the encrypted ones",
+                code: StoreError.damagedRow)
+        }
         return contents
     }
 

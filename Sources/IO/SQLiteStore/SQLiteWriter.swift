@@ -78,7 +78,9 @@ package final class SQLiteWriter: WriteStore {
 
     package func begin(now: UInt64, clockBound: Stamp?) throws(StoreError) {
         self.now = now
-        try database.lock.checkLog()
+        // Before, so that nothing is made of which nobody could be told; and after, where it counts: ``commit()``. Here the log is not to
+        // have been cut short either: a transaction would make it as long again, with nothing in between.
+        try database.lock.checkFiles()
         if let clockBound, database.configuration.durability == .os { try commitClockBound(clockBound) }
         try begin.run()
         if let clockBound, database.configuration.durability == .commit { try writeClockBound(clockBound) }
@@ -191,7 +193,7 @@ package final class SQLiteWriter: WriteStore {
     package func commit() throws(StoreError) {
         try commitStatement.run()
         noteCommit()
-        // Afterwards: what was replaced before it is on a disk that nobody will read.
+        // What was replaced before it is on a disk that nobody will read.
         try database.lock.checkFiles()
         guard logPages >= nextRestart else {
             if logPages < Self.restartPages { nextRestart = Self.restartPages }

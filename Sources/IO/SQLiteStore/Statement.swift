@@ -139,18 +139,32 @@ final class Statement {
     private var keyID: String { String(decoding: bytes(12) ?? [], as: UTF8.self) }
 
     /// All of a row but value and metadata.
+    ///
+    /// - Throws: ``StoreError`` with the code of a damaged page where a field is none that was ever written: to take it for
+    ///   another one would be to let SQL and us see two different rows.
     private func fields() throws(StoreError) -> StoredRegister {
+        let revision = integer(0)
         guard let key = bytes(1), let versionText = bytes(2), let version = try? Version(versionText.span) else {
-            throw StoreError(
-                "row \(integer(0)) of the database has no valid key and version", code: StoreError.damagedRow)
+            throw damaged("no valid key and version")
         }
+        guard (1...Meta.maximumCount).contains(revision) else { throw damaged("a revision that is none") }
+        guard (0...Meta.maximumCount).contains(integer(9)) else { throw damaged("a fence that is none") }
+        let expiresAt = isNull(4) ? nil : UInt64(exactly: integer(4))
+        guard isNull(4) || expiresAt != nil else { throw damaged("an expiry that is none") }
+        let cause = bytes(8).flatMap { Register.Cause(rawValue: String(decoding: $0, as: UTF8.self)) }
+        guard isNull(8) || cause != nil else { throw damaged("a cause that is none") }
+        let lease = isNull(10) ? nil : Lease(rawValue: integer(10))
+        guard isNull(10) || lease != nil else { throw damaged("a lease that is none") }
         let register = Register(
-            key: Key(unchecked: key), version: version, value: nil,
-            expiresAt: isNull(4) ? nil : UInt64(bitPattern: integer(4)), metadata: nil, session: bytes(6),
-            cause: bytes(8).flatMap { Register.Cause(rawValue: String(decoding: $0, as: UTF8.self)) })
+            key: Key(unchecked: key), version: version, value: nil, expiresAt: expiresAt, metadata: nil,
+            session: bytes(6), cause: cause)
         return StoredRegister(
-            register, revision: UInt64(bitPattern: integer(0)), op: bytes(7), fence: UInt64(bitPattern: integer(9)),
-            lease: isNull(10) ? nil : Lease(rawValue: integer(10)))
+            register, revision: UInt64(revision), op: bytes(7), fence: UInt64(integer(9)), lease: lease)
+    }
+
+    private func damaged(_ what: String) -> StoreError {
+        let key = bytes(1).map { " (\(String(decoding: $0, as: UTF8.self)))" } ?? ""
+        return StoreError("row \(integer(0))\(key) of the database has \(what)", code: StoreError.damagedRow)
     }
 }
 

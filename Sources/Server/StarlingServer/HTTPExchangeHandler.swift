@@ -136,10 +136,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         restartTimer()
         let length = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
         guard length <= Self.maximumBody else { return refuseBody() }
-        // Two names (RFC 9112, section 3.2): who stands in front of us may have looked at the other one.
-        guard head.headers[canonicalForm: "host"].count <= 1 else {
-            return refuse(.badRequest, "a request has one Host")
-        }
+        if let problem = RequestHead(head).ambiguity { return refuse(.badRequest, problem) }
         state = .receiving(head, size: 0)
         if (head.version.major, head.version.minor) >= (1, 1),
             head.headers[canonicalForm: "expect"].contains(where: { $0.lowercased() == "100-continue" })

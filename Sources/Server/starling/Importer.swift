@@ -39,7 +39,14 @@ struct Importer {
     mutating func add(_ object: JSONObject) throws {
         guard let keyText = object.string("key") else { throw StoreError("it has no \"key\" that is a text") }
         let key = try Key(keyText)
+        for (index, member) in object.members.enumerated()
+        where object.members[..<index].contains(where: { $0.name == member.name }) {
+            throw StoreError("it has \"\(member.name)\" twice")
+        }
         let isDeleted = object.bool("deleted") == true
+        if isDeleted, let value = object.raw("value"), value != Array("null".utf8) {
+            throw StoreError("it has a \"value\", and \"deleted\" as well")
+        }
         let value = isDeleted ? nil : try ExportLine.text("value", of: object)
         if value == nil, !isDeleted { throw StoreError("it has no \"value\"") }
         let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 0))
