@@ -130,6 +130,28 @@ extension ConformanceTests {
             #expect(checked.status == 1, "\(checked)")
         }
 
+        @Test("A copy that the disk has no room for says so, and leaves nothing behind")
+        func noRoom() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let lines = (0..<500).map { #"{"key":"k:\#($0)","value":"\#(String(repeating: "v", count: 500))"}"# }
+            let database = path("a.db")
+            let input = lines.joined(separator: "\n") + "\n"
+            #expect(try ServerProcess.run(["import", "--data", database], input: input).status == 0)
+            #expect(try ServerProcess.run(["backup", path("whole.db"), "--data", database]).status == 0)
+            for command in [
+                "backup '\(path("b.db"))' --data '\(database)'",
+                "restore '\(path("whole.db"))' --data '\(path("c.db"))'",
+            ] {
+                // A limit on the size of files is the disk that everybody has.
+                let limited = "trap '' XFSZ; ulimit -f 100; exec '\(ServerProcess.binary.path)' \(command)"
+                let (status, _, errors) = try ServerProcess.run(
+                    ["bash", "-c", limited], program: URL(filePath: "/usr/bin/env"))
+                #expect(status == 70 && errors.contains("cannot") && !errors.contains("not an error"), "\(errors)")
+            }
+            let left = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+            #expect(!left.contains { $0.hasPrefix("b.db") || $0 == "c.db" || $0.hasPrefix("c.db.p") }, "\(left)")
+        }
+
         @Test("An import says what it cannot take, and takes nothing for something else")
         func badImports() throws {
             defer { try? FileManager.default.removeItem(at: folder) }

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import GRDBSQLite
 import Registers
 package import SyncEngine
 package import SyncProtocol
@@ -261,7 +262,10 @@ package struct DatabaseFile: Sendable {
 
     static func describe(_ error: any Error) -> String {
         switch error {
-        case let error as DatabaseError: error.message ?? "\(error.resultCode)"
+        // A backup has its error from one database and its message from the other, which has none.
+        case let error as DatabaseError where error.message == nil || error.message == "not an error":
+            String(cString: sqlite3_errstr(error.extendedResultCode.rawValue))
+        case let error as DatabaseError: error.message ?? ""
         case let error as CocoaError: error.localizedDescription
         default: "\(error)"
         }
