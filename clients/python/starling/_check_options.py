@@ -130,6 +130,14 @@ def to_object(fields: Any, what: str) -> dict[str, Any]:
     return dict(fields)
 
 
+def _check_fence(fence: Any) -> dict[str, Any]:
+    token = fence.get("token") if isinstance(fence, Mapping) else None
+    if isinstance(token, int) and not isinstance(token, bool) and isinstance(fence.get("key"), str):
+        return {"key": fence["key"], "token": token}
+    hint = ': {"key": lease.key, "token": lease.fence}' if hasattr(fence, "fence") else ""
+    raise StarlingError("bad_value", f"fence is {shown(fence)}; it is the key of a claim and its token{hint}")
+
+
 def conditions(
     expect: str | None | Literal[Unset.UNSET], fence: Mapping[str, Any] | None, transient: bool, version: str | None
 ) -> dict[str, Any]:
@@ -143,7 +151,7 @@ def conditions(
             raise StarlingError("bad_value", f"expect is {shown(expect)}; it is a version, or None for absent")
         result["expect"] = expect
     if fence is not None:
-        result["fence"] = to_object(fence, "fence")
+        result["fence"] = _check_fence(fence)
     if not isinstance(transient, bool):
         raise StarlingError("bad_value", f"transient is {transient!r}; it is True or False")
     if transient:
