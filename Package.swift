@@ -20,8 +20,12 @@ let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto"
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 
 /// A target of one layer: `Sources/<layer>/<name>`. Dependencies point downward only (docs/architecture.md).
-func module(_ layer: String, _ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: dependencies, path: "Sources/\(layer)/\(name)", swiftSettings: settings)
+func module(
+    _ layer: String, _ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil
+) -> Target {
+    .target(
+        name: name, dependencies: dependencies, path: "Sources/\(layer)/\(name)", resources: resources,
+        swiftSettings: settings)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
@@ -111,7 +115,7 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "JWTKit", package: "jwt-kit"), nioSSL, crypto,
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-            ]),
+            ], resources: [.embedInCode("REST/openapi.json")]),
         .executableTarget(
             name: "starling",
             dependencies: [
@@ -140,7 +144,16 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"),
             ]),
         tests("TransportTests", ["Transport", "Access", "SyncEngine", "TestSupport", nioCore, nioEmbedded, logging]),
-        tests("StarlingServerTests", ["StarlingServer", "TestSupport"]),
+        tests(
+            "LoopsTests",
+            ["Loops", "Access", "SyncEngine", "SyncProtocol", "WebSocket", "TestSupport", nioCore, nioEmbedded]),
+        tests(
+            "StarlingServerTests",
+            [
+                "StarlingServer", "SyncProtocol", "TestSupport", nioCore,
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+            ]),
         tests(
             "ConformanceTests",
             [

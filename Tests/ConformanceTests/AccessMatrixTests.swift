@@ -11,7 +11,7 @@ extension ConformanceTests {
     ///
     /// Every key has a value and a writer of its own, so that whatever of it is in an answer can be told by its text.
     struct AccessMatrixTests {
-        private struct Token {
+        struct Token {
             var id: String
             var read: [String]
             var write: [String]
@@ -26,12 +26,12 @@ extension ConformanceTests {
         }
 
         /// In segments, beginnings of one another, and with characters of the grammar.
-        private static let keys = [
+        static let keys = [
             "team-a:task:1", "team-a:task:2:status", "team-a:secret", "team-ab:task:1", "team-b:task:1",
             "team-b:secret",
             "team-b:public", "team-a:public", "config", "config:db", "a*b:c", "ü:1", "lock:1", "lock:2",
         ]
-        private static let tokens = [
+        static let tokens = [
             Token(id: "all", read: ["*"], write: ["*"]),
             Token(id: "nothing", read: [], write: []),
             Token(id: "reader", read: ["team-a:*"], write: []),
@@ -41,7 +41,7 @@ extension ConformanceTests {
             Token(id: "escaped", read: ["a\\*b:*"], write: ["a\\*b:*"]),
             Token(id: "mixed", read: ["team-b:*", "config:*", "**secret"], write: ["team-b:task:*", "lock:1"]),
         ]
-        private static let patterns = [
+        static let patterns = [
             "*", "team-a:*", "**secret", "team-*:public", "config", "lock:1", "?:*", "nowhere:*",
         ]
 
@@ -54,8 +54,8 @@ extension ConformanceTests {
             return ["value-\(number)-", "writer-\(number)-"] + (named ? [] : ["\"\(key)\""])
         }
 
-        private let access: AccessFixture
-        private let server: ServerProcess
+        let access: AccessFixture
+        let server: ServerProcess
 
         init() throws {
             access = try AccessFixture()
@@ -90,7 +90,7 @@ extension ConformanceTests {
             }
         }
 
-        private func expectNoTrace(
+        func expectNoTrace(
             of hidden: [String], in answers: [String], named: String? = nil, _ comment: String
         ) {
             for key in hidden {

@@ -1,5 +1,5 @@
 package import Access
-import NIOCore
+package import NIOCore
 package import SyncEngine
 
 /// What the event loops need of the rest of the server. All calls return at once.
@@ -16,6 +16,8 @@ package struct LoopServices: Sendable {
     package var random: @Sendable () -> UInt64
     /// Says what credentials are worth.
     package var authority: any Authority
+    /// Takes frames apart into the messages that the shard's ``Framing`` put into them, without a copy.
+    package var unframe: @Sendable (ByteBuffer) -> [ByteBuffer]
     /// What all connections hold of messages that are not whole yet.
     package var memory: InboundMemory
 
@@ -23,13 +25,15 @@ package struct LoopServices: Sendable {
         submitWrites: @escaping @Sendable ([WriteRequest]) -> Bool,
         submitRead: @escaping @Sendable (ReadJob, _ loop: Int) -> Void, head: @escaping @Sendable () -> UInt64,
         now: @escaping @Sendable () -> UInt64, random: @escaping @Sendable () -> UInt64,
-        authority: any Authority = OpenAuthority(), memory: InboundMemory = InboundMemory()
+        unframe: @escaping @Sendable (ByteBuffer) -> [ByteBuffer], authority: any Authority = OpenAuthority(),
+        memory: InboundMemory = InboundMemory()
     ) {
         self.submitWrites = submitWrites
         self.submitRead = submitRead
         self.head = head
         self.now = now
         self.random = random
+        self.unframe = unframe
         self.authority = authority
         self.memory = memory
     }

@@ -1,3 +1,4 @@
+import Loops
 package import NIOCore
 package import SyncEngine
 package import WebSocket
@@ -175,8 +176,8 @@ package final class Outbound {
     }
 
     private func giveToChannel(_ bytes: ByteBuffer) {
-        let (bytes, cost) = Self.keep(bytes)
-        pendingCost = cost
+        let bytes = bytes.unshared
+        pendingCost = bytes.cost
         if state == .idle { state = .pending }
         let wasPumping = isPumping
         isPumping = true
@@ -189,17 +190,8 @@ package final class Outbound {
     }
 
     private func wait(_ bytes: ByteBuffer, _ delivery: Delivery?) {
-        let (bytes, cost) = Self.keep(bytes)
-        waitingCost += cost
-        waiting.append(Waiting(bytes: bytes, cost: cost, delivery: delivery))
-    }
-
-    /// A remainder keeps the whole of a buffer that many connections share. A small one is worth a copy.
-    private static func keep(_ bytes: ByteBuffer) -> (ByteBuffer, cost: Int) {
-        var bytes = bytes
-        if bytes.readableBytes * 4 < bytes.storageCapacity {
-            bytes = ByteBuffer(bytes: bytes.readableBytesView)
-        }
-        return (bytes, max(bytes.readableBytes, bytes.storageCapacity))
+        let bytes = bytes.unshared
+        waitingCost += bytes.cost
+        waiting.append(Waiting(bytes: bytes, cost: bytes.cost, delivery: delivery))
     }
 }

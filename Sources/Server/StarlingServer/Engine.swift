@@ -15,6 +15,19 @@ import WebSocket
 struct Engine: Sendable {
     private static let framing: Framing = { FrameEncoder.writeText(to: &$0, $1) }
 
+    /// The messages in frames as ``framing`` makes them.
+    @Sendable private static func unframe(_ frames: ByteBuffer) -> [ByteBuffer] {
+        var rest = frames
+        var messages: [ByteBuffer] = []
+        while let header = try? FrameHeader.read(from: &rest),
+            let message = rest.readSlice(length: header.payloadLength)
+        {
+            messages.append(message)
+        }
+        assert(rest.readableBytes == 0, "frames are whole")
+        return messages
+    }
+
     private let configuration: ServerConfiguration
     private let logger: Logger
     private let database: SQLiteDatabase
@@ -107,7 +120,7 @@ struct Engine: Sendable {
             random: {
                 var random = SystemRandomNumberGenerator()
                 return random.next()
-            }, authority: authority, memory: memory)
+            }, unframe: unframe, authority: authority, memory: memory)
         let drivers = group.makeIterator().enumerated().map { index, eventLoop in
             var shard = Shard.Configuration(loop: index, welcome: welcome, framing: framing)
             shard.rate = configuration.rate
@@ -145,7 +158,10 @@ struct Engine: Sendable {
                 reloader.problems + [certificates?.problem(at: Int(SystemClock.now() / 1_000))].compactMap { $0 }
             }, metrics: { try await metrics() })
         let callers = Callers(authority: authority, gate: gate, hasRules: access != nil)
-        let http = HTTPService(responder: Routes.responder(probes, callers, policy), logger: logger)
+        let http = HTTPService(
+            responder: Routes.responder(probes, callers, policy), connections: InProcessConnections(drivers, authority),
+            bodies: .init(memory: memory, maximumSize: configuration.maximumMessageSize, hasRules: access != nil),
+            logger: logger)
         let routes = HandshakeRoutes(
             webSocketPath: "/sync", handshake: Handshake(policy: policy, compression: configuration.compression),
             authority: authority, gate: gate, memory: memory, refusals: refusals,

@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import Loops
 import NIOCore
 import NIOHTTP1
 import NIOHTTPTypesHTTP1
@@ -16,22 +17,22 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private enum State {
         /// Between two requests.
         case idle
-        /// No route wants a body: it is counted, and let go.
-        case receiving(HTTPRequestHead, size: Int)
+        /// The body is held where a route wants one; elsewhere it is counted, and let go.
+        case receiving(HTTPRequestHead, body: ByteBuffer, size: Int)
         /// A request is being answered; what comes behind it waits.
         case responding(Task<Void, Never>, keepsAlive: Bool)
         /// No request is read any more.
         case ended
     }
 
-    /// The greatest size of a request's body, in bytes.
-    private static let maximumBody = 64 << 10
     /// How long a connection may be idle, how long a request may take to come, and its answer to be taken.
     private static let timeout = TimeAmount.seconds(60)
     /// How long to wait for the client to close its side, once ours is closed.
     private static let lingerTimeout = TimeAmount.seconds(2)
 
     private let handshakePath: String
+    private let bodies: HTTPBodies
+    private var held: HeldMemory
     private let respond: Responder
     private let shakeHands: (RequestHead, HTTPExchangeHandler) throws -> Void
     private var state = State.idle
@@ -43,10 +44,12 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var context: ChannelHandlerContext?
 
     init(
-        handshakePath: String, respond: @escaping Responder,
+        handshakePath: String, bodies: HTTPBodies, respond: @escaping Responder,
         shakeHands: @escaping (RequestHead, HTTPExchangeHandler) throws -> Void
     ) {
         self.handshakePath = handshakePath
+        self.bodies = bodies
+        held = bodies.held
         self.respond = respond
         self.shakeHands = shakeHands
     }
@@ -70,6 +73,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if case .responding(let task, _) = state { task.cancel() }
         state = .ended
         queued.removeAll()
+        _ = held.set(0)
         context = nil
     }
 
@@ -121,10 +125,9 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             switch (state, part) {
             case (.responding, _): return
             case (.idle, .head(let head)): begin(head)
-            case (.receiving(let head, let size), .body(let bytes)):
-                guard size + bytes.readableBytes <= Self.maximumBody else { return refuseBody() }
-                state = .receiving(head, size: size + bytes.readableBytes)
-            case (.receiving(let head, _), .end): received(head)
+            case (.receiving(let head, let body, let size), .body(let bytes)):
+                guard receive(bytes, of: head, behind: body, size) else { return }
+            case (.receiving(let head, let body, _), .end): received(head, body)
             // Of a request that was refused.
             case (.ended, _), (.idle, .body), (.idle, .end), (.receiving, .head): break
             }
@@ -135,9 +138,9 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func begin(_ head: HTTPRequestHead) {
         restartTimer()
         let length = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
-        guard length <= Self.maximumBody else { return refuseBody() }
+        guard length <= bodies.maximumSize(of: head) else { return refuseBody(head) }
         if let problem = RequestHead(head).ambiguity { return refuse(.badRequest, problem) }
-        state = .receiving(head, size: 0)
+        state = .receiving(head, body: ByteBuffer(), size: 0)
         if (head.version.major, head.version.minor) >= (1, 1),
             head.headers[canonicalForm: "expect"].contains(where: { $0.lowercased() == "100-continue" })
         {
@@ -146,11 +149,34 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    private func refuseBody() {
-        refuse(.payloadTooLarge, "a request's body is at most \(Self.maximumBody) bytes")
+    /// - Returns: false where that is too much.
+    private func receive(
+        _ bytes: ByteBuffer, of head: HTTPRequestHead, behind body: ByteBuffer, _ size: Int
+    ) -> Bool {
+        let size = size + bytes.readableBytes
+        guard size <= bodies.maximumSize(of: head) else {
+            refuseBody(head)
+            return false
+        }
+        guard bodies.isHeld(of: head) else {
+            state = .receiving(head, body: body, size: size)
+            return true
+        }
+        var body = body
+        // Else it would be copied to grow.
+        state = .idle
+        body.writeImmutableBuffer(bytes)
+        state = .receiving(head, body: body, size: size)
+        if held.set(body.storageCapacity) { return true }
+        refuse(.serviceUnavailable, "too much is held of requests that are not whole; send this one again")
+        return false
     }
 
-    private func received(_ head: HTTPRequestHead) {
+    private func refuseBody(_ head: HTTPRequestHead) {
+        refuse(.payloadTooLarge, "a request's body is at most \(bodies.maximumSize(of: head)) bytes here")
+    }
+
+    private func received(_ head: HTTPRequestHead, _ body: ByteBuffer) {
         guard let context else { return }
         restartTimer()
         let request = RequestHead(head)
@@ -180,7 +206,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         // The decoder reads no further behind a request for another protocol: that is not spoken, and the connection ends with it.
         let keepsAlive = head.isKeepAlive && !isOtherProtocol
         let exchange = Exchange(
-            channel: context.channel, request: Request(head: converted, body: RequestBody(buffer: ByteBuffer())),
+            channel: context.channel, request: Request(head: converted, body: RequestBody(buffer: body)),
             respond: respond,
             keepsAlive: keepsAlive)
         let done = NIOLoopBound({ [self] (isWhole: Bool) in responded(isWhole: isWhole) }, eventLoop: context.eventLoop)
@@ -194,9 +220,16 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     // MARK: Out
 
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        // A stream goes on for as long as what is written is taken.
+        if case .responding = state { restartTimer() }
+        context.write(data, promise: promise)
+    }
+
     /// A response was written.
     private func responded(isWhole: Bool) {
         guard let context, case .responding(_, let keepsAlive) = state else { return }
+        _ = held.set(0)
         guard isWhole else { return context.close(promise: nil) }
         guard keepsAlive else { return finish() }
         state = .idle
@@ -229,6 +262,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func finish() {
         state = .ended
         queued.removeAll()
+        _ = held.set(0)
         if isInputClosed {
             context?.close(promise: nil)
         } else {

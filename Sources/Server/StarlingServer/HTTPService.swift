@@ -1,6 +1,7 @@
 import HTTPTypes
 import Hummingbird
 import Logging
+import Loops
 import NIOCore
 import NIOHTTP1
 import WebSocket
@@ -15,11 +16,19 @@ struct HTTPService: Sendable {
         return limits
     }()
 
-    private let respond: HTTPExchangeHandler.Responder
+    private let respond: @Sendable (Request, any Channel, HTTPSession) async -> Response
+    private let connections: InProcessConnections
+    private let bodies: HTTPBodies
 
-    init(responder: some HTTPResponder<HTTPContext>, logger: Logger) {
-        respond = { request, channel in
-            let context = HTTPContext(source: .init(channel: channel, logger: logger))
+    init(
+        responder: some HTTPResponder<HTTPContext>, connections: InProcessConnections, bodies: HTTPBodies,
+        logger: Logger
+    ) {
+        self.connections = connections
+        self.bodies = bodies
+        respond = { request, channel, session in
+            var context = HTTPContext(source: .init(channel: channel, logger: logger))
+            context.session = session
             do {
                 return try await responder.respond(to: request, context: context)
             } catch let error as any HTTPResponseError {
@@ -46,7 +55,12 @@ struct HTTPService: Sendable {
                 leftOverBytesStrategy: .forwardBytes, informationalResponseStrategy: .drop,
                 limitConfiguration: Self.decoderLimits))
         let encoder = HTTPResponseEncoder()
-        let exchange = HTTPExchangeHandler(handshakePath: handshakePath, respond: respond) { head, exchange in
+        let session = HTTPSession(connections, on: channel.eventLoop)
+        channel.closeFuture.whenComplete { _ in session.close() }
+        let exchange = HTTPExchangeHandler(
+            handshakePath: handshakePath, bodies: bodies, respond: { [respond] in await respond($0, $1, session) }
+        ) { head, exchange in
+            session.close()
             try shakeHands(head) {
                 // What the decoder has left goes to who has taken over.
                 pipeline.removeHandler(exchange, promise: nil)
@@ -63,6 +77,16 @@ struct HTTPContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     /// Where the request came from.
     let remoteAddress: SocketAddress?
+    /// What the request's connection is to a shard.
+    var session: HTTPSession {
+        get {
+            guard let found else { preconditionFailure("a request comes with the session of its connection") }
+            return found
+        }
+        set { found = newValue }
+    }
+
+    private var found: HTTPSession?
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)

@@ -32,9 +32,11 @@ struct RequestCheck: RouterMiddleware {
         guard policy.admits(origin, host: host) else { return response }
         response.headers[.accessControlAllowOrigin] = origin
         if isPreflight {
-            response.headers[.accessControlAllowMethods] = "GET, HEAD"
-            response.headers[.accessControlAllowHeaders] = "Authorization"
+            response.headers[.accessControlAllowMethods] = Self.list(Routes.methods(for: request.uri.path) ?? [.get])
+            response.headers[.accessControlAllowHeaders] = Self.allowedHeaders
             response.headers[.accessControlMaxAge] = "600"
+        } else {
+            response.headers[.accessControlExposeHeaders] = Self.exposedHeaders
         }
         return response
     }
@@ -43,12 +45,19 @@ struct RequestCheck: RouterMiddleware {
     private func answer(
         _ request: Request, _ context: HTTPContext, _ next: (Request, HTTPContext) async throws -> Response
     ) async throws -> Response {
-        guard Routes.paths.contains(request.uri.path), request.method != .get, request.method != .head else {
-            return try await next(request, context)
-        }
+        guard let methods = Routes.methods(for: request.uri.path),
+            request.method == .options || !methods.contains(request.method)
+        else { return try await next(request, context) }
         return Response(
-            status: request.method == .options ? .noContent : .methodNotAllowed, headers: [.allow: "GET, HEAD, OPTIONS"]
-        )
+            status: request.method == .options ? .noContent : .methodNotAllowed, headers: [.allow: Self.list(methods)])
+    }
+
+    private static let allowedHeaders =
+        "Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, Starling-Agent, Starling-Session"
+    private static let exposedHeaders = "ETag, Retry-After, Starling-Expires-At, Starling-Revision"
+
+    private static func list(_ methods: [HTTPRequest.Method]) -> String {
+        methods.map(\.rawValue).joined(separator: ", ")
     }
 
     private static func answer(_ refusal: RequestPolicy.Refusal) -> Response {

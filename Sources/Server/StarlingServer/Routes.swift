@@ -14,8 +14,14 @@ enum Routes {
         var metrics: @Sendable () async throws -> String
     }
 
-    /// Where there is something, for GET and HEAD.
-    static let paths: Set<String> = ["/", "/healthz", "/readyz", "/metrics"]
+    /// Where there is something to be read.
+    private static let paths: Set<String> = ["/", "/healthz", "/readyz", "/metrics", "/openapi.json"]
+
+    /// What a path may be asked for; nil: there is no such path.
+    static func methods(for path: String) -> [HTTPRequest.Method]? {
+        guard let methods = paths.contains(path) ? [.get] : RESTRoutes.methods(for: path) else { return nil }
+        return (methods.contains(.get) ? [.head] : []) + methods + [.options]
+    }
 
     static func responder(
         _ probes: Probes, _ callers: Callers, _ policy: RequestPolicy
@@ -40,6 +46,7 @@ enum Routes {
         router.get("/") { _, _ in
             text("This is a Starling server. Its WebSocket is at /sync; see also /healthz, /readyz and /metrics.\n")
         }
+        RESTRoutes.add(to: router)
         return router.buildResponder()
     }
 

@@ -191,6 +191,18 @@ final class RawClient {
         }
     }
 
+    /// Reads up to the end of a line.
+    func readLine() throws -> String {
+        while true {
+            let bytes = Array(inbound.readableBytesView)
+            if let index = bytes.firstIndex(of: UInt8(ascii: "\n")) {
+                inbound.moveReaderIndex(forwardBy: index + 1)
+                return String(decoding: bytes[..<index], as: UTF8.self).trimmingCharacters(in: .newlines)
+            }
+            if try !fill() { return "" }
+        }
+    }
+
     /// Reads so many bytes.
     func read(_ count: Int) throws -> [UInt8] {
         while inbound.readableBytes < count { if try !fill() { throw TestFailure("the connection ended") } }

@@ -1,0 +1,60 @@
+import HTTPTypes
+import Hummingbird
+import Loops
+import NIOCore
+import SyncProtocol
+
+/// `/v1/claims/{key}`: one holder at a time. Fences go in the body.
+enum ClaimRoutes {
+    static func add(to router: Router<HTTPContext>) {
+        for path: RouterPath in ["/v1/claims", "/v1/claims/**"] {
+            add(path, .post, "claim", ["ttl", "value", "metadata", "op"], to: router)
+            add(path, .patch, "renew", ["fence", "ttl", "value", "metadata"], to: router)
+            add(path, .delete, "release", ["fence"], to: router)
+        }
+    }
+
+    private static func add(
+        _ path: RouterPath, _ method: HTTPRequest.Method, _ type: String, _ fields: Set<String>,
+        to router: Router<HTTPContext>
+    ) {
+        router.on(path, method: method) { request, context in
+            await KeyRoutes.answer { () throws(Problem) in
+                try await carryOut(type, fields, request, context)
+            }
+        }
+    }
+
+    private static func carryOut(
+        _ type: String, _ fields: Set<String>, _ request: Request, _ context: HTTPContext
+    ) async throws(Problem) -> Response {
+        let query = try Query(request, known: ["key"])
+        var message = SyncMessage(type)
+        message.add("key", try KeyRoutes.key(of: request, query, under: "/v1/claims"))
+        for (name, json) in try await members(of: request) {
+            guard fields.contains(name) else {
+                let names = fields.sorted().joined(separator: ", ")
+                throw Problem(.badMessage, "there is no field \(name) here; there are \(names)")
+            }
+            do throws(WireError) {
+                try message.add(name, json: ByteBuffer(bytes: json))
+            } catch {
+                throw Problem(error)
+            }
+        }
+        return KeyRoutes.json(try await context.session.ask(message, as: try Caller(request.headers)))
+    }
+
+    private static func members(
+        of request: Request
+    ) async throws(Problem) -> [(name: String, value: [UInt8])] {
+        let body = await KeyRoutes.body(of: request)
+        let bytes = Array(body.readableBytesView)
+        guard String(validating: bytes, as: UTF8.self) != nil else { throw Problem(.badJSON, "the body is no UTF-8") }
+        do throws(JSONError) {
+            return try JSONObject(bytes).members
+        } catch {
+            throw Problem(.badJSON, "the body is no JSON object: \(error)")
+        }
+    }
+}

@@ -1,0 +1,72 @@
+import HTTPTypes
+import SyncProtocol
+
+/// What a version is called in HTTP (RFC 9110, section 8.8.3): the version in quotes, with every byte percent-encoded that a tag, or a
+/// shell, might trip over. An agent's name may be any text.
+enum EntityTag {
+    static func text(of version: String) -> String {
+        var text = "\""
+        for byte in version.utf8 {
+            if isPlain(byte) {
+                text.unicodeScalars.append(Unicode.Scalar(byte))
+            } else {
+                text += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+            }
+        }
+        return text + "\""
+    }
+
+    /// The version of the one tag that a header has.
+    ///
+    /// - Throws: ``Problem`` where it has another form: a condition that is not understood is never passed over.
+    static func version(_ header: String, of name: HTTPField.Name) throws(Problem) -> String {
+        let isQuoted = header.utf8.count > 2 && header.hasPrefix("\"") && header.hasSuffix("\"")
+        let opaque = header.dropFirst().dropLast()
+        guard isQuoted, !opaque.contains("\""), let version = Percent.decode(opaque) else {
+            throw Problem(
+                .badMessage,
+                "\(name) is \(header); it is one strong tag in quotes, as an ETag header has given it, and no list, no * and no W/"
+            )
+        }
+        return version
+    }
+
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"):
+            true
+        default: "._~-".utf8.contains(byte)
+        }
+    }
+}
+
+/// Percent-encoding (RFC 3986, section 2.1).
+enum Percent {
+    /// - Parameter plusIsSpace: as browsers encode a space in a query.
+    /// - Returns: nil where it stands for no text.
+    static func decode(_ text: some StringProtocol, plusIsSpace: Bool = false) -> String? {
+        var bytes: [UInt8] = []
+        var rest = Array(text.utf8)[...]
+        while let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "%") {
+                guard let high = rest.popFirst().flatMap(nibble), let low = rest.popFirst().flatMap(nibble) else {
+                    return nil
+                }
+                bytes.append(high << 4 | low)
+            } else {
+                bytes.append(byte == UInt8(ascii: "+") && plusIsSpace ? UInt8(ascii: " ") : byte)
+            }
+        }
+        return String(validating: bytes, as: UTF8.self)
+    }
+
+    private static func nibble(_ digit: UInt8) -> UInt8? {
+        switch digit {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): digit - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): digit - UInt8(ascii: "A") + 10
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,197 @@
+import HTTPTypes
+import Hummingbird
+import Loops
+import NIOCore
+import SyncProtocol
+
+/// `/v1/events`: what matches some patterns, and each change of it, as server-sent events (the HTML Standard, section 9.2). A stream is a
+/// connection of the shard: who reads it slowly is a slow subscriber.
+enum EventRoutes {
+    private static let parameters: Set<String> = ["pattern", "since"]
+    /// How long a stream may be silent, so that nobody in between takes it for a dead one.
+    private static let heartbeat = TimeAmount.seconds(15)
+
+    static func add(to router: Router<HTTPContext>) {
+        router.get("/v1/events") { request, context in
+            await KeyRoutes.answer { () throws(Problem) in try await open(request, context) }
+        }
+    }
+
+    private static func open(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {
+        let query = try Query(request, known: parameters)
+        let patterns = query.all("pattern")
+        if patterns.isEmpty { throw Problem(.missingField, "pattern says which keys to tell of: ?pattern=task:*") }
+        let asked = try query.one("since")
+        let since = request.headers[.lastEventID] ?? asked
+        let headers: HTTPFields = [
+            .contentType: "text/event-stream", .cacheControl: "no-cache", .accelBuffering: "no",
+        ]
+        if request.method == .head { return Response(status: .ok, headers: headers) }
+        let connection = try await context.session.open(for: try Caller(request.headers))
+        let (stream, first) = try await begin(EventStream(patterns: patterns, since: since), on: connection)
+        return Response(
+            status: .ok, headers: headers,
+            body: ResponseBody { writer in
+                var stream = stream
+                defer { connection.close() }
+                try await writer.write(first)
+                try await tell(&stream, of: connection, to: &writer)
+                try await writer.finish(nil)
+            })
+    }
+
+    /// Subscribes, and waits for the answers: what is wrong with a pattern is a status, and not an event behind a 200.
+    private static func begin(
+        _ stream: EventStream, on connection: InProcessConnection
+    ) async throws(Problem) -> (EventStream, ByteBuffer) {
+        var stream = stream
+        var events = ByteBuffer()
+        for message in stream.messages { connection.send(message) }
+        while !stream.hasBegun {
+            switch await connection.next(within: .seconds(10)) {
+            case .messages(let messages):
+                for message in messages {
+                    if let problem = EventStream.refusal(message) {
+                        connection.close()
+                        throw problem
+                    }
+                    let (event, request) = stream.take(message)
+                    events.writeImmutableBuffer(event)
+                    if let request { connection.send(request) }
+                }
+            case .silence:
+                connection.close()
+                throw Problem(.overloaded, "the subscription was not answered in time")
+            case .end(let end): throw Problem(end)
+            }
+        }
+        return (stream, events)
+    }
+
+    private static func tell(
+        _ stream: inout EventStream, of connection: InProcessConnection, to writer: inout any ResponseBodyWriter
+    ) async throws {
+        while true {
+            switch await connection.next(within: heartbeat) {
+            case .messages(let messages):
+                var events = ByteBuffer()
+                for message in messages {
+                    let (event, request) = stream.take(message)
+                    events.writeImmutableBuffer(event)
+                    if let request { connection.send(request) }
+                }
+                try await writer.write(events)
+            case .silence:
+                try Task.checkCancellation()
+                try await writer.write(ByteBuffer(string: ":\n\n"))
+            case .end: return
+            }
+        }
+    }
+}
+
+extension HTTPField.Name {
+    /// What nginx is told by, not to hold a stream back.
+    fileprivate static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
+}
+
+/// The subscriptions of a stream of events: what is sent for them, and the events that come of it. The `id` of each is the number of its
+/// pattern, from "0".
+struct EventStream {
+    private let patterns: [String]
+    /// Up to where each of them has been told of; nil: nowhere yet.
+    private var cursors: [String?]
+    /// Which are to take the place of what the client holds.
+    private var replacing: Set<Int> = []
+    private var unanswered: Set<Int>
+    /// The `id` of an event that was told last.
+    private var lastID = ""
+
+    /// - Parameter since: the `id` of the last event that the client has got. A cursor of another pattern fits none: what is subscribed
+    ///   to with it starts anew.
+    init(patterns: [String], since: String?) {
+        self.patterns = patterns
+        unanswered = Set(patterns.indices)
+        let given = (since ?? "").split(separator: ",").map { Percent.decode($0) }
+        cursors = patterns.indices.map { given.isEmpty ? nil : given[min($0, given.count - 1)] }
+    }
+
+    /// Whether all subscriptions were answered.
+    var hasBegun: Bool { unanswered.isEmpty }
+
+    /// What is to be sent at first.
+    var messages: [SyncMessage] { patterns.indices.map { subscribe($0, since: cursors[$0]) } }
+
+    private func subscribe(_ index: Int, since: String?) -> SyncMessage {
+        var request = SyncMessage("subscribe")
+        request.add("id", "\(index)")
+        request.add("pattern", patterns[index])
+        request.add("since", since)
+        request.add("cursors", true)
+        request.add("conflated", true)
+        return request
+    }
+
+    /// What a message has against a subscription for good.
+    static func refusal(_ message: ByteBuffer) -> Problem? {
+        guard let object = try? JSONObject(Array(message.readableBytesView)),
+            object.string("code") != ErrorCode.resyncRequired.rawValue
+        else { return nil }
+        return Problem(object)
+    }
+
+    /// Makes an event of a message.
+    ///
+    /// - Returns: the event, and what is to be sent for it.
+    mutating func take(_ message: ByteBuffer) -> (event: ByteBuffer, request: SyncMessage?) {
+        guard let object = try? JSONObject(Array(message.readableBytesView)), let type = object.string("type") else {
+            return (ByteBuffer(), nil)
+        }
+        let index = object.string("id").flatMap { Int($0) }.flatMap { patterns.indices.contains($0) ? $0 : nil }
+        var data = message
+        switch (type, index) {
+        case ("synced", let index?), ("cursor", let index?): cursors[index] = object.string("cursor")
+        case ("subscribed", let index?):
+            unanswered.remove(index)
+            if replacing.remove(index) != nil, object.bool("replace") != true {
+                data = ByteBuffer(bytes: Array(message.readableBytesView.dropLast()) + Array(",\"replace\":true}".utf8))
+            }
+        case ("error", let index?) where object.string("code") == ErrorCode.resyncRequired.rawValue:
+            // The cursor leads nowhere any more: what comes takes the place of what the client holds, on the same stream.
+            replacing.insert(index)
+            cursors[index] = nil
+            return (ByteBuffer(), subscribe(index, since: nil))
+        default: break
+        }
+        return (Self.event(type, data: data, id: newID()), nil)
+    }
+
+    /// The cursors of all subscriptions, where one of them has changed and all have one.
+    private mutating func newID() -> String? {
+        let known = cursors.compactMap { $0 }
+        guard known.count == cursors.count else { return nil }
+        let id = known.map { $0.replacing("%", with: "%25").replacing(",", with: "%2C") }.joined(separator: ",")
+        guard id != lastID else { return nil }
+        lastID = id
+        return id
+    }
+
+    /// One event. Line breaks between the tokens of a value are those of the event's data.
+    private static func event(_ name: String, data: ByteBuffer, id: String?) -> ByteBuffer {
+        var event = ByteBuffer()
+        event.writeString("event: \(name)\n")
+        if let id { event.writeString("id: \(id)\n") }
+        event.writeString("data: ")
+        var isAfterReturn = false
+        for byte in data.readableBytesView {
+            switch byte {
+            case UInt8(ascii: "\n") where isAfterReturn: break
+            case UInt8(ascii: "\n"), UInt8(ascii: "\r"): event.writeString("\ndata: ")
+            default: event.writeInteger(byte)
+            }
+            isAfterReturn = byte == UInt8(ascii: "\r")
+        }
+        event.writeString("\n\n")
+        return event
+    }
+}

@@ -1,0 +1,140 @@
+import Access
+import HTTPTypes
+import Hummingbird
+import Loops
+import NIOCore
+import SyncProtocol
+import Synchronization
+
+/// Who makes a request over HTTP, as its headers say.
+struct Caller: Equatable, Sendable {
+    var secret: String?
+    /// The name to write under.
+    var agent: String?
+    /// What travels along with each write.
+    var session: String?
+
+    /// - Throws: ``Problem`` where there are credentials of another kind than ours.
+    init(_ headers: HTTPFields) throws(Problem) {
+        if let value = headers[.authorization] {
+            guard let credential = Credential(authorization: value) else {
+                throw Problem(.unauthorized, "credentials are a Bearer token")
+            }
+            secret = credential.secret
+        }
+        agent = headers[.starlingAgent]
+        session = headers[.starlingSession]
+    }
+}
+
+extension HTTPField.Name {
+    static let starlingAgent = HTTPField.Name("Starling-Agent")!
+    static let starlingSession = HTTPField.Name("Starling-Session")!
+    static let starlingRevision = HTTPField.Name("Starling-Revision")!
+    static let starlingExpiresAt = HTTPField.Name("Starling-Expires-At")!
+    static let lastEventID = HTTPField.Name("Last-Event-ID")!
+}
+
+/// What a connection over HTTP is to the shard of its event loop: one connection there, for as long as its requests come from the same
+/// caller. A proxy's may carry those of several.
+final class HTTPSession: Sendable {
+    private let connections: InProcessConnections
+    private let eventLoop: any EventLoop
+    private let current = Mutex<(caller: Caller, connection: InProcessConnection)?>(nil)
+    /// What a request that is being answered has for itself. Requests come one after the other.
+    private let stream = Mutex<InProcessConnection?>(nil)
+
+    init(_ connections: InProcessConnections, on eventLoop: any EventLoop) {
+        self.connections = connections
+        self.eventLoop = eventLoop
+    }
+
+    /// Asks something for a caller.
+    ///
+    /// - Returns: the answer, with nothing against the request.
+    /// - Throws: ``Problem``.
+    func ask(_ message: SyncMessage, as caller: Caller) async throws(Problem) -> JSONObject {
+        let known = current.withLock { $0?.caller == caller ? $0?.connection : nil }
+        if let known {
+            let answer: ByteBuffer?
+            do throws(ConnectionEnd) {
+                answer = try await known.ask(message)
+            } catch {
+                // It was idle for too long, for example: another one takes its place.
+                guard !error.wasSent else { throw Problem(error) }
+                answer = nil
+            }
+            if let answer { return try Self.checked(answer) }
+        }
+        let connection = try await open(for: caller, isTaken: false)
+        let last = current.withLock { current in
+            defer { current = (caller, connection) }
+            return current?.connection
+        }
+        last?.close()
+        return try await Self.ask(message, of: connection)
+    }
+
+    /// - Throws: ``Problem``: what the answer has against the request, or why there is none.
+    static func ask(_ message: SyncMessage, of connection: InProcessConnection) async throws(Problem) -> JSONObject {
+        let text: ByteBuffer
+        do throws(ConnectionEnd) {
+            text = try await connection.ask(message)
+        } catch {
+            throw Problem(error)
+        }
+        return try checked(text)
+    }
+
+    /// Makes a connection for one request, which takes what comes on it. It ends with the next one, and with the session, at the latest.
+    ///
+    /// - Throws: ``Problem`` where the caller may not have one.
+    func open(for caller: Caller) async throws(Problem) -> InProcessConnection {
+        let connection = try await open(for: caller, isTaken: true)
+        let last = stream.withLock { stream in
+            defer { stream = connection }
+            return stream
+        }
+        last?.close()
+        return connection
+    }
+
+    private func open(for caller: Caller, isTaken: Bool) async throws(Problem) -> InProcessConnection {
+        let connection: InProcessConnection
+        do throws(AccessRefusal) {
+            let grant = try await connections.grant(for: caller.secret.map { Credential($0) })
+            if grant.isNothing { throw .invalid("this server wants credentials: Authorization: Bearer <token>") }
+            connection = try await connections.open(grant, on: eventLoop, isTaken: isTaken)
+        } catch {
+            throw Problem(error)
+        }
+        guard caller.agent != nil || caller.session != nil else { return connection }
+        var hello = SyncMessage("hello")
+        hello.add("agent", caller.agent)
+        hello.add("session", caller.session)
+        do throws(Problem) {
+            _ = try await Self.ask(hello, of: connection)
+            return connection
+        } catch {
+            connection.close()
+            throw error
+        }
+    }
+
+    private static func checked(_ text: ByteBuffer) throws(Problem) -> JSONObject {
+        let answer: JSONObject
+        do throws(JSONError) {
+            answer = try JSONObject(Array(text.readableBytesView))
+        } catch {
+            throw Problem(.storageFailed, "the answer is no JSON: \(error)")
+        }
+        if let problem = Problem(answer) { throw problem }
+        return answer
+    }
+
+    /// The connection over HTTP is gone.
+    func close() {
+        let connections = [current.withLock { $0?.connection }, stream.withLock { $0 }]
+        for connection in connections { connection?.close() }
+    }
+}
