@@ -116,7 +116,10 @@ extension ConformanceTests {
                 "INSERT OR REPLACE INTO meta VALUES ('collected_fence', '18446744073709551615')",
                 "DELETE FROM meta WHERE name = 'epoch'", "UPDATE register SET revision = -5",
                 "UPDATE register SET lease = 7", "UPDATE register SET cause = 'evil'",
-                "UPDATE register SET key = CAST(x'61ff62' AS TEXT)",
+                "UPDATE register SET key = CAST(x'61ff62' AS TEXT)", "UPDATE register SET metadata = '{'",
+                "UPDATE register SET revision = 4611686018427387903", "UPDATE register SET fence = 4611686018427387903",
+                "INSERT OR REPLACE INTO meta VALUES ('collected_fence', '4611686018427387903')",
+                "INSERT OR REPLACE INTO meta VALUES ('collected_revision', '4611686018427387903')",
             ])
         func foreignContent(sql: String) throws {
             defer { try? FileManager.default.removeItem(at: folder) }
@@ -128,6 +131,34 @@ extension ConformanceTests {
             #expect(shell.status == 0, "\(shell)")
             let checked = try ServerProcess.run(["check", "--data", database])
             #expect(checked.status == 1, "\(checked)")
+        }
+
+        @Test(
+            "No server starts on tables that were altered, and one does beside what somebody else keeps there",
+            arguments: [
+                ("CREATE TRIGGER t AFTER INSERT ON register BEGIN DELETE FROM meta; END", false),
+                ("CREATE TRIGGER t AFTER INSERT ON meta BEGIN DELETE FROM register; END", false),
+                ("DROP INDEX register_key", false),
+                (
+                    "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, 'key TEXT NOT NULL', 'key TEXT NOT NULL COLLATE NOCASE') WHERE name = 'register'",
+                    false
+                ),
+                ("CREATE TABLE mine (a); CREATE VIEW v AS SELECT key FROM register; ANALYZE", true),
+            ])
+        func alteredTables(sql: String, starts: Bool) throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let database = path("starling.db")
+            let line = #"{"key":"a","value":1}"# + "\n"
+            #expect(try ServerProcess.run(["import", "--data", database], input: line).status == 0)
+            let shell = try ServerProcess.run(["sqlite3", database, sql], program: URL(filePath: "/usr/bin/env"))
+            #expect(shell.status == 0, "\(shell)")
+            guard starts else {
+                let (status, _, errors) = try ServerProcess.run(["serve", "--port", "0", "--data", database])
+                #expect(status == 70 && errors.contains("somebody has altered it"), "\(errors)")
+                return
+            }
+            let server = try ServerProcess(in: folder)
+            #expect(try count(server) == 1)
         }
 
         @Test("A copy that the disk has no room for says so, and leaves nothing behind")

@@ -157,6 +157,55 @@ extension ConformanceTests {
             #expect(exported.contains("\"key\":\"a\"") && exported.contains("\"key\":\"d\""))
         }
 
+        @Test(
+            "A database that is found without the log of a crash begins a new epoch: what it lacks was promised",
+            arguments: ["copied", "removed while it runs", "crashed at once"])
+        func missingLog(how: String) throws {
+            defer { try? files.removeItem(at: folder) }
+            do {
+                // Closed as it should be: that is what it says of itself.
+                let server = try ServerProcess(in: folder)
+                #expect(try write("a", to: server).string("type") == "ack")
+                server.terminate()
+                #expect(server.wait() == 0)
+            }
+            let server = try ServerProcess(in: folder)
+            let epoch = try epoch(of: server)
+            if how != "crashed at once" { #expect(try write("b", to: server).string("type") == "ack") }
+            if how == "removed while it runs" {
+                try files.removeItem(atPath: path("starling.db-wal"))
+                server.terminate()
+                _ = server.wait()
+            } else {
+                server.killHard()
+                try files.removeItem(atPath: path("starling.db-wal"))
+            }
+            let again = try ServerProcess(in: folder)
+            #expect(try self.epoch(of: again) != epoch)
+        }
+
+        private func epoch(of server: ServerProcess) throws -> String? {
+            let client = try RawClient(port: server.port)
+            try client.shakeHands()
+            return try client.receive(type: "welcome").string("epoch")
+        }
+
+        @Test(
+            "A file that is cut short under the server ends no process, and who asks is answered",
+            arguments: ["-shm", "-wal", ""])
+        func cutShort(suffix: String) throws {
+            defer { try? files.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            #expect(try write("a", to: server).string("type") == "ack")
+            truncate(path("starling.db" + suffix), 0)
+            for _ in 0..<3 {
+                let client = try RawClient.connected(server)
+                try client.send(#"{"type":"get","id":1,"key":"a"}"#)
+                _ = try client.receive()
+                #expect(try write("b", to: server).string("type") == "error")
+            }
+        }
+
         @Test("A log without its database is not taken for a leftover, and a clean stop leaves none")
         func orphanedLog() throws {
             defer { try? files.removeItem(at: folder) }

@@ -29,6 +29,12 @@ extension WriteJudge {
         }
         let version = Version(stamp: clock.tick(wallMilliseconds: now), agent: agent)
         let fence = nextFence(version.stamp, after: current)
+        guard fence <= Self.maximumFence else {
+            return .answer(
+                .refused(
+                    WireError(
+                        .storageFailed, "there is no fence above the one of \(lease.key): the database was altered")))
+        }
         let register = Register(
             key: lease.key, version: version, value: lease.value ?? Self.value(holder: agent, fence: fence),
             expiresAt: now + (lease.timeToLive ?? Self.connectionLease), metadata: lease.metadata,
@@ -105,6 +111,9 @@ extension WriteJudge {
         return .apply(
             Change(register: current.register.ended(.disconnected), kind: .release, fence: current.fence))
     }
+
+    /// The greatest token that is given; a store takes greater ones too. Their usual ones are the milliseconds of the clock.
+    package static let maximumFence = UInt64(Int64.max / 4)
 
     /// A token above every one that was ever given for the key.
     func nextFence(_ stamp: Stamp, after current: StoredRegister?) -> UInt64 {

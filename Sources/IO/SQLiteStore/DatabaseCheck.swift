@@ -49,15 +49,7 @@ extension DatabaseFile {
 
     private static func check(_ database: Database, _ seal: RowSeal?) throws -> DatabaseCheck {
         var check = DatabaseCheck()
-        do {
-            let complaints = try String.fetchCursor(database, sql: "PRAGMA integrity_check(20)")
-            while let complaint = try complaints.next() {
-                if complaint != "ok" { check.note("SQLite: \(complaint)") }
-            }
-        } catch {
-            check.note("SQLite: \(describe(error))")
-        }
-        checkSchema(database, &check)
+        checkTables(database, &check)
         let state: StoreState
         do {
             state = try Meta.state(database)
@@ -97,33 +89,21 @@ extension DatabaseFile {
         return check
     }
 
-    /// What is in the file beside our tables and indexes, and what of them is missing: a trigger changes what a write does, and without
-    /// its index a key can be there twice.
-    private static func checkSchema(_ database: Database, _ check: inout DatabaseCheck) {
+    /// Whether the file is whole by SQLite's rules, and its tables are ours.
+    private static func checkTables(_ database: Database, _ check: inout DatabaseCheck) {
         do {
-            let ours = try DatabaseQueue()
-            try Schema.migrator.migrate(ours)
-            let expected = try ours.read { try schema($0) }
-            let found = try schema(database)
-            for (name, sql) in found.sorted(by: { $0.key < $1.key }) where expected[name] != sql {
-                check.note(
-                    expected[name] == nil
-                        ? "there is \(name), which is none of Starling's" : "\(name) is not what Starling made")
+            let complaints = try String.fetchCursor(database, sql: "PRAGMA integrity_check(20)")
+            while let complaint = try complaints.next() {
+                if complaint != "ok" { check.note("SQLite: \(complaint)") }
             }
-            for name in expected.keys.sorted() where found[name] == nil { check.note("\(name) is missing") }
+        } catch {
+            check.note("SQLite: \(describe(error))")
+        }
+        do {
+            for difference in try Schema.differences(database) { check.note(difference.text) }
         } catch {
             check.note("its tables cannot be compared: \(describe(error))")
         }
-    }
-
-    /// The statements that made all tables, indexes, triggers and views, by kind and name. What SQLite makes by itself has none.
-    private static func schema(_ database: Database) throws -> [String: String] {
-        let rows = try Row.fetchAll(
-            database,
-            sql:
-                "SELECT type || ' ' || name AS name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-        )
-        return Dictionary(rows.map { ($0["name"], $0["sql"]) }) { first, _ in first }
     }
 
     private static func check(_ stored: StoredRegister, _ check: inout DatabaseCheck) {
@@ -131,19 +111,24 @@ extension DatabaseFile {
         let key = register.key
         if (try? Key(key.bytes)) == nil { check.note("revision \(stored.revision) has a key that is none") }
         check.greatestStamp = max(check.greatestStamp, register.version.stamp)
+        if stored.fence > WriteJudge.maximumFence { check.note("the fence of \(key) is none that was ever given") }
+        if let metadata = register.metadata, !isJSON(metadata) { check.note("the metadata of \(key) are no JSON") }
         if let value = register.value {
             check.values += 1
             check.bytes += value.count
             if register.expiresAt != nil { check.expiring += 1 }
             if stored.lease?.isExclusive == true { check.claims += 1 }
-            var scanner = JSONScanner(maximumDepth: JSONScanner.maximumServerDepth)
-            if (try? scanner.skipValue(value.span)) == nil || scanner.position != value.count {
-                check.note("the value of \(key) is no JSON")
-            }
+            if !isJSON(value) { check.note("the value of \(key) is no JSON") }
             if register.cause != nil { check.note("\(key) has a value, and a cause for having none") }
         } else {
             check.tombstones += 1
             if stored.lease != nil { check.note("\(key) is deleted, and claimed") }
         }
+    }
+
+    private static func isJSON(_ text: [UInt8]) -> Bool {
+        var scanner = JSONScanner(maximumDepth: JSONScanner.maximumServerDepth)
+        guard (try? scanner.skipValue(text.span)) != nil else { return false }
+        return scanner.position == text.count && String(validating: text, as: UTF8.self) != nil
     }
 }

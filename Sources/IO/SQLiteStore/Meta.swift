@@ -92,6 +92,10 @@ enum Meta {
             throw StoreError("the database has no epoch")
         }
         let horizon = try horizon(database)
+        // With room above it for whatever is written until the next start.
+        guard max(horizon.head, horizon.collected) <= UInt64(maximumCount / 2) else {
+            throw impossible(horizon.head, horizon.collected)
+        }
         return StoreState(
             epoch: epoch, head: horizon.head, clockBound: try stamp(.clockBound, database),
             collectedRevision: horizon.collected, collectedStamp: try stamp(.collectedStamp, database),
@@ -100,7 +104,7 @@ enum Meta {
 
     private static func fence(_ name: Name, _ database: Database) throws -> UInt64 {
         guard let text = try read(name, database) else { return 0 }
-        guard let number = Int64(text), let fence = revision(number) else {
+        guard let fence = UInt64(text), fence <= WriteJudge.maximumFence else {
             throw StoreError(
                 "the database's \(name.rawValue) is \(text.prefix(40)), which none can be: it was altered, or is damaged"
             )
@@ -125,11 +129,15 @@ enum Meta {
                 """)
         guard let row = try Row.fetchOne(statement) else { return Horizon(head: 0, collected: 0) }
         guard let latest = revision(row[0]), let collected = revision(row[1]) else {
-            throw StoreError(
-                "the database says that its revision is \(row[0] as Int64) (\(row[1] as Int64) of what was forgotten), which none "
-                    + "can be: it was altered, or is damaged")
+            throw impossible(row[0] as Int64, row[1] as Int64)
         }
         return Horizon(head: max(latest, collected), collected: collected)
+    }
+
+    private static func impossible(_ head: some BinaryInteger, _ collected: some BinaryInteger) -> StoreError {
+        StoreError(
+            "the database says that its revision is \(head) (\(collected) of what was forgotten), which none can be: it was "
+                + "altered, or is damaged")
     }
 
     private static func revision(_ number: Int64) -> UInt64? {

@@ -89,7 +89,11 @@ package final class SQLiteDatabase: Sendable {
             opened = try pool.writeWithoutTransaction { database in
                 // GRDB relaxes this to NORMAL when it turns WAL on. What is noted at start and stop is fsynced.
                 try database.execute(sql: "PRAGMA synchronous = FULL")
-                return try Meta.open(database, configuration, fresh: fresh, hadLog: lock.hadLog, now: now)
+                let opened = try Meta.open(database, configuration, fresh: fresh, hadLog: lock.hadLog, now: now)
+                // That it is open has to be in the database itself, before anything is promised: whoever finds it without its
+                // log is to see that there was one.
+                _ = try database.checkpoint(.truncate)
+                return opened
             }
         } catch let error as StoreError {
             throw error
@@ -156,6 +160,12 @@ package final class SQLiteDatabase: Sendable {
             throw StoreError("it was written by a newer version of starling; use that one")
         }
         try migrator.migrate(pool)
+        // A trigger changes what a write does, and an index that is not as it was finds other rows than those that were asked for.
+        let altered = try pool.read { try Schema.differences($0) }.filter { !$0.isBeside }
+        if let first = altered.first {
+            let more = altered.count > 1 ? " (and \(altered.count - 1) more: starling check)" : ""
+            throw StoreError("\(first.text)\(more): somebody has altered it; restore a backup, or undo that")
+        }
         return pool
     }
 

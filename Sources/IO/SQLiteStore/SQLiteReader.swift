@@ -36,6 +36,7 @@ package struct SQLiteReader: Sendable {
     /// - Parameter now: the wall clock in milliseconds, by which registers have expired.
     package func page(_ request: PageRequest, now: UInt64) -> PageResult {
         do {
+            try database.lock.checkFiles()
             return try database.pool.read { connection in
                 var page = PageDraft(request: request, framing: framing)
                 page.horizon = try Meta.horizon(connection)
@@ -103,6 +104,8 @@ package struct SQLiteReader: Sendable {
     package func look(up request: LookupRequest, now: UInt64) -> LookupResult {
         var frames = ByteBuffer()
         do {
+            // SQLite maps the index of its log into memory: to read one that was cut short would end the process.
+            try database.lock.checkFiles()
             return try database.pool.read { connection in
                 let head = try Meta.horizon(connection).head
                 var answered = 0
@@ -187,7 +190,9 @@ package struct SQLiteReader: Sendable {
         let rows = RowReader(statement, seal: database.seal)
         defer { rows.reset() }
         rows.bind(key.bytes, at: 1)
-        guard let row = try rows.next(), row.register.isVisible(at: now) else { return nil }
+        guard let row = try rows.next() else { return nil }
+        guard row.register.key == key else { throw StoreError.anotherKey(row.register.key, than: key) }
+        guard row.register.isVisible(at: now) else { return nil }
         return (row.register, row.revision)
     }
 
@@ -309,6 +314,11 @@ package struct SQLiteReader: Sendable {
 }
 
 extension StoreError {
+    /// A row was found under a key that it is not of.
+    static func anotherKey(_ found: Key, than key: Key) -> StoreError {
+        StoreError("the row found under \(key) is that of \(found): the index was altered", code: damagedRow)
+    }
+
     /// What GRDB or a row reader says of a failure.
     init(reading error: any Error) {
         switch error {

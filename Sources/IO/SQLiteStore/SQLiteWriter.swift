@@ -103,7 +103,11 @@ package final class SQLiteWriter: WriteStore {
     package func current(of key: Key) throws(StoreError) -> StoredRegister? {
         defer { select.reset() }
         select.bind(key.bytes, at: 1)
-        return try select.step() ? try select.register() : nil
+        guard try select.step() else { return nil }
+        let stored = try select.register()
+        // What the index says and what the row says are two things.
+        guard stored.register.key == key else { throw .anotherKey(stored.register.key, than: key) }
+        return stored
     }
 
     package func count(_ filter: Filter) throws(StoreError) -> Int {

@@ -68,4 +68,38 @@ enum Schema {
     static func isReadable(_ database: Database) throws -> Bool {
         try migrator.completedMigrations(database).contains(readable) && !migrator.hasBeenSuperseded(database)
     }
+
+    /// What is in a database that Starling did not make, is not as it made it, or is missing.
+    struct Difference {
+        let text: String
+        /// Whether it changes nothing of what our statements do: a table or a view of somebody's own.
+        let isBeside: Bool
+    }
+
+    static func differences(_ database: Database) throws -> [Difference] {
+        let ours = try DatabaseQueue()
+        try migrator.migrate(ours)
+        let expected = try ours.read { try statements($0) }
+        let found = try statements(database)
+        let others = found.sorted { $0.key < $1.key }.compactMap { (name, sql) -> Difference? in
+            guard let ours = expected[name] else {
+                let isBeside = name.hasPrefix("table ") || name.hasPrefix("view ")
+                return Difference(text: "there is \(name), which is none of Starling's", isBeside: isBeside)
+            }
+            return ours == sql ? nil : Difference(text: "\(name) is not as Starling made it", isBeside: false)
+        }
+        let missing = expected.keys.sorted().filter { found[$0] == nil }
+        return others + missing.map { Difference(text: "\($0) is missing", isBeside: false) }
+    }
+
+    /// The statements that made all tables, indexes, triggers and views, by kind and name. What SQLite makes by itself has none.
+    private static func statements(_ database: Database) throws -> [String: String] {
+        let rows = try Row.fetchAll(
+            database,
+            sql: """
+                SELECT type || ' ' || name AS name, sql FROM sqlite_master
+                WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'
+                """)
+        return Dictionary(rows.map { ($0["name"], $0["sql"]) }) { first, _ in first }
+    }
 }
