@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import random
@@ -36,8 +37,10 @@ def _restamp_drift(_: dict[str, Any], error: StarlingError) -> str:
 
 #: How long ``close`` waits for what is not settled, in seconds.
 PATIENCE = 5.0
-#: How long a question waits for a connection, in seconds.
+#: How long a question waits for its answer, in seconds.
 TIMEOUT = 10.0
+#: What has not been sent in time is given up by the engine first.
+_GRACE = 0.1
 
 
 class Client:
@@ -108,6 +111,8 @@ class Client:
             ),
             self._shell,
         )
+        # The writes that are not queued, and have no outcome yet.
+        self._asking: set[asyncio.Task[Outcome]] = set()
         self._shell.attach(self._engine)
         self._engine.begin(self._store.load())
 
@@ -119,7 +124,7 @@ class Client:
 
     async def close(self, timeout: float = PATIENCE) -> None:
         """Ends everything: releases the claims that are held, and waits until each write has its outcome, for at most so many seconds. What
-        is left is logged; a durable outbox keeps it, and is not waited for where there is no connection.
+        is left is logged; a durable outbox keeps it, and is not waited for where no server answers.
 
         :param timeout: 0: wait for nothing
         """
@@ -136,7 +141,7 @@ class Client:
             if left > 0 and not self._engine.is_durable:
                 self.log.warning("the client was closed with %d writes that the server has not acknowledged", left)
             elif left > 0:
-                self.log.info("the client was closed; %d writes wait in its outbox for the next one", left)
+                self.log.warning("the client was closed; %d writes wait in its outbox for the next one", left)
             self._engine.close()
             # A moment for the goodbye even where the time is over: a server that is well needs no more.
             await self._shell.close(min(1, max(0.5, end - self._loop.time())))
@@ -147,19 +152,24 @@ class Client:
         engine = self._engine
         if engine.is_greeted:
             return True
-        return not engine.is_paused and not engine.is_durable and engine.has_unsettled and not engine.has_verdict
+        if engine.is_paused or engine.has_verdict or not engine.has_unsettled:
+            return False
+        # A connection is being made, and nothing speaks against it yet.
+        return not engine.is_durable or engine.last_error is None
 
     async def _settle(self, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout):
                 await self._engine.holds.release_all()
-                stop = self._engine.on_verdict(lambda error: verdict.set())
                 verdict = asyncio.Event()
+                stop = self._engine.on_verdict(lambda error: verdict.set())
+                stop_states = self.on_state(lambda state: verdict.set() if state == "offline" and self._engine.is_durable else None)
                 waits = [self._loop.create_task(self._drain()), self._loop.create_task(verdict.wait())]
                 try:
                     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     stop()
+                    stop_states()
                     for wait in waits:
                         wait.cancel()
         except TimeoutError:
@@ -182,6 +192,14 @@ class Client:
         if not is_here:
             text = "a client belongs to the event loop (and so to the thread) that it was made in; starling.sync is for threads"
             raise StarlingError("wrong_loop", text)
+
+    def _check_readable(self) -> None:
+        """
+        :raises StarlingError: ``closed``, ``wrong_loop``: that nothing is there would be no answer
+        """
+        self._check_use()
+        if self._engine.state == "closed":
+            raise StarlingError("closed", "the client was closed")
 
     def disconnect(self) -> None:
         """Ends the connection, and makes none until ``reconnect``; the replica and the outbox stay."""
@@ -294,18 +312,21 @@ class Client:
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key, from the replica, at once; the default where there is none, or nothing subscribed to matches."""
         check_is_text(key)
+        self._check_readable()
         register = self._engine.read(key)
         return register.value if register else default
 
     def entry(self, key: str) -> Update | None:
         """The register of a key, from the replica, at once."""
         check_is_text(key)
+        self._check_readable()
         register = self._engine.read(key)
         return describe(register, self._engine.outbox.newest(key) is register) if register else None
 
     def list(self, pattern: str = "*") -> list[Update]:
         """The registers of the replica that match a pattern, by key."""
         wanted = Pattern(pattern)
+        self._check_readable()
         if wanted.exact is not None:
             entry = self.entry(wanted.exact)
             return [entry] if entry else []
@@ -325,7 +346,7 @@ class Client:
         fence: Mapping[str, Any] | None = None,
         transient: bool = False,
         version: str | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> Awaitable[Outcome]:
         """Sets a key: at once for this client's own readers, and on the server as soon as there is one. With ``expect``, ``fence``,
         ``transient`` or ``version`` it is not queued: it waits for a connection that is being made, and fails with ``offline`` where there is none.
@@ -336,7 +357,7 @@ class Client:
         :param fence: ``{"key": lease.key, "token": lease.fence}``: the claim that must be in force
         :param transient: is seen by those who are there, and not kept
         :param version: the version to write, where it is another's register that is passed on
-        :param timeout: seconds that it may wait to be sent, with one of these
+        :param timeout: seconds to wait for its outcome; None: for a queued write, until it has one, else 10
         :return: an awaitable of what became of it, which need not be awaited
         :raises StarlingError: ``bad_value``, ``bad_key``, ``outbox_full``, ``outbox_failed`` at once; when awaited, what the server has
             against it
@@ -355,7 +376,7 @@ class Client:
         fence: Mapping[str, Any] | None = None,
         transient: bool = False,
         version: str | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> Awaitable[Outcome]:
         """Deletes a key, as ``broadcast`` sets it."""
         required = conditions(expect, fence, transient, version)
@@ -371,25 +392,35 @@ class Client:
         metadata: Mapping[str, Any] | None,
         session: str | None,
         conditions: dict[str, Any],
-        timeout: float,
+        timeout: float | None,
     ) -> Awaitable[Outcome]:
         self._check_use()
         check_key(key)
         check_time_to_live(ttl)
-        check_timeout(timeout)
+        check_timeout(timeout, optional=True)
         check_text("session", session, 128)
         packed = None if metadata is None else to_json(to_object(metadata, "metadata"), "metadata")
         if not conditions:
-            return Pending(self._engine.write(key, value=text, ttl=ttl, metadata=packed, session=session))
-        fields = {"ttl": ttl, "metadata": metadata, "session": session}
+            return Pending(self._engine.write(key, value=text, ttl=ttl, metadata=packed, session=session), key, timeout)
+        # As it is now: the caller may change it before it is sent.
+        fields = {"ttl": ttl, "metadata": None if packed is None else json.loads(packed), "session": session}
         message = {"type": kind, "key": key, **conditions}
         message.update((name, field) for name, field in fields.items() if field is not None)
-        if kind == "broadcast":
-            message["value"] = value
-        return asyncio.ensure_future(self._ask(message, timeout))
+        if text is not None:
+            message["value"] = json.loads(text)
+        task = asyncio.ensure_future(self._ask(message, TIMEOUT if timeout is None else timeout))
+        self._asking.add(task)
+        task.add_done_callback(lambda task: self._asked(key, task))
+        return task
+
+    def _asked(self, key: str, task: asyncio.Task[Outcome]) -> None:
+        self._asking.discard(task)
+        # As with queued writes: it need not be awaited, and does not fail in silence.
+        if not task.cancelled() and (error := task.exception()):
+            self.log.warning("the write to %s failed: %s", key, error)
 
     async def _ask(self, message: dict[str, Any], timeout: float) -> Outcome:
-        answer = await self._engine.request(message, timeout=timeout * 1000)
+        answer = await self._answer(message, timeout)
         return Outcome(
             status="applied" if answer["applied"] else answer["reason"],
             key=answer["key"],
@@ -402,16 +433,30 @@ class Client:
             judged=answer.get("judged", False),
         )
 
+    async def _answer(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Asks, and waits for the answer for so many seconds: what is not sent by then is given up by the engine, which knows that."""
+        question = self._engine.request(message, timeout=timeout * 1000)
+        try:
+            async with asyncio.timeout(timeout + _GRACE):
+                answer: dict[str, Any] = await question
+                return answer
+        except TimeoutError:
+            kind, name = message["type"], message.get("key", message.get("pattern"))
+            text = f"the server has not answered the {kind} of {name} in {timeout} s"
+            if kind in ("get", "list"):
+                raise StarlingTimeoutError(text) from None
+            raise StarlingError("outcome_unknown", f"{text}; it may have been carried out") from None
+
     async def fetch(self, key: str, *, timeout: float = TIMEOUT) -> Update | None:
         """Asks the server for a key, whether it is subscribed to or not. It sees the writes that this client made before.
 
-        :param timeout: seconds to wait for a connection that is being made
-        :raises StarlingError: ``offline``
+        :param timeout: seconds to wait for the answer, and for a connection that is being made
+        :raises StarlingError: ``offline``; ``timeout``
         """
         self._check_use()
         check_key(key)
         check_timeout(timeout)
-        answer = await self._engine.request({"type": "get", "key": key}, timeout=timeout * 1000)
+        answer = await self._answer({"type": "get", "key": key}, timeout)
         return describe(Register(key, answer, "{}")) if answer["found"] else None
 
     async def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = TIMEOUT) -> AsyncIterator[Update]:
@@ -426,7 +471,7 @@ class Client:
             raise StarlingError("bad_option", f"page_size is {page_size!r}; it is a whole number from 1 to 1000")
         after: dict[str, str] = {}
         while True:
-            answer = await self._engine.request({"type": "list", "pattern": pattern, "limit": page_size, **after}, timeout=timeout * 1000)
+            answer = await self._answer({"type": "list", "pattern": pattern, "limit": page_size, **after}, timeout)
             for register in answer["registers"]:
                 yield describe(Register(register["key"], register, "{}"))
             if "next" not in answer:
@@ -459,9 +504,9 @@ class Client:
         if until not in (None, "disconnect"):
             raise StarlingError("bad_value", f'until is {until!r}; it can be "disconnect"')
         if value is not None:
-            to_json(value, f"the value of {key!r}")
+            value = json.loads(to_json(value, f"the value of {key!r}"))
         if metadata is not None:
-            to_json(to_object(metadata, "metadata"), "metadata")
+            metadata = json.loads(to_json(to_object(metadata, "metadata"), "metadata"))
         ttl = 30 if ttl is None and until is None else ttl
         fields = {"ttl": ttl, "until": until, "value": value, "metadata": metadata}
         message = {"type": "claim", "key": key, "op": secrets.token_hex(16)}
@@ -482,11 +527,10 @@ class Client:
         if self._engine.state == "closed":
             raise StarlingError("closed", "the client was closed")
         check_key(key)
-        to_json(value, f"the value of {key!r}")
-        message = {"key": key, "value": value}
+        # As it is now: it is announced again on each connection.
+        message = {"key": key, "value": json.loads(to_json(value, f"the value of {key!r}"))}
         if metadata is not None:
-            to_json(to_object(metadata, "metadata"), "metadata")
-            message["metadata"] = dict(metadata)
+            message["metadata"] = json.loads(to_json(to_object(metadata, "metadata"), "metadata"))
         self._engine.holds.present(message)
         return lambda: self._engine.holds.absent(key)
 
@@ -508,9 +552,10 @@ class Client:
         except TimeoutError:
             engine = self._engine
             why = f": {engine.last_error}" if engine.last_error else "" if engine.is_greeted else f": {engine.why_not_live()}"
-            raise StarlingTimeoutError(f"{len(engine.outbox)} writes have no outcome after {timeout} s{why}") from None
+            left = len(engine.outbox) + len(self._asking)
+            raise StarlingTimeoutError(f"{left} writes have no outcome after {timeout} s{why}") from None
 
     async def _drain(self) -> None:
-        outcomes = [write.outcome for write in self._engine.outbox]
+        outcomes: list[asyncio.Future[Any]] = [*(write.outcome for write in self._engine.outbox), *self._asking]
         if outcomes:
             await asyncio.wait(outcomes)

@@ -11,6 +11,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ._errors import StarlingTimeoutError
 from ._register import Register
 
 
@@ -72,8 +73,14 @@ class MemoryOutbox:
 class Pending(Awaitable[Outcome]):
     """What will have become of a write. To give up waiting for it ends nothing: others may wait too."""
 
-    def __init__(self, future: asyncio.Future[Outcome]) -> None:
+    def __init__(self, future: asyncio.Future[Outcome], key: str = "", timeout: float | None = None) -> None:
+        """
+        :param timeout: seconds from now after which waiting for it ends
+        """
         self._future = future
+        self._key = key
+        self._timeout = timeout
+        self._deadline = None if timeout is None else future.get_loop().time() + timeout
 
     def done(self) -> bool:
         """Whether it is known."""
@@ -99,7 +106,15 @@ class Pending(Awaitable[Outcome]):
         return self._future.remove_done_callback(callback)
 
     def __await__(self) -> Generator[Any, None, Outcome]:
-        return asyncio.shield(self._future).__await__()
+        return self._wait().__await__()
+
+    async def _wait(self) -> Outcome:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await asyncio.shield(self._future)
+        except TimeoutError:
+            text = f"the write to {self._key} has no outcome after {self._timeout} s; it stays queued"
+            raise StarlingTimeoutError(text) from None
 
 
 @dataclass(eq=False)
@@ -114,6 +129,8 @@ class Write:
     id: int = 0
     #: Whether it was not left by an earlier run.
     is_of_this_run: bool = True
+    #: The version under which the store has it.
+    stored: str = ""
 
     def resolve(self, outcome: Outcome) -> None:
         if not self.outcome.done():
@@ -166,7 +183,7 @@ class Outbox:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         # Whoever does not ask for the outcome is not to be bothered by it; it is logged.
         outcome.add_done_callback(lambda future: future.cancelled() or future.exception())
-        write = Write(record, Register.from_record(record, _expiry(record)), outcome, is_of_this_run=not stored)
+        write = Write(record, Register.from_record(record, _expiry(record)), outcome, is_of_this_run=not stored, stored=record["version"])
         if not stored:
             self.store.put(record)
         self._next_sequence = max(self._next_sequence, record["sequence"] + 1)
@@ -227,7 +244,7 @@ class Outbox:
         writes.remove(write)
         if not writes:
             del self._by_key[write.record["key"]]
-        self._remove(write.record["version"])
+        self._remove(write.stored)
 
     def _remove(self, version: str) -> None:
         try:
@@ -260,9 +277,11 @@ class Outbox:
         # The new record first: a crash between the two leaves both, and the one with the greater version counts.
         try:
             self.store.put(write.record)
-        except Exception as error:  # noqa: BLE001: it is still sent by this run
+        except Exception as error:  # noqa: BLE001: it is still sent by this run, and by the next one as it was
             self.failed(error)
-        self._remove(old)
+        else:
+            self._remove(write.stored)
+            write.stored = version
         self._all.pop(old, None)
         self._all[version] = write
         if write.state == "sent":

@@ -31,9 +31,6 @@ from ._subscription import Subscription as _AsyncSubscription
 from ._thread import LoopThread
 from ._update import Update
 
-#: A write that is not queued is given up by its client first, which knows whether it was sent.
-_GRACE = 0.1
-
 
 class Lease:
     """A claim that this client holds, renewed until it is released or lost. ``with`` releases it at the end."""
@@ -327,7 +324,7 @@ class Client:
                 fence=fence,
                 transient=transient,
                 version=version,
-                timeout=TIMEOUT if timeout is None else timeout,
+                timeout=timeout,
             )
 
         return self._write(key, work, wait, timeout)
@@ -356,7 +353,7 @@ class Client:
                 fence=fence,
                 transient=transient,
                 version=version,
-                timeout=TIMEOUT if timeout is None else timeout,
+                timeout=timeout,
             )
 
         return self._write(key, work, wait, timeout)
@@ -365,37 +362,26 @@ class Client:
         check_boolean("wait", wait)
         check_timeout(timeout, optional=True)
         if wait:
-            return self._thread.wait(lambda: self._outcome(key, work(), timeout))
+            return self._thread.wait(lambda: self._outcome(work()))
         self._thread.call(lambda: self._leave(key, work()))
         return None
 
-    async def _outcome(self, key: str, write: Awaitable[Outcome], timeout: float | None) -> Outcome:
-        is_queued = isinstance(write, Pending)
+    async def _outcome(self, write: Awaitable[Outcome]) -> Outcome:
         try:
-            async with asyncio.timeout(timeout if timeout is None or is_queued else timeout + _GRACE):
-                return await write
-        except TimeoutError:
+            return await write
+        except StarlingTimeoutError as error:
             why = f" ({self._client.last_error})" if self._client.last_error else ""
-            text = f"the write to {key} has no outcome after {timeout} s{why}; it"
-            if is_queued:
-                raise StarlingTimeoutError(f"{text} stays queued") from None
-            raise StarlingError("outcome_unknown", f"{text} may have been carried out") from None
+            raise StarlingTimeoutError(f"{error}{why}") from None
 
     def _leave(self, key: str, write: Awaitable[Outcome]) -> None:
-        """What becomes of a queued write is logged where it is known; of the others nobody else tells."""
-        if isinstance(write, asyncio.Task):
-            write.add_done_callback(self._log_failure(key))
+        """What fails is logged where it is known; nobody else says of a condition that it was not met."""
 
-    def _log_failure(self, key: str) -> Callable[[asyncio.Task[Outcome]], None]:
-        def failed(task: asyncio.Task[Outcome]) -> None:
-            if task.cancelled():
-                return
-            if error := task.exception():
-                self._client.log.warning("the write to %s failed: %s", key, error)
-            elif not task.result().applied:
+        def done(task: asyncio.Task[Outcome]) -> None:
+            if not task.cancelled() and not task.exception() and not task.result().applied:
                 self._client.log.warning("the write to %s was not carried out: %s", key, task.result().status)
 
-        return failed
+        if isinstance(write, asyncio.Task):
+            write.add_done_callback(done)
 
     def fetch(self, key: str, *, timeout: float = TIMEOUT) -> Update | None:
         """Asks the server for a key, whether it is subscribed to or not.

@@ -6,19 +6,24 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+import types
 import unittest
+import unittest.mock
 from pathlib import Path
 from typing import Any
 
 import starling
+from starling._outbox import Outbox
 from starling._register import parse
 from websockets.asyncio.client import connect as connect_raw
 
-from .support import HAS_SERVER, Server, free_port
+from .support import HAS_SERVER, Server, free_port, until
 
 logging.getLogger("starling").setLevel(logging.CRITICAL)
 
@@ -131,6 +136,26 @@ class OutboxFileTests(unittest.IsolatedAsyncioTestCase):
         result = subprocess.run(program, capture_output=True, text=True, timeout=30)
         self.assertEqual(result.stdout.split(), ["outbox_failed", "closed", "opened"], result.stderr)
         self.assertTrue(self.path.read_bytes().endswith(b"}\n"))
+
+    async def test_a_write_that_cannot_be_stamped_anew_is_kept_as_it_was(self) -> None:
+        """A full disk takes no new record, and the old one is not to be forgotten for it."""
+        store = starling.FileOutbox(self.path)
+        store.load()
+        failures: list[Exception] = []
+        outbox = Outbox(store, failures.append)
+        write = outbox.add({"key": "k", "version": "018bcfe56800-0000-me", "value": "1"})
+        with unittest.mock.patch.object(store, "put", side_effect=OSError("no space left on device")):
+            outbox.restamp(write, "018bcfe56800-0000-other")
+        self.assertEqual(len(failures), 1)
+        store.close()
+        again = starling.FileOutbox(self.path)
+        self.assertEqual([record["version"] for record in again.load()], ["018bcfe56800-0000-me"])
+        again.close()
+        # Its final answer is that of the record too, under whatever version that is there.
+        store.load()
+        outbox.finish(write)
+        store.close()
+        self.assertEqual(starling.FileOutbox(self.path).load(), [])
 
     async def test_a_closed_outbox_takes_nothing(self) -> None:
         outbox = starling.FileOutbox(self.path)
@@ -267,6 +292,61 @@ class WithServerTests(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
         self.server = Server()
         self.addCleanup(self.server.stop)
+
+    async def test_what_is_not_queued_is_waited_for_too(self) -> None:
+        """By drained, and at the end: conditional and transient writes, and those of an outbox that was not connected yet."""
+        with tempfile.TemporaryDirectory() as folder:
+            async with starling.connect(self.server.url, outbox=starling.FileOutbox(f"{folder}/outbox")) as client:
+                client.broadcast("queued", 1)
+                conditional = client.broadcast("conditional", 1, expect=None)
+                await client.drained(timeout=10)
+                self.assertTrue(asyncio.ensure_future(conditional).done())
+                for number in range(300):
+                    client.broadcast(f"many:{number}", 1, expect=None)
+            async with starling.connect(self.server.url, outbox=starling.FileOutbox(f"{folder}/outbox")) as client:
+                client.broadcast("short", 1)
+        async with starling.connect(self.server.url) as client:
+            self.assertEqual(len([update async for update in client.fetch_all("many:*")]), 300)
+            for key in ("queued", "conditional", "short"):
+                self.assertIsNotNone(await client.fetch(key))
+
+    async def test_a_value_is_what_it_was_when_it_was_given(self) -> None:
+        async with starling.connect(self.server.url) as client:
+            for options in ({}, {"expect": None}, {"transient": True}):
+                value, metadata = {"x": [1]}, {"m": 1}
+                seen: list[Any] = []
+                unsubscribe = client.subscribe("v", lambda update: seen.append((update.value, update.metadata)), snapshot=False)
+                await client.live()
+                write = client.broadcast("v", value, metadata=types.MappingProxyType(metadata), **options)
+                value["x"].append(2)
+                metadata["m"] = 2
+                await write
+                await until(lambda: seen, "it is told")
+                self.assertEqual(seen[-1], ({"x": [1]}, {"m": 1}))
+                unsubscribe()
+                await client.delete("v")
+
+    async def test_timeouts_end_the_waiting(self) -> None:
+        async with starling.connect(self.server.url) as client:
+            await client.live()
+            os.kill(self.server.process.pid, signal.SIGSTOP)
+            try:
+                started = time.monotonic()
+                for code, ask in (
+                    ("timeout", client.broadcast("k", 1, timeout=0.2)),
+                    ("timeout", client.fetch("k", timeout=0.2)),
+                    ("outcome_unknown", client.broadcast("k", 1, expect=None, timeout=0.2)),
+                ):
+                    with self.assertRaises(starling.StarlingError) as caught:
+                        await ask
+                    self.assertEqual(caught.exception.code, code)
+                self.assertLess(time.monotonic() - started, 5)
+            finally:
+                os.kill(self.server.process.pid, signal.SIGCONT)
+        for call in (lambda: client.get("k"), lambda: client.list(), lambda: client.entry("k")):
+            with self.assertRaises(starling.StarlingError) as caught:
+                call()
+            self.assertEqual(caught.exception.code, "closed")
 
     async def test_writes_that_were_not_awaited_are_made_before_the_end(self) -> None:
         async with starling.connect(self.server.url) as client:
