@@ -31,7 +31,7 @@ export function toJSON(value, what) {
   let text;
   try {
     checkPlain(value, what);
-    text = JSON.stringify(value, noInfinity);
+    text = JSON.stringify(value, (name, each) => checkNumber(each, name === "" ? what : `${name} of ${what}`));
   } catch (error) {
     throw error instanceof StarlingError ? error : new StarlingError("bad_value", `${what} has no JSON: ${error.message}`);
   }
@@ -50,16 +50,35 @@ export function toJSON(value, what) {
  */
 function checkPlain(value, what) {
   const kind = typeof value;
-  if (kind === "function" || kind === "symbol") throw new StarlingError("bad_value", `${what} has no JSON: it has ${show(value)}`);
-  if (kind !== "object" || value === null || typeof value.toJSON === "function") return;
+  if (kind === "function" || kind === "symbol") throw noJSON(what, value);
+  if (kind !== "object" || value === null) return;
   if (Array.isArray(value)) return value.forEach((each) => checkPlain(each, what));
   if (typeof value.then === "function") throw new StarlingError("bad_value", `${what} has a promise; await it first`);
-  const hidesContent = value instanceof Error || ArrayBuffer.isView(value) || HIDING.has(Object.prototype.toString.call(value));
-  if (hidesContent) throw new StarlingError("bad_value", `${what} has no JSON: it has a ${value.constructor?.name ?? "value"}, whose content JSON leaves out`);
-  for (const each of Object.values(value)) checkPlain(each, what);
+  if (typeof value.toJSON === "function") return checkMade(value, value.toJSON(), what);
+  if (value instanceof Number || value instanceof Boolean || value instanceof String) return void checkNumber(value.valueOf(), what);
+  const members = Object.values(value);
+  // What has nothing of its own to show holds its content elsewhere: a Map, an Error, Headers, a generator.
+  if ((members.length === 0 && !isPlain(value)) || value instanceof Error || ArrayBuffer.isView(value)) throw noJSON(what, value);
+  for (const each of members) checkPlain(each, what);
 }
 
-const HIDING = new Set(["Map", "Set", "WeakMap", "WeakSet", "RegExp", "ArrayBuffer", "SharedArrayBuffer", "Promise", "Blob"].map((name) => `[object ${name}]`));
+/** What a `toJSON` made of a value. */
+function checkMade(value, made, what) {
+  const isLost = made === undefined || (made === null && value instanceof Date);
+  if (isLost || (made !== value && typeof made === "object" && made !== null && !Array.isArray(made) && !isPlain(made))) throw noJSON(what, value);
+  if (made !== value) checkPlain(made, what);
+}
+
+/** Whether an object is one of `{}`, of this realm or another, or has no prototype. */
+function isPlain(value) {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function noJSON(what, value) {
+  const name = typeof value === "object" ? value.constructor?.name || "an object" : show(value);
+  return new StarlingError("bad_value", `${what} has no JSON: of ${name} nothing would be left`);
+}
 
 /**
  * The metadata of a write, or undefined: an object.
@@ -86,7 +105,8 @@ export function checkConditions({ expect, fence, transient, version }) {
   if (fence !== undefined) {
     if (typeof fence?.key !== "string" || !Number.isSafeInteger(fence.token)) {
       const hint = typeof fence?.fence === "number" ? ": { key: lease.key, token: lease.fence }" : "";
-      throw new StarlingError("bad_value", `fence is ${show(fence)}; it is the key of a claim and its token${hint}`);
+      const shown = typeof fence === "object" && fence !== null ? `{ key: ${show(fence.key)}, token: ${show(fence.token)} }` : show(fence);
+      throw new StarlingError("bad_value", `fence is ${shown}; it is the key of a claim and its token, a whole number${hint}`);
     }
     conditions.fence = { key: fence.key, token: fence.token };
   }
@@ -98,8 +118,8 @@ export function checkConditions({ expect, fence, transient, version }) {
 }
 
 /** `JSON.stringify` makes null of what is no number. */
-function noInfinity(_name, value) {
-  if (typeof value === "number" && !Number.isFinite(value)) throw new StarlingError("bad_value", `${value} has no JSON`);
+function checkNumber(value, what) {
+  if (typeof value === "number" && !Number.isFinite(value)) throw new StarlingError("bad_value", `${what} has no JSON: it is ${value}`);
   return value;
 }
 
@@ -138,7 +158,7 @@ const NULLABLE = new Set(["expect", "value", "fence"]);
  */
 export function checkOptions(what, options, known) {
   if (options === undefined || options === null) return {};
-  if (typeof options !== "object" || Array.isArray(options)) throw new StarlingError("bad_option", `the options of ${what} are ${show(options)}; they are an object`);
+  if (typeof options !== "object" || Array.isArray(options) || !isPlain(options)) throw new StarlingError("bad_option", `the options of ${what} are ${show(options)}; they are an object`);
   const present = {};
   for (const [name, value] of Object.entries(options)) {
     if (!known.has(name)) {

@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, mkdirSync, openSync, readSync, rmdirSync, statSync, writeSync } from "node:fs";
 import { StarlingError } from "./errors.js";
 
 /** Paths that this process has locked. */
@@ -16,21 +16,23 @@ export class FileLock {
   constructor(path) {
     this.#path = `${path}.lock`;
     if (ours.has(this.#path)) throw this.#refusal("another client of this process");
-    this.#file = open(this.#path);
-    const holder = read(this.#file).match(/^(?:flock|pid) (\d+)$/)?.[1];
-    if (holder !== undefined && Number(holder) !== process.pid && isAlive(Number(holder))) {
-      closeSync(this.#file);
-      throw this.#refusal(`process ${holder}; if that is no client of Starling, remove ${this.#path}`);
-    }
+    alone(`${this.#path}.guard`, () => this.#take());
     ours.add(this.#path);
-    const text = `pid ${process.pid}`;
-    ftruncateSync(this.#file, 0);
-    writeSync(this.#file, text, 0);
-    // Two that found it free at the same time: the one who wrote last has it.
-    if (read(this.#file) !== text) {
+  }
+
+  /** To look who has it and to write that we do are two things: nobody else does them meanwhile. */
+  #take() {
+    this.#file = open(this.#path);
+    try {
+      const holder = read(this.#file).match(/^(?:flock|pid) (\d+)$/)?.[1];
+      if (holder !== undefined && Number(holder) !== process.pid && isAlive(Number(holder))) {
+        throw this.#refusal(`process ${holder}; if that is no client of Starling, remove ${this.#path}`);
+      }
+      ftruncateSync(this.#file, 0);
+      writeSync(this.#file, `pid ${process.pid}`, 0);
+    } catch (error) {
       closeSync(this.#file);
-      ours.delete(this.#path);
-      throw this.#refusal("another process");
+      throw error;
     }
   }
 
@@ -67,4 +69,40 @@ function isAlive(pid) {
   } catch (error) {
     return error.code !== "ESRCH";
   }
+}
+
+/** How long somebody may be alone, in milliseconds: who is for longer has died of it. */
+const LONGEST_ALONE = 2_000;
+
+/** Does something while no other process that asks for the same does: there is one directory of a name. */
+function alone(guard, work) {
+  const end = performance.now() + 3 * LONGEST_ALONE;
+  while (!enter(guard)) {
+    if (performance.now() > end) throw new StarlingError("outbox_failed", `${guard} does not go away; remove it`);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+  }
+  try {
+    work();
+  } finally {
+    rmdirSync(guard);
+  }
+}
+
+/** @returns whether nobody else has it */
+function enter(guard) {
+  try {
+    mkdirSync(guard);
+    return true;
+  } catch (error) {
+    if (error.code !== "EEXIST") throw new StarlingError("outbox_failed", `the outbox cannot be locked: ${error.message}`);
+  }
+  const since = statSync(guard, { throwIfNoEntry: false })?.mtimeMs;
+  if (since !== undefined && Date.now() - since > LONGEST_ALONE) {
+    try {
+      rmdirSync(guard);
+    } catch {
+      // Somebody else has done it.
+    }
+  }
+  return false;
 }

@@ -39,6 +39,8 @@ export class FileOutbox {
   }
 
   load() {
+    // Before anything else: what fails below closes the outbox, and this one is in use.
+    if (this.#lock !== undefined) throw new StarlingError("outbox_failed", `this outbox (${this.#path}) is in use by another client; each has its own`);
     this.#checkKind();
     try {
       this.#lock = new FileLock(this.#path);

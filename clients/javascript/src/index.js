@@ -5,7 +5,7 @@ import { Engine } from "./engine.js";
 import { StarlingError } from "./errors.js";
 import { completeOptions } from "./options.js";
 import { MemoryOutbox } from "./outbox.js";
-import { after, inTurn } from "./patience.js";
+import { after, before, inTurn } from "./patience.js";
 import { Pattern } from "./pattern.js";
 import { dialer } from "./socket.js";
 import { describe } from "./subscription.js";
@@ -34,6 +34,8 @@ function randomAgent() {
 /** How long `close` waits for what is not settled, and a question for a connection, in milliseconds. */
 const PATIENCE = 5_000;
 const TIMEOUT = 10_000;
+/** What has not been sent in time is given up by the engine first. */
+const GRACE = 100;
 const TIMEOUT_ONLY = new Set(["timeout"]);
 const FETCH_ALL_OPTIONS = new Set(["pageSize", "timeout"]);
 const SUBSCRIBE_OPTIONS = new Set(["snapshot", "echo"]);
@@ -49,6 +51,8 @@ export class Client {
   #outbox;
   #log;
   #timer;
+  /** The writes that are not queued, and have no outcome yet. */
+  #asking = new Set();
   #timerDeadline = Infinity;
   #stateListeners = new Set();
 
@@ -221,14 +225,21 @@ export class Client {
     });
   }
 
+  #checkOpen() {
+    // That nothing is there would be no answer.
+    if (this.state === "closed") throw new StarlingError("closed", "the client was closed");
+  }
+
   /** The value of a key, from the replica, at once; undefined where there is none, or nothing subscribed to matches. */
   get(key) {
+    this.#checkOpen();
     checkIsText(key);
     return this.#engine.read(key)?.value;
   }
 
   /** The register of a key, from the replica, at once. */
   entry(key) {
+    this.#checkOpen();
     checkIsText(key);
     const register = this.#engine.read(key);
     return register && describe(register, this.#engine.outbox.newest(key) === register);
@@ -236,6 +247,7 @@ export class Client {
 
   /** The registers of the replica that match a pattern, by key. */
   list(pattern = "*") {
+    this.#checkOpen();
     const wanted = new Pattern(pattern);
     if (wanted.exact !== undefined) return [this.entry(wanted.exact)].filter(Boolean);
     const keys = new Set();
@@ -285,19 +297,42 @@ export class Client {
     const text = type === "delete" ? undefined : toJSON(value, `the value of ${key}`);
     const packed = packMetadata(metadata);
     const conditions = checkConditions(others);
-    if (Object.keys(conditions).length === 0) return () => this.#engine.write({ key, value: text, ttl, session, metadata: packed });
-    return () => this.#ask({ type, key, value, ttl, metadata, session, ...conditions }, timeout);
+    if (Object.keys(conditions).length === 0) {
+      return () => this.#within(wanted, this.#engine.write({ key, value: text, ttl, session, metadata: packed }), key);
+    }
+    const parse = (json) => (json === undefined ? undefined : JSON.parse(json));
+    const message = { type, key, value: parse(text), ttl, metadata: parse(packed), session, ...conditions };
+    return () => this.#ask(message, timeout);
+  }
+
+  /** A queued write, for who waits no longer than so many milliseconds: it stays queued. */
+  #within(timeout, outcome, key) {
+    if (timeout === undefined || timeout === null) return outcome;
+    const why = this.#engine.lastError ? ` (${this.#engine.lastError.message})` : "";
+    return before(timeout, outcome, () => new StarlingError("timeout", `the write to ${key} has no outcome after ${timeout} ms${why}; it stays queued`));
   }
 
   async #ask(message, timeout) {
     const { key } = message;
-    const answer = await this.#engine.request(message, undefined, timeout).catch((error) => {
+    const asked = this.#answer(message, timeout).catch((error) => {
       this.#log("warn", `the write to ${key} failed: ${error.message}`);
       throw error;
     });
+    this.#asking.add(asked);
+    const answer = await asked.finally(() => this.#asking.delete(asked));
     const { version, revision, durable, reason, winner, current, expires_at: expiresAt, judged } = answer;
     if (answer.applied) return { status: "applied", applied: true, key, version, revision, durable, expiresAt, judged };
     return { status: reason, applied: false, key, version, winner, current };
+  }
+
+  /** Asks, and waits for the answer for so many milliseconds: what is not sent by then is given up by the engine, which knows that. */
+  #answer(message, timeout) {
+    const { type, key = message.pattern } = message;
+    return before(timeout + GRACE, this.#engine.request(message, undefined, timeout), () => {
+      const text = `the server has not answered the ${type} of ${key} in ${timeout} ms`;
+      if (type === "get" || type === "list") return new StarlingError("timeout", text);
+      return new StarlingError("outcome_unknown", `${text}; it may have been carried out`);
+    });
   }
 
   /**
@@ -309,7 +344,7 @@ export class Client {
   async fetch(key, options) {
     const timeout = checkTimeout(checkOptions("fetch", options, TIMEOUT_ONLY).timeout, TIMEOUT);
     checkKey(key);
-    const answer = await inTurn(this.#engine.request({ type: "get", key }, undefined, timeout));
+    const answer = await inTurn(this.#answer({ type: "get", key }, timeout));
     return answer.found ? fromAnswer(key, answer) : undefined;
   }
 
@@ -322,7 +357,7 @@ export class Client {
     let after;
     do {
       const question = { type: "list", pattern, limit: pageSize, after };
-      const { registers, next } = await inTurn(this.#engine.request(question, undefined, timeout));
+      const { registers, next } = await inTurn(this.#answer(question, timeout));
       for (const register of registers) yield fromAnswer(register.key, register);
       after = next;
     } while (after !== undefined);
@@ -373,17 +408,16 @@ export class Client {
    * Resolves when each write made so far has its final answer.
    *
    * @param {{timeout?: number}} [options] milliseconds
-   * @throws {StarlingError} why there is no connection, or `offline`, where the time is over; the writes still wait
+   * @throws {StarlingError} `timeout` where the time is over; the writes still wait
    */
   async drained(options) {
     const timeout = checkTimeout(checkOptions("drained", options, TIMEOUT_ONLY).timeout, Infinity);
-    const outcomes = Promise.allSettled([...this.#engine.outbox].map(({ outcome }) => outcome));
+    const outcomes = Promise.allSettled([...[...this.#engine.outbox].map(({ outcome }) => outcome), ...this.#asking]);
     if (timeout === Infinity) return void (await outcomes);
-    let timer;
-    const late = new Promise((_resolve, reject) => {
-      timer = after(timeout, () => reject(this.#late(`${this.#engine.outbox.size} writes have no outcome after ${timeout} ms`)));
+    await before(timeout, outcomes, () => {
+      const why = this.#engine.lastError ? `: ${this.#engine.lastError.message}` : `; it is ${this.state}`;
+      return new StarlingError("timeout", `${this.#engine.outbox.size + this.#asking.size} writes have no outcome after ${timeout} ms${why}`);
     });
-    await Promise.race([outcomes, late]).finally(() => clearTimeout(timer));
   }
 
   /** Ends the connection, and makes none until `reconnect`; the replica and the outbox stay. */
@@ -398,7 +432,7 @@ export class Client {
 
   /**
    * Ends everything: releases the claims that are held, and waits until each write has its outcome, for at most `timeout` ms. What is
-   * left is logged; a durable outbox keeps it, and is not waited for where there is no connection.
+   * left is logged; a durable outbox keeps it, and is not waited for where no server answers.
    *
    * @param {{timeout?: number}} [options] 0: wait for nothing
    */
@@ -408,7 +442,8 @@ export class Client {
     if (timeout > 0 && this.#isWorthWaiting) await this.#settle(timeout);
     const left = this.#engine.outbox.size;
     const isDurable = this.#outbox.isDurable ?? true;
-    if (left > 0 && !isDurable) this.#log("warn", `the client was closed with ${left} writes that the server has not acknowledged`);
+    if (left > 0 && isDurable) this.#log("warn", `the client was closed; ${left} writes wait in its outbox for the next one`);
+    else if (left > 0) this.#log("warn", `the client was closed with ${left} writes that the server has not acknowledged`);
     globalThis.removeEventListener?.("online", this.#online);
     this.#engine.close();
     clearTimeout(this.#timer);
@@ -419,18 +454,22 @@ export class Client {
   get #isWorthWaiting() {
     const engine = this.#engine;
     if (engine.isGreeted) return true;
-    return !engine.isPaused && !(this.#outbox.isDurable ?? true) && engine.hasUnsettled && !engine.hasVerdict;
+    if (engine.isPaused || engine.hasVerdict || !engine.hasUnsettled) return false;
+    // A connection is being made, and nothing speaks against it yet.
+    return !(this.#outbox.isDurable ?? true) || engine.lastError === undefined;
   }
 
   async #settle(timeout) {
-    let timer, stop;
+    let timer, stop, stopStates;
     const over = new Promise((resolve) => {
       timer = after(timeout, resolve);
       stop = this.#engine.onVerdict(resolve);
+      stopStates = this.onState((state) => state === "offline" && (this.#outbox.isDurable ?? true) && resolve());
     });
     await Promise.race([over, this.#engine.holds.releaseAll().then(() => this.drained())]);
     clearTimeout(timer);
     stop();
+    stopStates();
   }
 }
 

@@ -131,7 +131,7 @@ export class Outbox {
     const rest = this.#byKey.get(key).filter((other) => other !== write);
     if (rest.length === 0) this.#byKey.delete(key);
     else this.#byKey.set(key, rest);
-    this.#remove(write.record.version);
+    this.#remove(write.stored);
   }
 
   #remove(version) {
@@ -168,10 +168,12 @@ export class Outbox {
     // The new record first: a crash between the two leaves both, and the one with the greater version counts.
     try {
       this.#store.put(write.record);
+      this.#remove(write.stored);
+      write.stored = version;
     } catch (error) {
+      // It is still sent by this run, and by the next one as it was.
       this.#failed(error);
     }
-    this.#remove(old);
     this.#all.delete(old);
     this.#all.set(version, write);
     if (write.state === "sent") this.putBack(write);
@@ -193,7 +195,7 @@ export class Outbox {
 
 function makeWrite(record) {
   const register = Register.fromTexts({ ...record, expiresAt: expiry(record) });
-  const write = { record, register, state: "waiting", id: undefined };
+  const write = { record, register, state: "waiting", id: undefined, stored: record.version };
   write.outcome = new Promise((resolve, reject) => Object.assign(write, { resolve, reject }));
   // Whoever does not ask for the outcome is not to be stopped by it; it is logged.
   write.outcome.catch(() => {});

@@ -17,6 +17,20 @@ export async function inTurn(promise) {
   }
 }
 
+/** What becomes of a promise, or, after so many milliseconds, an error; the promise goes on. @param {() => Error} error */
+export async function before(milliseconds, promise, error) {
+  if (milliseconds === Infinity) return promise;
+  let timer;
+  const late = new Promise((_resolve, reject) => (timer = after(milliseconds, () => reject(error()))));
+  // Whoever is not there any more when it is refused is not stopped by it.
+  promise.catch(() => {});
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** A timer, however long. */
 export function after(milliseconds, callback) {
   return setTimeout(callback, Math.min(milliseconds, LONGEST_TIMER));

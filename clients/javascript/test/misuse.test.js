@@ -1,12 +1,13 @@
 // What new users stumble over, and what must not pass in silence.
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { linkSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { test } from "node:test";
 import { FileOutbox } from "../src/file-outbox.js";
 import { connect } from "../src/index.js";
+import { Outbox } from "../src/outbox.js";
 import { Server, WebSocket, freePort, hasServer, serverBinary, until } from "./support.js";
 
 const nowhere = "ws://127.0.0.1:1/sync";
@@ -81,6 +82,15 @@ withClient("what no server would take is refused before it is sent", async (clie
     ["bad_value", () => client.broadcast("k", 1, { fence: { key: "k", fence: 3, isHeld: true } })],
     ["bad_option", () => client.broadcast("k", 1, { transient: NaN })],
     ["bad_option", () => client.broadcast("k", 1, [])],
+    ["bad_option", () => client.broadcast("k", 1, new Map([["expect", null]]))],
+    ["bad_option", () => client.broadcast("k", 1, Object.create({ expect: null }))],
+    ["bad_option", () => client.broadcast("k", 1, new Date())],
+    ["bad_value", () => client.broadcast("k", new URLSearchParams("a=1"))],
+    ["bad_value", () => client.broadcast("k", [[1].values()])],
+    ["bad_value", () => client.broadcast("k", new Date(NaN))],
+    ["bad_value", () => client.broadcast("k", new Number(NaN))],
+    ["bad_value", () => client.broadcast("k", { toJSON: () => new Map() })],
+    ["bad_value", () => client.broadcast("k", [{ toJSON: () => () => 1 }])],
     ["bad_value", () => client.broadcast("k", 1, { session: "a\nb" })],
     ["bad_value", () => client.claim("k", { value: NaN })],
     ["bad_key", () => client.broadcast("half \ud83d", 1)],
@@ -295,4 +305,110 @@ test("nothing is given up for a forgotten token", { skip: !hasServer && "no serv
   await client.close();
   await server.stop();
   rmSync(folder, { recursive: true });
+});
+
+withServer("what is not queued is waited for too, and so is an outbox that is not connected yet", async (server) => {
+  const folder = mkdtempSync(join(tmpdir(), "starling-outbox-"));
+  const first = await connect(server.url, { ...quiet, outbox: new FileOutbox(join(folder, "outbox")) });
+  first.broadcast("queued", 1);
+  let isDone = false;
+  first.broadcast("conditional", 1, { expect: null }).then(() => (isDone = true));
+  await first.drained({ timeout: 10_000 });
+  await new Promise((resolve) => setTimeout(resolve));
+  assert.ok(isDone);
+  for (let number = 0; number < 300; number++) first.broadcast(`many:${number}`, 1, { expect: null });
+  await first.close();
+  const second = await connect(server.url, { ...quiet, outbox: new FileOutbox(join(folder, "outbox")) });
+  second.broadcast("short", 1);
+  await second.close();
+  const reader = await connect(server.url, quiet);
+  let count = 0;
+  for await (const _ of reader.fetchAll("many:*")) count++;
+  assert.equal(count, 300);
+  for (const key of ["queued", "conditional", "short"]) assert.ok(await reader.fetch(key), key);
+  const value = { x: [1] };
+  const write = reader.broadcast("v", value, { expect: null, metadata: { m: value.x } });
+  value.x.push(2);
+  await write;
+  assert.deepEqual((await reader.fetch("v")).value, { x: [1] });
+  await reader.close();
+  for (const call of [() => reader.get("v"), () => reader.entry("v"), () => reader.list()]) assert.throws(call, { code: "closed" });
+  rmSync(folder, { recursive: true });
+});
+
+withServer("a timeout ends the waiting, also where the server says nothing", async (server) => {
+  const client = await connect(server.url, quiet);
+  await client.live();
+  server.process.kill("SIGSTOP");
+  const startedAt = performance.now();
+  await assert.rejects(client.broadcast("k", 1, { timeout: 200 }), { code: "timeout", message: /stays queued/ });
+  await assert.rejects(client.fetch("k", { timeout: 200 }), { code: "timeout" });
+  await assert.rejects(client.broadcast("k", 1, { expect: null, timeout: 200 }), { code: "outcome_unknown" });
+  await assert.rejects(client.drained({ timeout: 200 }), { code: "timeout", message: /1 writes/ });
+  assert.ok(performance.now() - startedAt < 5_000);
+  server.process.kill("SIGCONT");
+  await client.close();
+});
+
+test("one of many that start at once has an outbox", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "starling-outbox-"));
+  const path = join(folder, "outbox");
+  const program = `
+    const { FileOutbox } = await import(process.env.MODULE);
+    const outbox = new FileOutbox(process.env.OUTBOX);
+    while (Date.now() < Number(process.env.AT));
+    try {
+      outbox.load();
+      console.log("has");
+      setTimeout(() => process.exit(0), 1500);
+    } catch (error) {
+      console.log(error.code);
+    }`;
+  for (let round = 0; round < 2; round++) {
+    writeFileSync(`${path}.lock`, "pid 999999999");
+    const env = { ...process.env, OUTBOX: path, AT: `${Date.now() + 700}`, MODULE: new URL("../src/file-outbox.js", import.meta.url).href };
+    const children = Array.from({ length: 6 }, () => spawn(process.execPath, ["--input-type=module", "-e", program], { env }));
+    const outputs = await Promise.all(
+      children.map((child) => new Promise((resolve) => {
+        let output = "";
+        child.stdout.on("data", (data) => (output += data));
+        child.on("close", () => resolve(output.trim()));
+      })),
+    );
+    assert.deepEqual(outputs.sort(), ["has", ...Array(5).fill("outbox_failed")], outputs.join());
+  }
+  rmSync(folder, { recursive: true });
+});
+
+test("who asks for an outbox that is in use takes nothing from who uses it", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "starling-outbox-"));
+  const outbox = new FileOutbox(join(folder, "outbox"));
+  const client = await connect(nowhere, { ...quiet, outbox });
+  await assert.rejects(connect(nowhere, { ...quiet, outbox }), { code: "outbox_failed" });
+  client.broadcast("k", 1);
+  assert.equal(client.pendingWrites().length, 1);
+  assert.throws(() => new FileOutbox(join(folder, "outbox")).load(), { code: "outbox_failed" });
+  await client.close({ timeout: 0 });
+  rmSync(folder, { recursive: true });
+});
+
+test("a write that cannot be stamped anew is kept as it was", () => {
+  const records = new Map();
+  let isFull = false;
+  const store = {
+    put(record) {
+      if (isFull) throw new Error("no space left");
+      records.set(record.version, record);
+    },
+    remove: (version) => records.delete(version),
+  };
+  const failures = [];
+  const outbox = new Outbox(store, (error) => failures.push(error));
+  const write = outbox.add({ key: "k", version: "018bcfe56800-0000-me", value: "1" });
+  isFull = true;
+  outbox.restamp(write, "018bcfe56800-0000-other");
+  assert.equal(failures.length, 1);
+  assert.deepEqual([...records.keys()], ["018bcfe56800-0000-me"]);
+  outbox.finish(write);
+  assert.equal(records.size, 0);
 });

@@ -6,10 +6,11 @@ import { fileURLToPath } from "node:url";
 const folder = fileURLToPath(new URL(".", import.meta.url));
 const [major, minor] = process.versions.node.split(".").map(Number);
 const hasFlag = major === 21 || (major === 20 && minor >= 10);
+const hasTimeout = major > 21 || (major === 21 && minor >= 2) || (major === 20 && minor >= 11);
 const files = readdirSync(folder).filter((name) => name.endsWith(".test.js") && (process.argv.length < 3 || process.argv.includes(name)));
 const result = spawnSync(
   process.execPath,
-  [...(hasFlag ? ["--experimental-websocket", "--no-warnings"] : []), "--test", "--test-reporter=spec", ...files.map((name) => folder + name)],
+  [...(hasFlag ? ["--experimental-websocket", "--no-warnings"] : []), "--test", ...(hasTimeout ? ["--test-timeout=120000"] : []), "--test-reporter=spec", ...files.map((name) => folder + name)],
   { stdio: "inherit" },
 );
 process.exit(result.status ?? 1);
