@@ -193,6 +193,25 @@ extension ConformanceTests {
             }
         }
 
+        @Test("A client that is closed before it is connected has sent what a durable outbox holds")
+        func shortProgram() async throws {
+            let server = try ServerProcess()
+            let folder = try ServerProcess.makeFolder()
+            defer { try? FileManager.default.removeItem(at: folder) }
+            var options = StarlingClient.Options()
+            options.outbox = FileOutbox(folder.appending(path: "outbox").path)
+            let client = try StarlingClient(server.url, options: options)
+            try client.broadcast("short", 1)
+            await client.close()
+            #expect(try ServerProcess.run(["get", "short", "--url", server.url]).output == "1\n")
+            // Where nobody answers, it is not waited for.
+            options.outbox = FileOutbox(folder.appending(path: "other").path)
+            let other = try StarlingClient("ws://127.0.0.1:1/sync", options: options)
+            try other.broadcast("k", 1)
+            await other.close(timeout: .seconds(60))
+            #expect(try FileOutbox(folder.appending(path: "other").path).load().count == 1)
+        }
+
         private static func record(_ json: String) throws -> WriteRecord {
             try JSONDecoder().decode(WriteRecord.self, from: Data(json.utf8))
         }

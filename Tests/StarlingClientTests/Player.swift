@@ -73,7 +73,9 @@ final class Player {
                 ended[id] = error
             case .settled(let token, let result): settled[token] = result
             case .answered(let request, let result): answered[request] = result
-            case .store(.put(let record)): stored[record.version] = record
+            case .store(.replace(let version, let record)):
+                stored[version] = nil
+                stored[record.version] = record
             case .store(.remove(let version)): stored[version] = nil
             case .store(.collapsed(let token, let key, let version)):
                 settled[token] = .success(

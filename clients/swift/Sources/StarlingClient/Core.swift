@@ -12,6 +12,8 @@ import Synchronization
 final class Core: Sendable {
     struct State {
         var engine: Engine
+        /// The writes that the store has under an older version, since it could not take the newer one.
+        var storedAs: [String: String] = [:]
         var attempt: Attempt?
         var timer: Scheduled<Void>?
         var timerDeadline = Double.infinity
@@ -142,8 +144,16 @@ final class Core: Sendable {
     private func keep(_ event: Outbox.Event, _ state: inout State) {
         do {
             switch event {
-            case .put(let record): try store.put(record)
-            case .remove(let version): try store.remove(version: version)
+            case .replace(let version, let record):
+                // The new record first: a crash between the two leaves both, and the one with the greater version counts. Where
+                // there is no room for it, the old one stays.
+                let stored = state.storedAs.removeValue(forKey: version) ?? version
+                state.storedAs[record.version] = stored
+                try store.put(record)
+                state.storedAs[record.version] = nil
+                try store.remove(version: stored)
+            case .remove(let version):
+                try store.remove(version: state.storedAs.removeValue(forKey: version) ?? version)
             case .collapsed(let token, let key, let version):
                 let outcome = Outcome(
                     status: .superseded, key: key, version: version, revision: nil, isDurable: false, current: nil)

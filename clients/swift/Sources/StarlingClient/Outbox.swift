@@ -77,7 +77,8 @@ struct Outbox: Sendable {
 
     /// What became of it without the server's doing, and what is to be kept.
     enum Event {
-        case put(WriteRecord)
+        /// Keeps a record in the place of the one with an older version of the same write.
+        case replace(version: String, WriteRecord)
         case remove(version: String)
         case collapsed(token: Int, key: String, version: String)
     }
@@ -219,9 +220,7 @@ struct Outbox: Sendable {
         write.held.register.version = version
         write.held.register.expiresAt = Self.expiry(version, write.record.ttl)
         writes[token] = write
-        // The new record first: a crash between the two leaves both, and the one with the greater version counts.
-        events.append(.put(write.record))
-        events.append(.remove(version: old))
+        events.append(.replace(version: old, write.record))
         if write.state == .sent { putBack(token) }
     }
 

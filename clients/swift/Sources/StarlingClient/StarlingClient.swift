@@ -98,7 +98,7 @@ public final class StarlingClient: Sendable {
     }
 
     /// Ends everything: releases the claims that are held, and waits until each write has its outcome, for at most `timeout`. What is left
-    /// is logged; a durable outbox keeps it, and is not waited for where there is no connection.
+    /// is logged; a durable outbox keeps it, and is not waited for where no server answers.
     public func close(timeout: Duration = .seconds(5)) async {
         if isWorthWaiting {
             await withTaskGroup(of: Void.self) { group in
@@ -110,6 +110,9 @@ public final class StarlingClient: Sendable {
                 }
                 group.addTask { try? await Task.sleep(for: timeout) }
                 group.addTask { [self] in await untilVerdict() }
+                if core.isDurable {
+                    group.addTask { [self] in for await state in states where state == .offline { return } }
+                }
                 await group.next()
                 group.cancelAll()
             }
@@ -121,8 +124,9 @@ public final class StarlingClient: Sendable {
         core.perform { [core] state in
             let engine = state.engine
             if engine.isGreeted { return true }
-            return engine.state != .closed && !engine.isPaused && !core.isDurable && engine.hasUnsettled
-                && !engine.hasVerdict
+            if engine.state == .closed || engine.isPaused || engine.hasVerdict || !engine.hasUnsettled { return false }
+            // A connection is being made, and nothing speaks against it yet.
+            return !core.isDurable || engine.lastError == nil
         }
     }
 
