@@ -7,7 +7,8 @@ struct ServerRefusal: Error, CustomStringConvertible {
     init(_ reply: JSONObject) {
         let code = reply.string("code") ?? "error"
         let message = reply.string("message") ?? "the server gave no reason"
-        let hint = reply.string("hint").map { " (\($0))" } ?? ""
+        // The server's hint is for who writes messages.
+        let hint = code == "unauthorized" ? " (--token, or STARLING_TOKEN)" : reply.string("hint").map { " (\($0))" } ?? ""
         description = "\(code): \(message)\(hint)"
     }
 }

@@ -97,6 +97,10 @@ struct Token: ParsableCommand {
                 rules.tokens = (rules.tokens ?? []) + [new]
             }
             Output.line(secret.text)
+            if read.isEmpty, write.isEmpty, !monitor {
+                FileHandle.standardError.write(
+                    Data("starling: this token may do nothing yet: --read and --write say what it may\n".utf8))
+            }
         }
     }
 

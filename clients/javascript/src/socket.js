@@ -32,6 +32,7 @@ export function dialer(options, engine) {
     if (typeof options.token === "function") {
       try {
         token = await options.token();
+        if (token !== undefined && token !== null && typeof token !== "string") throw new Error(`it gave a ${typeof token}, and not a text`);
       } catch (error) {
         // Later: the engine may be in the middle of something.
         queueMicrotask(() => current === attempt && engine.dropped(`the token function threw: ${error?.message ?? error}`));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
@@ -144,7 +145,7 @@ class Subscriptions:
             echo,
             self._outbox.newest,
             engine.is_own,
-            lambda error: engine.log("error", f"the subscriber to {pattern} raised {error!r}"),
+            lambda error: engine.log("error", f"the subscriber to {pattern} raised {''.join(traceback.format_exception(error)).strip()}"),
         )
         self._next_id += 1
         self._all[subscription.id] = subscription
