@@ -32,20 +32,21 @@ convergence: setup-clients
 	@swift build --product starling && swift build --product convergence-driver
 	STARLING_BINARY=$(SERVER) $(PYTHON) clients/convergence/run.py
 
-# Node 20.10 or later, or any with Debian's node-ws; Python 3.11 or later, with the one package that the client needs.
+# Node 20.10 or later, or any with Debian's node-ws; Python 3.11 or later, with the one package that the client needs, and what holds HTTP to its description.
 PYTHON := $(CURDIR)/.build/python/bin/python
 setup-clients: setup
 	@command -v node >/dev/null || $(SUDO) apt-get install -y -qq --no-install-recommends nodejs node-ws
 	@[ -x $(PYTHON) ] || { python3 -m venv .build/python 2>/dev/null || \
 	  { $(SUDO) apt-get install -y -qq --no-install-recommends python3-venv && python3 -m venv .build/python; }; }
-	@$(PYTHON) -c 'import websockets' 2>/dev/null || $(PYTHON) -m pip install --quiet --disable-pip-version-check 'websockets>=13'
+	@$(PYTHON) -c 'import websockets, jsonschema, openapi_spec_validator' 2>/dev/null || $(PYTHON) -m pip install --quiet --disable-pip-version-check \
+	  'websockets>=13' 'jsonschema>=4' 'openapi-spec-validator>=0.7'
 
-# The headers of SQLite and zlib, to build; SQLite's shell, for the tests to look into a database with.
+# The headers of SQLite and zlib, to build; SQLite's shell and curl, for the tests to look into a database and to ask as the documents say.
 setup:
 	@command -v swift >/dev/null || { echo "Swift 6.3 is needed: https://www.swift.org/install/"; exit 1; }
-	@if [ "$$(uname)" = Linux ] && ! { [ -e /usr/include/sqlite3.h ] && [ -e /usr/include/zlib.h ] && command -v sqlite3 >/dev/null; }; then \
+	@if [ "$$(uname)" = Linux ] && ! { [ -e /usr/include/sqlite3.h ] && [ -e /usr/include/zlib.h ] && command -v sqlite3 >/dev/null && command -v curl >/dev/null; }; then \
 	  command -v apt-get >/dev/null || { echo "SQLite (headers and shell) and zlib (headers) are needed"; exit 1; }; \
-	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends libsqlite3-dev sqlite3 zlib1g-dev; \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends libsqlite3-dev sqlite3 zlib1g-dev curl; \
 	fi
 
 lint:

@@ -1,0 +1,92 @@
+"""What the server answers over HTTP is what its OpenAPI document says, and the document is one."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import unittest
+from typing import Any
+from urllib.parse import quote
+
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from .support import HAS_SERVER, ROOT, Server
+
+_DOCUMENT = json.loads((ROOT / "protocol/openapi.json").read_text(encoding="utf-8"))
+
+
+@unittest.skipUnless(HAS_SERVER, "no server is built")
+class OpenAPITests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.server = Server()
+        self.addCleanup(self.server.stop)
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)
+        self.addCleanup(self.connection.close)
+        self.seen: set[tuple[str, str, int]] = set()
+
+    def resolve(self, node: Any) -> Any:
+        while isinstance(node, dict) and "$ref" in node:
+            target: Any = _DOCUMENT
+            for name in node["$ref"].removeprefix("#/").split("/"):
+                target = target[name]
+            node = target
+        return node
+
+    def ask(self, method: str, template: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        """Asks, and holds the answer to the document."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.connection.request(method, path, None if body is None else json.dumps(body), names)
+        response = self.connection.getresponse()
+        content = response.read()
+        described = _DOCUMENT["paths"][template][method.lower()]["responses"]
+        answer = self.resolve(described.get(str(response.status), described.get("default")))
+        self.assertIsNotNone(answer, f"{method} {path}: {response.status} is not described")
+        self.seen.add((method, template, response.status))
+        answered = {name.lower(): value for name, value in response.getheaders()}
+        for name in answer.get("headers", {}):
+            if name != "Starling-Expires-At":
+                self.assertIn(name.lower(), answered)
+        if not content:
+            return response.status, None, answered
+        kind = answered["content-type"]
+        self.assertIn(kind, answer["content"])
+        value = json.loads(content)
+        schema = {**self.resolve(answer["content"][kind]["schema"]), "components": _DOCUMENT["components"]}
+        Draft202012Validator(schema).validate(value)
+        return response.status, value, answered
+
+    def test_the_document_is_one(self) -> None:
+        validate(_DOCUMENT)
+        self.connection.request("GET", "/openapi.json")
+        self.assertEqual(json.loads(self.connection.getresponse().read()), _DOCUMENT)
+
+    def test_answers_are_as_described(self) -> None:
+        key, one = "/v1/keys/{key}", "/v1/keys/" + quote("a:1", safe="")
+        self.ask("GET", key, one)
+        _, _, first = self.ask("PUT", key, f"{one}?ttl=60", {"x": 1}, Starling_Agent="me", Starling_Session="s")
+        self.ask("GET", key, one)
+        self.ask("GET", key, one, If_None_Match=first["etag"])
+        self.ask("PUT", key, one, 2, If_None_Match="*")
+        self.ask("PUT", key, one, 2, If_Match=first["etag"])
+        self.ask("PUT", key, f"{one}?tll=1", 2)
+        self.ask("GET", key, f"{one}?wait=0&revision=2")
+        self.ask("GET", "/v1/keys", "/v1/keys?pattern=*&limit=1")
+        self.ask("GET", "/v1/keys", "/v1/keys?pattern=***")
+        self.ask("PUT", "/v1/keys", "/v1/keys?key=b", [None])
+        self.ask("DELETE", "/v1/keys", "/v1/keys?key=b")
+        self.ask("DELETE", key, one, If_Match=first["etag"])
+        self.ask("DELETE", key, one)
+        claim, lock = "/v1/claims/{key}", "/v1/claims/lock"
+        _, claimed, _ = self.ask("POST", claim, lock, {"ttl": 60, "value": {"by": "me"}, "metadata": {"m": 1}})
+        self.ask("POST", claim, lock, {"ttl": 60})
+        self.ask("PUT", key, "/v1/keys/lock", 1)
+        self.ask("PATCH", claim, lock, {"fence": claimed["fence"], "ttl": 90})
+        self.ask("DELETE", claim, lock, {"fence": 1})
+        self.ask("DELETE", claim, lock, {"fence": claimed["fence"]})
+        self.ask("POST", "/v1/claims", "/v1/claims?key=lock2", {"ttl": 1})
+        self.ask("PATCH", "/v1/claims", "/v1/claims?key=lock2", {"fence": 1})
+        self.ask("DELETE", "/v1/claims", "/v1/claims?key=lock2", {"fence": 1})
+        self.ask("GET", "/v1/events", "/v1/events?pattern=")
+        described = {(m.upper(), p) for p, item in _DOCUMENT["paths"].items() for m in item if m != "parameters"}
+        self.assertEqual({(method, path) for method, path, _ in self.seen}, described)
