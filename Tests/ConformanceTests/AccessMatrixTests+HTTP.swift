@@ -18,6 +18,7 @@ extension ConformanceTests.AccessMatrixTests {
             ("PUT *", try client.ask("PUT", "/v1/keys/\(path)", "0", ["If-None-Match": "*"])),
             ("PUT", try client.ask("PUT", "/v1/keys/\(path)", "0", ["If-Match": old])),
             ("DELETE", try client.ask("DELETE", "/v1/keys/\(path)", nil, ["If-Match": old])),
+            ("PATCH", try client.ask("PATCH", "/v1/keys/\(path)?ttl=0.001")),
             ("POST claim", try client.ask("POST", "/v1/claims/\(path)", #"{"ttl":1}"#)),
             ("PATCH claim", try client.ask("PATCH", "/v1/claims/\(path)", #"{"fence":1}"#)),
             ("DELETE claim", try client.ask("DELETE", "/v1/claims/\(path)", #"{"fence":1}"#)),

@@ -195,6 +195,7 @@ extension ConformanceTests {
                 #"{"type":"delete","id":1,"key":"\#(key)","timestamp":1}"#,
                 #"{"type":"delete","id":1,"key":"\#(key)","expect":"\#(old)"}"#,
                 #"{"type":"broadcast","id":1,"key":"\#(key)","value":0,"fence":{"key":"\#(key)","token":1},"timestamp":1}"#,
+                #"{"type":"touch","id":1,"key":"\#(key)","ttl":0.001}"#,
                 #"{"type":"claim","id":1,"key":"\#(key)","ttl":1}"#,
                 #"{"type":"renew","id":1,"key":"\#(key)","fence":1}"#,
                 #"{"type":"release","id":1,"key":"\#(key)","fence":1}"#,

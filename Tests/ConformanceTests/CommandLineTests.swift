@@ -74,8 +74,9 @@ extension ConformanceTests {
         @Test("Help is what Tests/ConformanceTests/Help says; UPDATE_SNAPSHOTS=1 writes it anew")
         func help() throws {
             let commands = [
-                "", "serve", "sub", "pub", "get", "del", "keys", "backup", "restore", "check", "export", "import",
-                "verify", "bench",
+                "", "serve", "sub", "pub", "get", "del", "touch", "keys", "backup", "restore", "check", "export",
+                "import",
+                "verify", "bench", "token", "rekey", "echo",
             ]
             for command in commands {
                 let arguments = command.isEmpty ? ["--help"] : [command, "--help"]

@@ -127,6 +127,12 @@ extension ConformanceTests {
             #expect(try client.ask("POST", "/v1/claims/lock", "").status == 400)
             _ = try client.ask("PUT", "/v1/keys/plain", "1")
             #expect(try client.ask("POST", "/v1/claims?key=plain", #"{"ttl":60}"#).json.string("code") == "exists")
+            let kept = try client.ask("PUT", "/v1/keys/kept?ttl=60", "1")
+            let touched = try client.ask("PATCH", "/v1/keys/kept?ttl=600")
+            #expect(touched.status == 200 && touched.tag == kept.tag && touched.headers["starling-expires-at"] != nil)
+            #expect(try client.ask("PATCH", "/v1/keys/nothing?ttl=60").status == 404)
+            #expect(try client.ask("PATCH", "/v1/keys/kept").status == 400)
+            #expect(try client.ask("PATCH", "/v1/keys/kept?ttl=60", nil, ["If-Match": kept.tag]).status == 400)
             let short = try client.ask("PUT", "/v1/keys/short?ttl=0.05", "1")
             #expect(short.headers["starling-expires-at"] != nil)
             try ServerProcess.until { try client.ask("GET", "/v1/keys/short").status == 404 ? true : nil }

@@ -240,6 +240,19 @@ extension ConformanceTests {
             }
         }
 
+        @Test("A touch lets a key live longer, under its version")
+        func touch() async throws {
+            let server = try ServerProcess()
+            let client = try StarlingClient(server.url)
+            defer { client.closeAtOnce() }
+            try client.subscribe("k")
+            let outcome = try await client.broadcast("k", 1, ttl: .seconds(60)).outcome
+            #expect(try await client.touch("k", ttl: .seconds(600)))
+            try await until("it is told") { (client.entry("k")?.expiresAt ?? 0) > outcome.expiresAt ?? 0 }
+            #expect(client.entry("k")?.version == outcome.version)
+            #expect(try await !client.touch("nothing", ttl: .seconds(600)))
+        }
+
         /// An outbox on a full disk.
         private struct FullOutbox: OutboxStore {
             func load() -> [WriteRecord] { [] }

@@ -274,7 +274,7 @@ package struct Committer<Store: WriteStore> {
                 if case .version(let version) = write.stamping { brought = version.stamp }
                 if let brought, brought <= limit { greatest = max(greatest, brought) }
             case .merge(let register): greatest = max(greatest, register.version.stamp)
-            case .lease, .keep, .end: break
+            case .lease, .touch, .keep, .end: break
             }
         }
         let (sum, isOver) = greatest.rawValue.addingReportingOverflow(UInt64(requests.count))
@@ -341,6 +341,8 @@ extension WriteJudge.Change {
         case .write:
             .applied(
                 version: register.version, revision: stored.revision, expiresAt: register.expiresAt, isJudged: isJudged)
+        case .touch:
+            .touched(version: register.version, revision: stored.revision, expiresAt: register.expiresAt)
         case .claim: .claimed(WriteJudge.grant(stored))
         case .release: .released(version: register.version, revision: stored.revision)
         }

@@ -53,6 +53,7 @@ package struct WriteRequest: Sendable {
     package enum Action: Sendable {
         case write(ClientMessage.Write)
         case lease(ClientMessage.Lease)
+        case touch(ClientMessage.Touch)
         /// A hold whose connection lives goes on.
         case keep(Hold)
         /// A hold whose connection is gone ends.
@@ -88,6 +89,7 @@ package struct WriteRequest: Sendable {
         switch action {
         case .write(let write): write.key
         case .lease(let lease): lease.key
+        case .touch(let touch): touch.key
         case .keep(let hold), .end(let hold): hold.key
         case .merge(let register): register.key
         }
@@ -98,6 +100,7 @@ package struct WriteRequest: Sendable {
         switch action {
         case .write(let write): write.id
         case .lease(let lease): lease.id
+        case .touch(let touch): touch.id
         case .keep, .end, .merge: nil
         }
     }
@@ -105,7 +108,7 @@ package struct WriteRequest: Sendable {
     /// Whether a client's message is behind it, which is answered and counted as under way.
     package var isFromClient: Bool {
         switch action {
-        case .write, .lease: true
+        case .write, .lease, .touch: true
         case .keep, .end, .merge: false
         }
     }
@@ -114,7 +117,7 @@ package struct WriteRequest: Sendable {
     var isOfHold: Bool {
         switch action {
         case .keep, .end: true
-        case .write, .lease, .merge: false
+        case .write, .lease, .touch, .merge: false
         }
     }
 
@@ -128,7 +131,7 @@ package struct WriteRequest: Sendable {
         switch action {
         case .write(let write): write.endsWithConnection
         case .lease(let lease): lease.endsWithConnection
-        case .keep, .end, .merge: false
+        case .touch, .keep, .end, .merge: false
         }
     }
 
@@ -137,6 +140,7 @@ package struct WriteRequest: Sendable {
         switch action {
         case .write(let write): write.cost
         case .lease(let lease): lease.cost
+        case .touch(let touch): Self.cost(touch.key, nil, nil)
         case .keep(let hold), .end(let hold): Self.cost(hold.key, nil, nil)
         case .merge(let register): Self.cost(register.key, register.value, register.metadata)
         }

@@ -116,6 +116,7 @@ extension Shard {
             guard case .version(let version) = write.stamping else { return nil }
             return forbidden(agent: version.agent, grant, id: write.id)
         case .lease(let lease): return forbidden(writing: lease.key, grant, id: lease.id)
+        case .touch(let touch): return forbidden(writing: touch.key, grant, id: touch.id)
         }
     }
 

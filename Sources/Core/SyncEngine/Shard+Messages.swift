@@ -86,6 +86,7 @@ extension Shard {
         switch message {
         case .write(let write): submit(write, of: id)
         case .lease(let lease): submit(lease, of: id)
+        case .touch(let touch): submit(touch, of: id)
         case .get(let requestID, let key): look(up: [.get(id: requestID, key: key)], of: id)
         case .list(let list): look(up: [.list(list)], of: id)
         case .digest(let digest): look(up: [.digest(digest)], of: id)
@@ -138,6 +139,15 @@ extension Shard {
         submit(
             WriteRequest(
                 action: .lease(lease), agent: state.agent, origin: Origin(loop: configuration.loop, connection: id),
+                grant: state.grant),
+            of: state)
+    }
+
+    private mutating func submit(_ touch: ClientMessage.Touch, of id: ConnectionID) {
+        guard let state = connection(id) else { return }
+        submit(
+            WriteRequest(
+                action: .touch(touch), agent: state.agent, origin: Origin(loop: configuration.loop, connection: id),
                 grant: state.grant),
             of: state)
     }
@@ -225,7 +235,7 @@ extension WriteOutcome {
     fileprivate var isAlwaysTold: Bool {
         switch self {
         case .refused, .claimed, .released, .claimRefused: true
-        case .applied, .superseded, .conditionFailed, .transient: false
+        case .applied, .touched, .superseded, .conditionFailed, .absent, .transient: false
         }
     }
 }

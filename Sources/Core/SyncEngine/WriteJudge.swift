@@ -17,6 +17,7 @@ package struct WriteJudge: Sendable {
     package struct Change: Equatable, Sendable {
         package enum Kind: Sendable {
             case write
+            case touch
             case claim
             case release
         }
@@ -62,6 +63,7 @@ package struct WriteJudge: Sendable {
         switch request.action {
         case .write(let write) where write.isTransient: fanOut(write, request, now: now)
         case .write(let write): judge(write, request, current: current, fenced: fenced, now: now)
+        case .touch(let touch): judge(touch, current: current, now: now)
         case .lease(let lease): judge(lease, of: request.agent, current: current, now: now)
         case .keep(let hold): keep(hold, current: current, now: now)
         case .end(let hold): end(hold, current: current)
@@ -108,8 +110,43 @@ package struct WriteJudge: Sendable {
                     isJudged: write.isConditional))
         case .superseded:
             guard let current else { preconditionFailure("an absent register supersedes nothing") }
+            if Self.isTouched(candidate, current.register) {
+                // The same write again, which has been given a longer life since.
+                return .answer(
+                    .applied(
+                        version: version, revision: current.revision, expiresAt: current.register.expiresAt,
+                        isJudged: write.isConditional))
+            }
             return .answer(.superseded(version: version, winner: current))
         }
+    }
+
+    /// Whether a register is another one with a later expiry.
+    private static func isTouched(_ register: Register, _ current: Register) -> Bool {
+        guard register.version == current.version, let expiry = register.expiresAt, expiry < current.expiresAt ?? 0
+        else {
+            return false
+        }
+        var touched = register
+        touched.expiresAt = current.expiresAt
+        return Register.compare(touched, current) == 0
+    }
+
+    /// A register lives on under its version: merging orders equal versions by their expiry, so that every replica comes to the later one.
+    private func judge(_ touch: ClientMessage.Touch, current: StoredRegister?, now: UInt64) -> Verdict {
+        if let refusal = checkHolder(current, now: now) { return .answer(.refused(refusal)) }
+        guard let current, current.register.isVisible(at: now) else { return .answer(.absent) }
+        guard let expiresAt = current.register.expiresAt, now + touch.timeToLive > expiresAt else {
+            // To live longer is all that it can do: what has no end has none later.
+            return .answer(
+                .touched(
+                    version: current.register.version, revision: current.revision, expiresAt: current.register.expiresAt
+                ))
+        }
+        var register = current.register
+        register.expiresAt = now + touch.timeToLive
+        return .apply(
+            Change(register: register, kind: .touch, op: current.op, fence: current.fence, lease: current.lease))
     }
 
     private mutating func merge(_ register: Register, current: StoredRegister?, now: UInt64) -> Verdict {

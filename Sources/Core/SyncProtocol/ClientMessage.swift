@@ -7,6 +7,7 @@ package enum ClientMessage: Sendable {
     case unsubscribe(id: RequestID)
     case write(Write)
     case lease(Lease)
+    case touch(Touch)
     case get(id: RequestID?, key: Key)
     case list(List)
     case digest(Digest)
@@ -20,6 +21,7 @@ package enum ClientMessage: Sendable {
         case .unsubscribe(let id): id
         case .write(let write): write.id
         case .lease(let lease): lease.id
+        case .touch(let touch): touch.id
         case .get(let id, _): id
         case .list(let list): list.id
         case .digest(let digest): digest.id
@@ -187,6 +189,20 @@ package enum ClientMessage: Sendable {
             self.metadata = metadata
             self.session = session
             self.op = op
+        }
+    }
+
+    /// `{"type":"touch","key":…,"ttl":…}`: a later expiry under the same version.
+    package struct Touch: Sendable {
+        package var id: RequestID?
+        package var key: Key
+        /// How long the register is to live from now, in milliseconds.
+        package var timeToLive: UInt64
+
+        package init(id: RequestID? = nil, key: Key, timeToLive: UInt64) {
+            self.id = id
+            self.key = key
+            self.timeToLive = timeToLive
         }
     }
 

@@ -62,12 +62,13 @@ package struct ClientMessageDecoder: Sendable {
         case "claim": return .lease(try lease(.claim, fields, text, id: id))
         case "renew": return .lease(try lease(.renew, fields, text, id: id))
         case "release": return .lease(try lease(.release, fields, text, id: id))
+        case "touch": return .touch(try touch(fields, text, id: id))
         case "digest": return .digest(try digest(fields, text, id: id))
         case let other:
             throw WireError(
                 .unknownType, "there is no message type \"\(other.prefix(40))\"",
-                hint: "types: subscribe, unsubscribe, broadcast, delete, get, list, claim, renew, release, digest, "
-                    + "hello, ping")
+                hint: "types: subscribe, unsubscribe, broadcast, delete, get, list, claim, renew, release, touch, "
+                    + "digest, hello, ping")
         }
     }
 
@@ -213,6 +214,15 @@ package struct ClientMessageDecoder: Sendable {
         lease.metadata = try metadata(fields, text)
         lease.session = try fields.name(.session, text, what: .session)
         return lease
+    }
+
+    private func touch(_ fields: Fields, _ text: Span<UInt8>, id: RequestID?) throws(WireError) -> ClientMessage.Touch {
+        let key = try fields.key(.key, text, of: "touch")
+        guard let timeToLive = try timeToLive(fields, text) else {
+            throw WireError(
+                .missingField, "field \"ttl\" of touch is missing", hint: "how long it is to live, in seconds")
+        }
+        return ClientMessage.Touch(id: id, key: key, timeToLive: timeToLive)
     }
 
     private func metadata(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {

@@ -10,6 +10,10 @@ package enum WriteOutcome: Equatable, Sendable {
     case superseded(version: Version, winner: StoredRegister)
     /// What it expected was not in place.
     case conditionFailed(current: StoredRegister?)
+    /// A register was touched; `expiresAt`: when it expires now, nil: not by itself.
+    case touched(version: Version, revision: UInt64, expiresAt: UInt64?)
+    /// There is nothing to be touched.
+    case absent
     /// It was fanned out and not stored.
     case transient(version: Version)
     case refused(WireError)
@@ -119,6 +123,9 @@ extension ServerMessage {
         case .conditionFailed(let current):
             buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"condition\"")
             writeInPlace(",\"current\":", current, shows, to: &buffer)
+        case .touched(let version, let revision, let expiresAt):
+            writeTouched(version, revision, expiresAt, shows, to: &buffer)
+        case .absent: buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"absent\"")
         case .transient(let version):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":true,\"durable\":false")
@@ -126,6 +133,23 @@ extension ServerMessage {
             break
         }
         buffer.writeInteger(UInt8(ascii: "}"))
+    }
+
+    /// What a touch came to is told of what is in place, and not of a write of the sender's own.
+    private static func writeTouched(
+        _ version: Version, _ revision: UInt64, _ expiresAt: UInt64?, _ shows: Disclosure, to buffer: inout ByteBuffer
+    ) {
+        guard shows != .nothing else {
+            buffer.writeStaticString(",\"applied\":true,\"durable\":true")
+            return
+        }
+        writeVersion(version, to: &buffer)
+        buffer.writeStaticString(",\"revision\":")
+        buffer.writeDecimal(revision)
+        buffer.writeStaticString(",\"applied\":true,\"durable\":true")
+        guard let expiresAt else { return }
+        buffer.writeStaticString(",\"expires_at\":")
+        buffer.writeDecimal(expiresAt)
     }
 
     /// How much the sender of a write is told of what is in place.

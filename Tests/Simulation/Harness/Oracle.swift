@@ -73,6 +73,18 @@ final class Oracle {
         if register.cause != nil, register.version != latest[key]?.version {
             world.note("the end of \(key) has a version of its own")
         }
+        if let last = latest[key], last.version == register.version, last.value == register.value,
+            let expiry = last.expiresAt, let later = register.expiresAt, later > expiry
+        {
+            // What a touch makes.
+            if last.isTombstone { world.note("the end of \(key) was touched") }
+            if !last.isTombstone, expiry <= now {
+                world.note("\(key) was touched at \(now), when its time \(expiry) was over")
+            }
+            if last.metadata != register.metadata || last.session != register.session {
+                world.note("a touch of \(key) changed more than its time")
+            }
+        }
         latest[key] = register
         let inForce = claims[key].flatMap { $0.expiresAt > now ? $0 : nil }
         guard let value = register.value, let object = try? JSONObject(value) else {
@@ -110,7 +122,8 @@ final class Oracle {
                 world.note("\(new.register.key) went back on the disk, from \(old.register.version)")
             }
             let isRenewal = new.lease?.isExclusive == true || new.lease?.endsWithConnection == true
-            if let op = new.op, op == old.op, !isRenewal, new.register.cause == nil {
+            let isTouch = new.register.version == old.register.version
+            if let op = new.op, op == old.op, !isRenewal, !isTouch, new.register.cause == nil {
                 repeated[new.revision] = (String(decoding: op, as: UTF8.self), old.revision)
             }
         }

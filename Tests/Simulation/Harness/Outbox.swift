@@ -31,6 +31,7 @@ struct Outbox {
         switch Int.random(in: 0..<10, using: &world.random) {
         case 0: lease(world)
         case 1 where Bool.random(using: &world.random): presence(world)
+        case 2 where Bool.random(using: &world.random): touch(world)
         default: write(world, now: now)
         }
     }
@@ -69,6 +70,15 @@ struct Outbox {
             }
         }
         return note(.write(write), id, write.key, isSafe: isSafe && !write.isTransient, write.stamping == .server)
+    }
+
+    private mutating func touch(_ world: World) -> ClientMessage {
+        let id = newID()
+        let text = ["a:1", "a:2", "b:1", "c", "l:1", "p:\(name)", "d:1"].randomElement(using: &world.random) ?? "c"
+        let key = Key(unchecked: Array(text.utf8))
+        let touch = ClientMessage.Touch(
+            id: id, key: key, timeToLive: UInt64.random(in: 1...60, using: &world.random))
+        return note(.touch(touch), id, key, isSafe: true, false)
     }
 
     private mutating func presence(_ world: World) -> ClientMessage {

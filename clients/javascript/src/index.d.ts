@@ -190,6 +190,8 @@ export class Client {
   delete(key: string, options?: DeleteOptions): Promise<Outcome>;
   fetch<Value = unknown>(key: string, options?: { timeout?: number }): Promise<Update<Value> | undefined>;
   fetchAll<Value = unknown>(pattern?: string, options?: { pageSize?: number; timeout?: number }): AsyncGenerator<Update<Value>>;
+  /** Lets a key live longer: so many seconds from now, under the same version. Resolves to whether there is such a key. */
+  touch(key: string, ttl: number, options?: { timeout?: number }): Promise<boolean>;
   claim(
     key: string,
     options?: {

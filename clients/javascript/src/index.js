@@ -348,6 +348,22 @@ export class Client {
     return answer.found ? fromAnswer(key, answer) : undefined;
   }
 
+  /**
+   * Lets a key live longer, for so many seconds from now: its value and version stay. A time that is not later than its own changes nothing.
+   *
+   * @param {number} ttl in seconds
+   * @param {{timeout?: number}} [options] milliseconds
+   * @returns whether there is such a key
+   * @throws {StarlingError} `held` (by a claim), `offline`, `bad_value`
+   */
+  async touch(key, ttl, options) {
+    const timeout = checkTimeout(checkOptions("touch", options, TIMEOUT_ONLY).timeout, TIMEOUT);
+    checkKey(key);
+    const problem = ttl === undefined || ttl === null ? new StarlingError("bad_value", "touch needs a ttl, in seconds") : checkTimeToLive(ttl);
+    if (problem) throw problem;
+    return (await inTurn(this.#answer({ type: "touch", key, ttl }, timeout))).applied;
+  }
+
   /** Goes through all registers on the server that match, page by page. @throws {StarlingError} `offline`, `bad_pattern` */
   async *fetchAll(pattern = "*", options) {
     const { pageSize = 1000, timeout: wanted } = checkOptions("fetchAll", options, FETCH_ALL_OPTIONS);

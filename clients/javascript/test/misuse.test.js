@@ -412,3 +412,16 @@ test("a write that cannot be stamped anew is kept as it was", () => {
   outbox.finish(write);
   assert.equal(records.size, 0);
 });
+
+withServer("a touch lets a key live longer, and is told as the register it is", async (server) => {
+  const client = await connect(server.url, quiet);
+  client.subscribe("k");
+  const { version, expiresAt } = await client.broadcast("k", { x: 1 }, { ttl: 60 });
+  assert.equal(await client.touch("k", 600), true);
+  await until(() => (client.entry("k")?.expiresAt ?? 0) > expiresAt);
+  assert.equal(client.entry("k").version, version);
+  assert.equal(await client.touch("nothing", 600), false);
+  await assert.rejects(client.touch("k"), { code: "bad_value" });
+  await assert.rejects(client.touch("k", -1), { code: "bad_value" });
+  await client.close();
+});

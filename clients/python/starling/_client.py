@@ -459,6 +459,22 @@ class Client:
         answer = await self._answer({"type": "get", "key": key}, timeout)
         return describe(Register(key, answer, "{}")) if answer["found"] else None
 
+    async def touch(self, key: str, ttl: float, *, timeout: float = TIMEOUT) -> bool:
+        """Lets a key live longer, for so many seconds from now: its value and version stay. A time that is not later than its own changes
+        nothing.
+
+        :return: whether there is such a key
+        :raises StarlingError: ``held`` (by a claim), ``offline``, ``bad_value``
+        """
+        self._check_use()
+        check_key(key)
+        if ttl is None:
+            raise StarlingError("bad_value", "touch needs a ttl, in seconds")
+        check_time_to_live(ttl)
+        check_timeout(timeout)
+        answer = await self._answer({"type": "touch", "key": key, "ttl": ttl}, timeout)
+        return bool(answer["applied"])
+
     async def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = TIMEOUT) -> AsyncIterator[Update]:
         """Goes through all registers on the server that match, page by page.
 

@@ -391,6 +391,14 @@ class Client:
         """
         return self._thread.wait(lambda: self._client.fetch(key, timeout=timeout))
 
+    def touch(self, key: str, ttl: float, *, timeout: float = TIMEOUT) -> bool:
+        """Lets a key live longer, for so many seconds from now: its value and version stay.
+
+        :return: whether there is such a key
+        :raises StarlingError: ``held`` (by a claim), ``offline``, ``bad_value``
+        """
+        return self._thread.wait(lambda: self._client.touch(key, ttl, timeout=timeout))
+
     def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = TIMEOUT) -> Iterator[Update]:
         """Goes through all registers on the server that match, page by page.
 

@@ -326,6 +326,18 @@ class WithServerTests(unittest.IsolatedAsyncioTestCase):
                 unsubscribe()
                 await client.delete("v")
 
+    async def test_a_touch_lets_a_key_live_longer(self) -> None:
+        async with starling.connect(self.server.url) as client:
+            client.subscribe("k")
+            outcome = await client.broadcast("k", 1, ttl=60)
+            self.assertTrue(await client.touch("k", 600))
+            await until(lambda: (client.entry("k").expires_at or 0) > outcome.expires_at, "it is told")
+            self.assertEqual(client.entry("k").version, outcome.version)
+            self.assertFalse(await client.touch("nothing", 600))
+            for ttl in (None, -1, "1"):
+                with self.assertRaises(starling.StarlingError):
+                    await client.touch("k", ttl)
+
     async def test_timeouts_end_the_waiting(self) -> None:
         async with starling.connect(self.server.url) as client:
             await client.live()

@@ -18,6 +18,9 @@ enum KeyRoutes {
             router.put(path) { request, context in
                 await answer { () throws(Problem) in try await put(request, context) }
             }
+            router.patch(path) { request, context in
+                await answer { () throws(Problem) in try await touch(request, context) }
+            }
             router.delete(path) { request, context in
                 await answer { () throws(Problem) in try await delete(request, context) }
             }
@@ -86,14 +89,30 @@ enum KeyRoutes {
         let query = try Query(request, known: writing)
         var write = SyncMessage("broadcast")
         try await add(bodyOf: request, to: &write)
-        if let ttl = try query.one("ttl") {
-            do throws(WireError) {
-                try write.add("ttl", json: ByteBuffer(string: ttl))
-            } catch {
-                throw Problem(.badMessage, "ttl is \(ttl); it is in seconds, and more than 0")
-            }
-        }
+        if let ttl = try query.one("ttl") { try add(ttl: ttl, to: &write) }
         return try await carryOut(write, request, query, context)
+    }
+
+    private static func add(ttl: String, to message: inout SyncMessage) throws(Problem) {
+        do throws(WireError) {
+            try message.add("ttl", json: ByteBuffer(string: ttl))
+        } catch {
+            throw Problem(.badMessage, "ttl is \(ttl); it is in seconds, and more than 0")
+        }
+    }
+
+    private static func touch(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {
+        let query = try Query(request, known: writing)
+        var touch = SyncMessage("touch")
+        guard let ttl = try query.one("ttl") else {
+            throw Problem(.missingField, "?ttl= says how long the key is to live from now, in seconds")
+        }
+        try add(ttl: ttl, to: &touch)
+        guard request.headers[.ifMatch] == nil, request.headers[.ifNoneMatch] == nil else {
+            throw Problem(
+                .badMessage, "a key is touched whatever its version: If-Match and If-None-Match say nothing here")
+        }
+        return try await carryOut(touch, request, query, context)
     }
 
     private static func delete(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {

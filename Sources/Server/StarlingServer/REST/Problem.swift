@@ -68,6 +68,10 @@ struct Problem: Error {
                 ($0.name, $0.value)
             }
         case "ack" where answer.bool("applied") == false:
+            guard answer.string("reason") != "absent" else {
+                self.init(.notFound, "absent", "there is no \(answer.string("key") ?? "such key")")
+                return
+            }
             let isCondition = answer.string("reason") == "condition"
             self.init(
                 isCondition ? .preconditionFailed : .conflict, isCondition ? "condition" : "superseded",

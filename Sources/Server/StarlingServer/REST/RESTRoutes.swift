@@ -8,7 +8,7 @@ enum RESTRoutes {
 
     /// What there is, as protocol/openapi.json describes it. Where a path ends in a key, the rest of the path is one.
     static let table: [(path: String, methods: [HTTPRequest.Method])] = [
-        ("/v1/keys", [.get, .put, .delete]), ("/v1/keys/{key}", [.get, .put, .delete]),
+        ("/v1/keys", [.get, .put, .patch, .delete]), ("/v1/keys/{key}", [.get, .put, .patch, .delete]),
         ("/v1/claims", [.post, .patch, .delete]), ("/v1/claims/{key}", [.post, .patch, .delete]),
         ("/v1/events", [.get]),
     ]

@@ -191,6 +191,23 @@ extension StarlingClient {
         return try await ask(message, "get", timeout: timeout).held(key: key).map { Update($0) }
     }
 
+    /// Lets a key live longer, from now: its value and version stay. A time that is not later than its own changes nothing.
+    ///
+    /// - Returns: whether there is such a key.
+    /// - Throws: ``StarlingError`` `held` (by a claim), `bad_key`, `bad_value`, `offline`, `forbidden`.
+    @discardableResult
+    public func touch(
+        _ key: String, ttl: Duration, timeout: Duration = StarlingClient.patience
+    ) async throws -> Bool {
+        try Self.check(key: key)
+        let seconds = ttl / .seconds(1)
+        try Engine.check(ttl: seconds, value: nil, metadata: nil)
+        var message = Message("touch")
+        message.add("key", key)
+        message.add("ttl", seconds)
+        return try await ask(message, "touch", timeout: timeout).bool("applied") == true
+    }
+
     /// All registers on the server that match, by key, read page by page.
     ///
     /// - Throws: ``StarlingError`` `offline`, `forbidden`.
