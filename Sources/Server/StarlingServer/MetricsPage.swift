@@ -19,7 +19,9 @@ struct MetricsPage {
 
     var text: String {
         var page = PrometheusText()
-        page.gauge("starling_connections", "Open connections: WebSockets, and those of requests over HTTP.", counters.connections)
+        page.gauge(
+            "starling_connections", "Open connections: WebSockets, and those of requests over HTTP.",
+            counters.connections)
         page.gauge("starling_sockets", "Open connections of every kind, handshakes too.", gate.open)
         page.labelled(
             "starling_connections_refused_total", "Connections refused, by the limit they met.", type: "counter",

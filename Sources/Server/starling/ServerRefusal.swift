@@ -8,7 +8,8 @@ struct ServerRefusal: Error, CustomStringConvertible {
         let code = reply.string("code") ?? "error"
         let message = reply.string("message") ?? "the server gave no reason"
         // The server's hint is for who writes messages.
-        let hint = code == "unauthorized" ? " (--token, or STARLING_TOKEN)" : reply.string("hint").map { " (\($0))" } ?? ""
+        let hint =
+            code == "unauthorized" ? " (--token, or STARLING_TOKEN)" : reply.string("hint").map { " (\($0))" } ?? ""
         description = "\(code): \(message)\(hint)"
     }
 }

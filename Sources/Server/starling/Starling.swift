@@ -25,7 +25,9 @@ struct Starling: AsyncParsableCommand {
             70 the server refused.
             """,
         version: ServerConfiguration.version,
-        subcommands: [Serve.self, Sub.self, Pub.self, Get.self, Del.self, Touch.self, Keys.self, Bench.self, Echo.self],
+        subcommands: [
+            Serve.self, Sub.self, Pub.self, Get.self, Del.self, Touch.self, Keys.self, Bench.self, Echo.self,
+        ],
         groupedSubcommands: [
             CommandGroup(name: "Access", subcommands: [Token.self]),
             CommandGroup(

@@ -9,8 +9,16 @@ final class RESTClient {
         var headers: [String: String]
         var body: String
 
-        var json: JSONObject { (try? JSONObject(Array(body.utf8))) ?? (try! JSONObject(Array("{}".utf8))) }
+        var json: JSONObject { RESTClient.object(body) }
         var tag: String { headers["etag"] ?? "" }
+    }
+
+    /// A text as an object of JSON; one without members where it is none.
+    private static func object(_ text: String) -> JSONObject {
+        guard let object = (try? JSONObject(Array(text.utf8))) ?? (try? JSONObject(Array("{}".utf8))) else {
+            preconditionFailure("{} is an object")
+        }
+        return object
     }
 
     private let client: RawClient
@@ -62,7 +70,7 @@ final class RESTClient {
         var id: String?
         var data: String
 
-        var json: JSONObject { (try? JSONObject(Array(data.utf8))) ?? (try! JSONObject(Array("{}".utf8))) }
+        var json: JSONObject { RESTClient.object(data) }
     }
 
     private var text = ""
