@@ -73,18 +73,6 @@ final class Oracle {
         if register.cause != nil, register.version != latest[key]?.version {
             world.note("the end of \(key) has a version of its own")
         }
-        if let last = latest[key], last.version == register.version, last.value == register.value,
-            let expiry = last.expiresAt, let later = register.expiresAt, later > expiry
-        {
-            // What a touch makes.
-            if last.isTombstone { world.note("the end of \(key) was touched") }
-            if !last.isTombstone, expiry <= now {
-                world.note("\(key) was touched at \(now), when its time \(expiry) was over")
-            }
-            if last.metadata != register.metadata || last.session != register.session {
-                world.note("a touch of \(key) changed more than its time")
-            }
-        }
         latest[key] = register
         let inForce = claims[key].flatMap { $0.expiresAt > now ? $0 : nil }
         guard let value = register.value, let object = try? JSONObject(value) else {
@@ -121,6 +109,7 @@ final class Oracle {
             if Register.compare(new.register, old.register) <= 0 {
                 world.note("\(new.register.key) went back on the disk, from \(old.register.version)")
             }
+            checkTouch(new.register, old.register, now: now, world)
             let isRenewal = new.lease?.isExclusive == true || new.lease?.endsWithConnection == true
             let isTouch = new.register.version == old.register.version
             if let op = new.op, op == old.op, !isRenewal, !isTouch, new.register.cause == nil {
@@ -129,6 +118,18 @@ final class Oracle {
         }
         // Ends that come of themselves the peer finds out by itself; of connections it knows nothing.
         if new.register.cause != .expired { onTheWay.append(new.register) }
+    }
+
+    /// What a touch makes has a later time, and nothing else is new: it is not made of what is over.
+    private func checkTouch(_ new: Register, _ old: Register, now: UInt64, _ world: World) {
+        guard new.version == old.version, new.value == old.value, let expiry = old.expiresAt, let later = new.expiresAt,
+            later > expiry
+        else { return }
+        if old.isTombstone { return world.note("the end of \(new.key) was touched") }
+        if expiry <= now { world.note("\(new.key) was touched at \(now), when its time \(expiry) was over") }
+        if old.metadata != new.metadata || old.session != new.session {
+            world.note("a touch of \(new.key) changed more than its time")
+        }
     }
 
     // MARK: Answers
