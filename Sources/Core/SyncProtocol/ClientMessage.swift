@@ -1,5 +1,10 @@
 package import Registers
 
+/// What a client's message can be, by its `type`.
+package enum MessageType: String, CaseIterable, Sendable {
+    case subscribe, unsubscribe, broadcast, delete, get, list, claim, renew, release, touch, digest, hello, ping
+}
+
 /// A message from a client, as far as it can be judged by itself.
 package enum ClientMessage: Sendable {
     case hello(Hello)

@@ -48,27 +48,28 @@ package struct ClientMessageDecoder: Sendable {
             throw WireError(
                 .missingField, "field \"type\" is missing", hint: "a message looks like {\"type\":\"ping\"}")
         }
-        switch String(decoding: type, as: UTF8.self) {
-        case "broadcast": return .write(try write(fields, text, id: id, isDelete: false))
-        case "delete": return .write(try write(fields, text, id: id, isDelete: true))
-        case "subscribe": return .subscribe(try subscribe(fields, text, id: id))
-        case "unsubscribe":
+        let name = String(decoding: type, as: UTF8.self)
+        guard let type = MessageType(rawValue: name) else {
+            throw WireError(
+                .unknownType, "there is no message type \"\(name.prefix(40))\"",
+                hint: "types: " + MessageType.allCases.map(\.rawValue).joined(separator: ", "))
+        }
+        switch type {
+        case .broadcast: return .write(try write(fields, text, id: id, isDelete: false))
+        case .delete: return .write(try write(fields, text, id: id, isDelete: true))
+        case .subscribe: return .subscribe(try subscribe(fields, text, id: id))
+        case .unsubscribe:
             guard let id else { throw Fields.missing(.id, of: "unsubscribe") }
             return .unsubscribe(id: id)
-        case "get": return .get(id: id, key: try fields.key(.key, text, of: "get"))
-        case "list": return .list(try list(fields, text, id: id))
-        case "hello": return .hello(try hello(fields, text, id: id))
-        case "ping": return .ping(id: id)
-        case "claim": return .lease(try lease(.claim, fields, text, id: id))
-        case "renew": return .lease(try lease(.renew, fields, text, id: id))
-        case "release": return .lease(try lease(.release, fields, text, id: id))
-        case "touch": return .touch(try touch(fields, text, id: id))
-        case "digest": return .digest(try digest(fields, text, id: id))
-        case let other:
-            throw WireError(
-                .unknownType, "there is no message type \"\(other.prefix(40))\"",
-                hint: "types: subscribe, unsubscribe, broadcast, delete, get, list, claim, renew, release, touch, "
-                    + "digest, hello, ping")
+        case .get: return .get(id: id, key: try fields.key(.key, text, of: "get"))
+        case .list: return .list(try list(fields, text, id: id))
+        case .hello: return .hello(try hello(fields, text, id: id))
+        case .ping: return .ping(id: id)
+        case .claim: return .lease(try lease(.claim, fields, text, id: id))
+        case .renew: return .lease(try lease(.renew, fields, text, id: id))
+        case .release: return .lease(try lease(.release, fields, text, id: id))
+        case .touch: return .touch(try touch(fields, text, id: id))
+        case .digest: return .digest(try digest(fields, text, id: id))
         }
     }
 
