@@ -6,17 +6,13 @@ import SyncProtocol
 /// What an event loop knows of one connection. A class, since it is looked at many times a message: a copy would count
 /// its dozen arrays and dictionaries up and down each time.
 final class ConnectionState {
+    // In an order that leaves few gaps: there may be a million of them.
     let id: ConnectionID
     var agent: Agent
     /// What its credentials allow.
     var grant: Grant
     /// How fast it may send; nil: as it likes.
     let rate: RateLimiter?
-    /// How many more messages came too fast than in time, and how many credentials were not valid.
-    var strikes = 0
-    var attempts = 0
-    /// Whether credentials wait for their turn: what comes behind them is judged by them, and so not taken before.
-    var hasWaitingCredentials = false
     /// In milliseconds.
     let connectedAt: UInt64
     var lastMessageAt: UInt64
@@ -32,37 +28,43 @@ final class ConnectionState {
     var livePatterns = SmallDictionary<PatternID, Int>()
     /// Subscriptions that are catching up, the next one to read for first.
     var catchingUp: [SubscriptionID] = []
-    /// How many subscriptions have not sent `synced`.
-    var unsynced = 0
-    /// Whether any subscription has `echo:false`.
-    var hasSilentSubscription = false
 
     /// Writes that the committer has not answered, and what they cost.
     var writesInFlight = 0
     var writeCostInFlight = 0
     /// What ends with this connection, by key.
     var holds: [Key: Shard.HeldRegister] = [:]
-    /// Requests for more of that which are under way.
-    var holdsAskedFor = 0
     /// Lookups that are being read, or wait to be, and that later messages wait for.
     var lookups: [LookupRequest.Lookup] = []
+    /// What has come and has to wait for its turn.
+    var waiting = Queue<Incoming>()
+    /// What the writes among that take, in bytes.
+    var waitingCost = 0
+
+    /// How many subscriptions have not sent `synced`.
+    var unsynced: Int32 = 0
+    /// Requests for more of what ends with the connection which are under way.
+    var holdsAskedFor: Int32 = 0
+    /// How many more messages came too fast than in time, and how many credentials were not valid.
+    var strikes: Int32 = 0
+    var attempts: Int32 = 0
+
+    /// Answers to writes, which leave before the fan-out of their batch.
+    var acknowledgements = ByteBuffer()
+    var hasClosed = false
+    /// Everything else, which leaves after it.
+    var replies = ByteBuffer()
+    var isDirty = false
+    /// Whether credentials wait for their turn: what comes behind them is judged by them, and so not taken before.
+    var hasWaitingCredentials = false
+    /// Whether any subscription has `echo:false`.
+    var hasSilentSubscription = false
     var isLookupInFlight = false
     var isPageInFlight = false
     /// Whether it waits for its turn to read a page.
     var isQueuedForPage = false
     /// Whether the socket has more to send than it should: no pages are read, and no live updates are handed over.
     var isBackedUp = false
-    /// What has come and has to wait for its turn.
-    var waiting = Queue<Incoming>()
-    /// What the writes among that take, in bytes.
-    var waitingCost = 0
-    var hasClosed = false
-
-    /// Answers to writes, which leave before the fan-out of their batch.
-    var acknowledgements = ByteBuffer()
-    /// Everything else, which leaves after it.
-    var replies = ByteBuffer()
-    var isDirty = false
 
     init(id: ConnectionID, agent: Agent, grant: Grant, rate: RateLimit.Limits?, now: UInt64) {
         self.id = id

@@ -100,7 +100,7 @@ extension Shard {
 
     /// Why a message that would make one hold more cannot be carried out.
     func holdLimit(_ message: ClientMessage, _ state: ConnectionState) -> WireError? {
-        guard state.holds.count + state.holdsAskedFor >= configuration.maximumHolds else { return nil }
+        guard state.holds.count + Int(state.holdsAskedFor) >= configuration.maximumHolds else { return nil }
         let key: Key
         let id: RequestID?
         switch message {

@@ -45,10 +45,17 @@ package struct MessageReader {
     private var message: Opcode?
     private var control: [UInt8] = []
     private var validator = UTF8Validator()
-    /// Decompresses what comes compressed; nil where that was not negotiated.
-    private let inflater: Inflater?
-    /// What is there of a compressed message, as it came.
-    private var compressed: ByteBuffer?
+    /// For what comes compressed; nil where that was not negotiated, as mostly.
+    private let inflation: Inflation?
+
+    private final class Inflation {
+        let inflater: Inflater
+        /// What is there of a compressed message, as it came.
+        var compressed: ByteBuffer?
+
+        init(_ inflater: Inflater) { self.inflater = inflater }
+    }
+
     /// Whether ``payload`` holds a message that was handed out, to be dropped before the next one.
     private var isDelivered = false
 
@@ -56,7 +63,7 @@ package struct MessageReader {
     ///   Of a compressed one, both before and after decompression.
     package init(role: Role, maximumMessageSize: Int, inflater: Inflater? = nil) {
         self.role = role
-        self.inflater = inflater
+        inflation = inflater.map { Inflation($0) }
         self.maximumMessageSize = maximumMessageSize
     }
 
@@ -69,14 +76,14 @@ package struct MessageReader {
     /// What is held of a message that is not whole yet, in bytes of memory.
     package var heldBytes: Int {
         guard message != nil else { return 0 }
-        return (isDelivered ? 0 : payload.storageCapacity) + (compressed?.storageCapacity ?? 0)
+        return (isDelivered ? 0 : payload.storageCapacity) + (inflation?.compressed?.storageCapacity ?? 0)
     }
 
     /// Reads nothing more, and holds nothing.
     package mutating func stop() {
         state = .ended
         payload = ByteBuffer()
-        compressed = nil
+        inflation?.compressed = nil
         control = []
         message = nil
         isDelivered = false
@@ -130,7 +137,7 @@ package struct MessageReader {
         case .server: if header.maskingKey == nil { throw .unmaskedFrame }
         case .client: if header.maskingKey != nil { throw .maskedFrame }
         }
-        if header.isCompressed, inflater == nil || (header.opcode != .text && header.opcode != .binary) {
+        if header.isCompressed, inflation == nil || (header.opcode != .text && header.opcode != .binary) {
             throw .reservedBits
         }
         switch header.opcode {
@@ -143,9 +150,9 @@ package struct MessageReader {
             if message != nil { throw .messageInterrupted }
             message = header.opcode
             validator = UTF8Validator()
-            if header.isCompressed { compressed = ByteBuffer() }
+            if header.isCompressed { inflation?.compressed = ByteBuffer() }
         }
-        let taken = compressed?.readableBytes ?? payload.readableBytes
+        let taken = inflation?.compressed?.readableBytes ?? payload.readableBytes
         let (size, overflow) = taken.addingReportingOverflow(header.payloadLength)
         if overflow || size > maximumMessageSize {
             throw .messageTooBig(bytes: overflow ? Int.max : size, limit: maximumMessageSize)
@@ -169,8 +176,8 @@ package struct MessageReader {
                 }
                 return (count, true)
             }
-            if compressed != nil {
-                compressed?.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { target in
+            if inflation?.compressed != nil {
+                inflation?.compressed?.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { target in
                     header.maskingKey?.apply(from: source, to: target, offset: read)
                         ?? target.copyMemory(from: source)
                     return count
@@ -206,7 +213,7 @@ package struct MessageReader {
             return event
         case .continuation, .text, .binary:
             guard header.isFinal, let opcode = message else { return nil }
-            if let bytes = compressed { try inflate(bytes, opcode) }
+            if let bytes = inflation?.compressed { try inflate(bytes, opcode) }
             if opcode == .text, !validator.isComplete { throw .invalidUTF8 }
             message = nil
             isDelivered = true
@@ -215,8 +222,8 @@ package struct MessageReader {
     }
 
     private mutating func inflate(_ bytes: ByteBuffer, _ opcode: Opcode) throws(ProtocolViolation) {
-        compressed = nil
-        try inflater?.inflate(bytes, to: &payload, limit: maximumMessageSize)
+        inflation?.compressed = nil
+        try inflation?.inflater.inflate(bytes, to: &payload, limit: maximumMessageSize)
         if opcode == .text, !payload.withUnsafeReadableBytes({ validator.consume($0) }) { throw .invalidUTF8 }
     }
 

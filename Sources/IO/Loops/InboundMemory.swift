@@ -46,9 +46,10 @@ package final class InboundMemory: Sendable {
 /// What one connection holds of it.
 package struct HeldMemory {
     private let memory: InboundMemory
-    package private(set) var party: InboundMemory.Party
     /// What is counted of it, in bytes.
     package private(set) var count = 0
+    // Last: what stands behind it in a connection fits into the gap.
+    package private(set) var party: InboundMemory.Party
 
     package init(_ memory: InboundMemory, of party: InboundMemory.Party) {
         self.memory = memory

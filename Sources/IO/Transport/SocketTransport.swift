@@ -12,6 +12,15 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
+    /// What only a connection has that is ending.
+    private final class Ending {
+        /// Of the Close to be sent.
+        let payload: [UInt8]?
+        var timer: Scheduled<Void>?
+
+        init(payload: [UInt8]?) { self.payload = payload }
+    }
+
     private let loop: SocketLoop
     var driver: LoopDriver { loop.driver }
     private let gate: ConnectionGate?
@@ -26,8 +35,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     /// The answers to pings that are to be sent.
     private var pongs = ByteBuffer()
     /// The payload of the Close frame to be sent; nil where the peer is not there to read one.
-    private var closePayload: [UInt8]?
-    private var closeTimer: Scheduled<Void>?
+    private var ending: Ending?
     private var lastHeard = NIODeadline.now()
     /// Of a silent or slow peer, which few are.
     private var keepAlive: KeepAlive?
@@ -92,7 +100,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        closeTimer?.cancel()
+        ending?.timer?.cancel()
         outbound.closed()
         socket.detach()
         driver.disconnect(id)
@@ -339,7 +347,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     private func beginClosing(payload: [UInt8]?) {
         guard !isClosing else { return }
         isClosing = true
-        closePayload = payload
+        ending = Ending(payload: payload)
         driver.receive(.close, from: id)
         schedule(driver.limits.drainTimeout)
     }
@@ -348,7 +356,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     /// may still be queued; the drain timeout goes on.
     func finish() {
         if isShuttingDown { sendBye(.shuttingDown, "the server is stopping") }
-        if let closePayload { sendControl(.close, closePayload) }
+        if let payload = ending?.payload { sendControl(.close, payload) }
         outbound.finish()
     }
 
@@ -356,14 +364,16 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     /// on its way to it.
     func socketFinished() {
         isFinished = true
-        closeTimer?.cancel()
+        ending?.timer?.cancel()
         if isInputClosed { return abort() }
         schedule(driver.limits.lingerTimeout)
     }
 
     /// Closes the socket when some time has passed.
     private func schedule(_ delay: TimeAmount) {
-        closeTimer = driver.eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] () -> Void in abort() }
+        let ending = ending ?? Ending(payload: nil)
+        self.ending = ending
+        ending.timer = driver.eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] () -> Void in abort() }
     }
 
     /// Closes the socket as it is.
