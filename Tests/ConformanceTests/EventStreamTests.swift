@@ -92,6 +92,36 @@ extension ConformanceTests {
             #expect(answers[0].json.bool("replace") == true && answers[1].json.bool("replace") != true)
         }
 
+        @Test("An id that is none starts anew, and says so", arguments: ["x", "%ZZ", "%", ",", "0", "\u{7F}"])
+        func garbage(id: String) throws {
+            _ = try client.ask("PUT", "/v1/keys/a:1", "1")
+            let resumed = try stream("pattern=a:*", since: id == "\u{7F}" ? "%7F" : id)
+            #expect(try resumed.event("subscribed").json.bool("replace") == true)
+            #expect(try resumed.event("update").json.string("key") == "a:1")
+        }
+
+        @Test("An id in the middle of a snapshot can be sent back, whatever the keys are called")
+        func plainIDs() throws {
+            let value = "\"\(String(repeating: "v", count: 1_000))\""
+            for number in 0..<600 { _ = try client.ask("PUT", "/v1/keys/%D0%BA%2C:\(number + 1_000)", value) }
+            let first = try stream("pattern=*")
+            var id: String?
+            var seen: Set<String> = []
+            while let event = try first.event(), event.name != "synced" {
+                if let next = event.id { id = next }
+                if event.name == "update" { seen.insert(event.json.string("key") ?? "") }
+                if id != nil { break }
+            }
+            let place = try #require(id)
+            #expect(place.utf8.allSatisfy { 0x21...0x7E ~= $0 })
+            let second = try stream("pattern=*", since: place)
+            #expect(try second.event("subscribed").json.bool("replace") != true)
+            while let event = try second.event(), event.name != "synced" {
+                if event.name == "update" { seen.insert(event.json.string("key") ?? "") }
+            }
+            #expect(seen.count == 600)
+        }
+
         @Test("An id that is ahead of the database leads to everything anew, on the same stream")
         func ahead() throws {
             _ = try client.ask("PUT", "/v1/keys/a:1", "1")
@@ -107,10 +137,11 @@ extension ConformanceTests {
         func refused() throws {
             for (query, status) in [
                 ("", 400), ("pattern=***", 400), ("pattern=a&pattern=", 400), ("pattern=a&patern=b", 400),
-                ("pattern=a&since=x", 400),
+                ((0..<17).map { "pattern=\($0)" }.joined(separator: "&"), 429),
             ] {
                 let answer = try RESTClient(server).ask("GET", "/v1/events?\(query)")
                 #expect(answer.status == status, "\(query): \(answer)")
+                #expect(try RESTClient(server).ask("HEAD", "/v1/events?\(query)").status == status)
             }
             #expect(try client.ask("HEAD", "/v1/events?pattern=*").status == 200)
         }
@@ -150,11 +181,22 @@ extension ConformanceTests {
 
         @Test("A stream is told when the server stops, and when its rules change")
         func ends() throws {
-            let stream = try stream("pattern=*")
-            _ = try stream.event("synced")
+            let streams = try (0..<40).map { _ in try stream("pattern=*") }
+            for stream in streams { _ = try stream.event("synced") }
+            let polls = try (0..<40).map { _ in
+                let poll = try RESTClient(server)
+                try poll.send("GET", "/v1/keys/k?wait=50&revision=0")
+                return poll
+            }
+            try ServerProcess.until {
+                try HTTP.get("/metrics", server).contains("starling_subscriptions{state=\"live\"} 80\n") ? true : nil
+            }
             server.terminate()
-            #expect(try stream.event("bye").json.string("code") == "shutting_down")
-            #expect(try stream.event() == nil)
+            for stream in streams {
+                #expect(try stream.event("bye").json.string("code") == "shutting_down")
+                #expect(try stream.event() == nil)
+            }
+            for poll in polls { #expect(try poll.answer().status >= 500) }
             #expect(server.wait() == 0)
 
             let access = try AccessFixture()

@@ -57,7 +57,10 @@ extension ConformanceTests {
         @Test(
             "What is not understood is refused, and nothing is written",
             arguments: [
-                ("PUT", "?tll=1", "1", "", ""), ("PUT", "?ttl=soon", "1", "", ""), ("PUT", "?ttl=1&ttl=2", "1", "", ""),
+                ("PUT", "?tll=1", "1", "", ""), ("PUT", "?ttl=soon", "1", "", ""),
+                ("PUT", "?ttl=null", "1", "", ""), ("PUT", "?ttl=%201%20", "1", "", ""),
+                ("PUT", "", String(repeating: "[", count: 130) + String(repeating: "]", count: 130), "", ""),
+                ("PUT", "?ttl=1&ttl=2", "1", "", ""),
                 ("PUT", "?ttl=-1", "1", "", ""), ("PUT", "?ttl=1,%22expect%22:null", "1", "", ""),
                 ("PUT", "", "", "", ""), ("PUT", "", "1 2", "", ""), ("PUT", "", "{\"a\":}", "", ""),
                 ("PUT", "", "1,\"session\":\"s\"", "", ""), ("PUT", "", "1", "If-Match", "*"),
@@ -92,6 +95,59 @@ extension ConformanceTests {
             let huge = try RESTClient(server)
             try huge.send("PUT", "/v1/keys/k", nil, ["Content-Length": "99999999"])
             #expect(try huge.answer().status == 413)
+        }
+
+        @Test("A key is what the path says, wherever it is written, and a path that is none is no key")
+        func paths() throws {
+            for path in ["//v1/keys/k", "/v1//keys/k", "/v1/nothing", "/v1/keysk"] {
+                let answer = try client.ask("PUT", path, "1")
+                #expect(answer.status == 404 && answer.headers["content-type"] == "application/problem+json", "\(path)")
+            }
+            #expect(try client.ask("GET", "/v1/keys").json.array("registers")?.isEmpty == true)
+            #expect(try client.ask("PUT", "/v1/keys//k", "1").json.string("key") == "/k")
+            #expect(try client.ask("PUT", "http://localhost/v1/keys/whole", "2").status == 200)
+            #expect(try client.ask("GET", "/v1/keys/whole").body == "2")
+            let tag = try client.ask("GET", "/v1/keys/whole").tag
+            for known in ["W/\(tag)", "\"other\", \(tag)", "\"other\",W/\(tag)", "*"] {
+                #expect(
+                    try client.ask("GET", "/v1/keys/whole", nil, ["If-None-Match": known]).status == 304, "\(known)")
+            }
+            #expect(try client.ask("GET", "/v1/keys/whole", nil, ["If-None-Match": "\"other\""]).status == 200)
+        }
+
+        @Test("Who resets a connection in the middle of a request leaves nothing behind")
+        func resets() throws {
+            for number in 0..<400 {
+                let client = try RawClient(port: server.port)
+                client.resetsAtClose()
+                let agent = number % 2 == 0 ? "" : "Starling-Agent: a\r\n"
+                try client.send(raw: Array("GET /v1/keys/x HTTP/1.1\r\nHost: localhost\r\n\(agent)\r\n".utf8))
+            }
+            try ServerProcess.until {
+                try HTTP.get("/metrics", server).contains("\nstarling_connections 0\n") ? true : nil
+            }
+        }
+
+        @Test("Strangers who stop in the middle of a body keep nobody with good credentials from writing")
+        func hogs() throws {
+            let access = try AccessFixture()
+            try access.add("good", read: ["*"], write: ["*"])
+            // A sixteenth of it is for strangers.
+            let server = try access.start(["--max-unfinished", "16777216"])
+            let hogs = try (0..<4).map { _ in
+                let hog = try RawClient(port: server.port)
+                let head = "PUT /v1/keys/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+                try? hog.send(raw: Array((head + String(repeating: "x", count: 900_000)).utf8))
+                return hog
+            }
+            let value = "\"\(String(repeating: "v", count: 900_000))\""
+            for _ in 0..<3 {
+                let answer = try RESTClient(server, token: access.tokens["good"]).ask("PUT", "/v1/keys/k", value)
+                #expect(answer.status == 200, "\(answer)")
+            }
+            // Of the strangers some were refused, and told why.
+            let refused = try hogs[3].readHead()
+            #expect(refused.hasPrefix("HTTP/1.1 503") && refused.lowercased().contains("retry-after"), "\(refused)")
         }
 
         @Test("A list goes from page to page, in the order of keys")
@@ -154,9 +210,20 @@ extension ConformanceTests {
             _ = try client.ask("DELETE", "/v1/keys/p*")
             #expect(try waiting.answer().status == 404)
             #expect(try waiting.ask("GET", "/v1/keys/p*?wait=30", nil, ["If-None-Match": tag]).status == 404)
+            // What was absent, and is deleted again, is absent still.
             try waiting.send("GET", "/v1/keys/p*?wait=30&revision=0")
+            _ = try client.ask("DELETE", "/v1/keys/p*")
+            // And what is seen and not kept is no value of the key.
+            let socket = try RawClient.connected(server)
+            try socket.send(#"{"type":"broadcast","id":1,"key":"p*","value":"fleeting","transient":true}"#)
+            _ = try socket.receive(type: "ack")
             _ = try client.ask("PUT", "/v1/keys/p*", "3")
             #expect(try waiting.answer().body == "3")
+            let long = String(repeating: "k", count: 512)
+            _ = try client.ask("PUT", "/v1/keys/\(long)", "1")
+            #expect(try waiting.ask("GET", "/v1/keys/\(long)?wait=0&revision=1").body == "1")
+            let there = try waiting.ask("GET", "/v1/keys/\(long)").headers["starling-revision"] ?? ""
+            #expect(try waiting.ask("GET", "/v1/keys/\(long)?wait=1&revision=\(there)").status == 204)
         }
 
         @Test("Who is gone leaves no connection behind: streams, long polls and plain requests")

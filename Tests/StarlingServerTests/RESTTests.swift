@@ -70,7 +70,7 @@ struct RESTTests {
 
     @Test("Where a cursor leads nowhere any more the stream goes on, and says that what it holds is replaced")
     func resync() {
-        var stream = EventStream(patterns: ["a"], since: "e:9")
+        var stream = EventStream(patterns: ["a"], since: "0123456789abcdef:9")
         #expect(!stream.hasBegun && stream.messages.count == 1)
         let refused = event(&stream, #"{"type":"error","id":"0","code":"resync_required","message":"m"}"#)
         #expect(refused.text.isEmpty && refused.asksAgain && !stream.hasBegun)

@@ -221,6 +221,9 @@ final class InProcessTransport: ConnectionTransport {
                 let message = try driver.decoder.decode(next.message.readableBytesUInt8Span)
                 driver.receive(.message(message), size: next.message.readableBytes, from: id)
             } catch {
+                var error = error
+                // What cannot be read as far as its id is answered all the same.
+                if error.id == nil, let number = next.number { error.id = RequestID(json: Array("\(number)".utf8)) }
                 driver.receive(.invalid(error), size: next.message.readableBytes, from: id)
             }
         }

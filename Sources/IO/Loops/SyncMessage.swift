@@ -7,6 +7,9 @@ package import SyncProtocol
 package struct SyncMessage: Sendable {
     private var text = ByteBuffer()
 
+    /// In bytes, about.
+    package var size: Int { text.readableBytes }
+
     package init(_ type: String) {
         text.writeString("{\"type\":")
         text.writeJSONString(type)

@@ -43,6 +43,7 @@ struct Engine: Sendable {
     private let certificates: ServerCertificates?
     private let cipher: ValueCipher?
     private let watch = FileWatch()
+    private let activity = HTTPActivity()
     private let reloader: Reloader
 
     init(configuration: ServerConfiguration, logger: Logger) throws {
@@ -160,8 +161,8 @@ struct Engine: Sendable {
         let callers = Callers(authority: authority, gate: gate, hasRules: access != nil)
         let http = HTTPService(
             responder: Routes.responder(probes, callers, policy), connections: InProcessConnections(drivers, authority),
-            bodies: .init(memory: memory, maximumSize: configuration.maximumMessageSize, hasRules: access != nil),
-            logger: logger)
+            bodies: .init(memory: memory, maximumSize: configuration.maximumMessageSize, authority: access),
+            rate: configuration.rate, activity: activity, logger: logger)
         let routes = HandshakeRoutes(
             webSocketPath: "/sync", handshake: Handshake(policy: policy, compression: configuration.compression),
             authority: authority, gate: gate, memory: memory, refusals: refusals,
@@ -207,11 +208,18 @@ struct Engine: Sendable {
         return page.text
     }
 
+    /// Waits until what requests over HTTP are answered with has been taken, for a moment.
+    private func answersAreWritten() async {
+        let end = ContinuousClock.now + .seconds(2)
+        while !activity.isIdle, ContinuousClock.now < end { try? await Task.sleep(for: .milliseconds(5)) }
+    }
+
     /// Stops in the order in which things depend on each other: connections are told and drained, then writes, then
     /// reads end, then the database is closed. A failure of one is no reason not to stop the next.
     func stop() async {
         watch.stop()
         for future in drivers.map({ $0.shutDown() }) { try? await future.get() }
+        await answersAreWritten()
         let stamp = committer.stop()
         readers.stop()
         checkpoints.stop()

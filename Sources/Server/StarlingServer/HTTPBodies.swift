@@ -1,5 +1,7 @@
+import Access
 import Loops
 import NIOHTTP1
+import Synchronization
 
 /// What is held of the bodies of requests.
 struct HTTPBodies: Sendable {
@@ -10,14 +12,32 @@ struct HTTPBodies: Sendable {
     let memory: InboundMemory
     /// The greatest size of one, in bytes.
     let maximumSize: Int
-    /// Whether there are access rules. Who asks is found out once a request is whole.
-    let hasRules: Bool
+    /// Says who brings good credentials; nil: there are no access rules, and everybody is known.
+    let authority: (any Authority)?
 
     /// What one connection holds.
-    var held: HeldMemory { HeldMemory(memory, of: hasRules ? .stranger : .known) }
+    var held: HeldMemory { HeldMemory(memory, of: authority == nil ? .known : .stranger) }
+
+    /// Finds out whether a request's credentials are good, before its body comes.
+    func meet(_ head: HTTPRequestHead, _ known: @escaping @Sendable () -> Void) {
+        guard let authority, isHeld(of: head), let value = head.headers.first(name: "authorization"),
+            let credential = Credential(authorization: value)
+        else { return }
+        authority.check(credential) { result in if case .success(let grant) = result, !grant.isNothing { known() } }
+    }
 
     /// Whether a route wants the body of a request.
     func isHeld(of head: HTTPRequestHead) -> Bool { head.uri.hasPrefix(RESTRoutes.prefix) }
 
     func maximumSize(of head: HTTPRequestHead) -> Int { isHeld(of: head) ? maximumSize : Self.maximumUnwanted }
+}
+
+/// How many requests are being answered: a server that stops waits for that.
+final class HTTPActivity: Sendable {
+    private let answers = Atomic(0)
+
+    var isIdle: Bool { answers.load(ordering: .relaxed) == 0 }
+
+    func began() { answers.add(1, ordering: .relaxed) }
+    func ended() { answers.subtract(1, ordering: .relaxed) }
 }

@@ -4,6 +4,7 @@ import Loops
 import NIOCore
 import NIOHTTP1
 import NIOHTTPTypesHTTP1
+import SyncProtocol
 import WebSocket
 
 /// The requests of one connection, one after the other: each is collected, answered, and followed by the next. A handshake ends
@@ -32,6 +33,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private let handshakePath: String
     private let bodies: HTTPBodies
+    private let activity: HTTPActivity
     private var held: HeldMemory
     private let respond: Responder
     private let shakeHands: (RequestHead, HTTPExchangeHandler) throws -> Void
@@ -44,11 +46,12 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var context: ChannelHandlerContext?
 
     init(
-        handshakePath: String, bodies: HTTPBodies, respond: @escaping Responder,
+        handshakePath: String, bodies: HTTPBodies, activity: HTTPActivity, respond: @escaping Responder,
         shakeHands: @escaping (RequestHead, HTTPExchangeHandler) throws -> Void
     ) {
         self.handshakePath = handshakePath
         self.bodies = bodies
+        self.activity = activity
         held = bodies.held
         self.respond = respond
         self.shakeHands = shakeHands
@@ -137,15 +140,32 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func begin(_ head: HTTPRequestHead) {
         restartTimer()
+        var head = head
+        let request = RequestHead(head)
+        if let problem = request.ambiguity { return refuse(.badRequest, problem) }
+        // Where the target is a whole URL, its host counts, here as for handshakes.
+        if request.target != head.uri {
+            head.uri = request.target
+            head.headers.replaceOrAdd(name: "host", value: request.values("host").first ?? "")
+        }
         let length = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
         guard length <= bodies.maximumSize(of: head) else { return refuseBody(head) }
-        if let problem = RequestHead(head).ambiguity { return refuse(.badRequest, problem) }
         state = .receiving(head, body: ByteBuffer(), size: 0)
+        meet(head)
         if (head.version.major, head.version.minor) >= (1, 1),
             head.headers[canonicalForm: "expect"].contains(where: { $0.lowercased() == "100-continue" })
         {
             context?.writeAndFlush(
                 wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .continue))), promise: nil)
+        }
+    }
+
+    /// What a request brings counts as a stranger's until its credentials are known to be good.
+    private func meet(_ head: HTTPRequestHead) {
+        guard let eventLoop = context?.eventLoop else { return }
+        let known = NIOLoopBound({ [self] in held.belong(to: .known) }, eventLoop: eventLoop)
+        bodies.meet(head) {
+            if eventLoop.inEventLoop { known.value() } else { eventLoop.execute { known.value() } }
         }
     }
 
@@ -168,12 +188,14 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         body.writeImmutableBuffer(bytes)
         state = .receiving(head, body: body, size: size)
         if held.set(body.storageCapacity) { return true }
-        refuse(.serviceUnavailable, "too much is held of requests that are not whole; send this one again")
+        bodies.memory.noteRefusal()
+        refuse(.serviceUnavailable, "too much is held of requests that are not whole; send this one again", .overloaded)
         return false
     }
 
     private func refuseBody(_ head: HTTPRequestHead) {
-        refuse(.payloadTooLarge, "a request's body is at most \(bodies.maximumSize(of: head)) bytes here")
+        let text = "a request's body is at most \(bodies.maximumSize(of: head)) bytes here"
+        refuse(.payloadTooLarge, text, bodies.isHeld(of: head) ? .tooLarge : nil)
     }
 
     private func received(_ head: HTTPRequestHead, _ body: ByteBuffer) {
@@ -193,12 +215,6 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             }
             return
         }
-        var head = head
-        // Where the target is a whole URL, its host counts, here as for handshakes.
-        if request.target != head.uri {
-            head.uri = request.target
-            head.headers.replaceOrAdd(name: "host", value: request.values("host").first ?? "")
-        }
         let isOtherProtocol = head.method == .CONNECT || head.headers.contains(name: "upgrade")
         guard head.method != .CONNECT, let converted = try? HTTPRequest(head, secure: false, splitCookie: false) else {
             return refuse(.badRequest, "this is no proxy")
@@ -211,8 +227,10 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             keepsAlive: keepsAlive)
         let done = NIOLoopBound({ [self] (isWhole: Bool) in responded(isWhole: isWhole) }, eventLoop: context.eventLoop)
         let eventLoop = context.eventLoop
-        let task = Task {
+        activity.began()
+        let task = Task { [activity] in
             let isWhole = await exchange.run()
+            activity.ended()
             eventLoop.execute { done.value(isWhole) }
         }
         state = .responding(task, keepsAlive: keepsAlive)
@@ -245,15 +263,20 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    private func refuse(_ status: HTTPResponseStatus, _ text: String) {
-        let head = HTTPResponseHead(
-            version: .http1_1, status: status,
-            headers: [
-                "content-type": "text/plain; charset=utf-8", "content-length": "\(text.utf8.count + 1)",
-                "connection": "close",
-            ])
+    /// - Parameter code: makes problem details of it, as the routes of the protocol have them.
+    private func refuse(_ status: HTTPResponseStatus, _ text: String, _ code: ErrorCode? = nil) {
+        var body = ByteBuffer(string: text + "\n")
+        var headers: HTTPHeaders = ["content-type": "text/plain; charset=utf-8", "connection": "close"]
+        if let code {
+            let problem = Problem(code, text)
+            body = problem.body
+            headers = HTTPHeaders(problem.headers)
+            headers.add(name: "connection", value: "close")
+        }
+        headers.add(name: "content-length", value: "\(body.readableBytes)")
+        let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
         context?.write(wrapOutboundOut(.head(head)), promise: nil)
-        context?.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: text + "\n")))), promise: nil)
+        context?.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
         context?.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
         finish()
     }

@@ -1,3 +1,4 @@
+import Access
 import HTTPTypes
 import Hummingbird
 import Logging
@@ -19,18 +20,26 @@ struct HTTPService: Sendable {
     private let respond: @Sendable (Request, any Channel, HTTPSession) async -> Response
     private let connections: InProcessConnections
     private let bodies: HTTPBodies
+    private let rate: RateLimit.Limits?
+    private let activity: HTTPActivity
 
     init(
         responder: some HTTPResponder<HTTPContext>, connections: InProcessConnections, bodies: HTTPBodies,
-        logger: Logger
+        rate: RateLimit.Limits?, activity: HTTPActivity, logger: Logger
     ) {
         self.connections = connections
+        self.rate = rate
+        self.activity = activity
         self.bodies = bodies
         respond = { request, channel, session in
             var context = HTTPContext(source: .init(channel: channel, logger: logger))
             context.session = session
             do {
-                return try await responder.respond(to: request, context: context)
+                let response = try await responder.respond(to: request, context: context)
+                // The router says no more than that.
+                let isUnknown = response.status == .notFound && response.headers[.contentType] == nil
+                guard isUnknown, request.uri.path.hasPrefix(RESTRoutes.prefix) else { return response }
+                return Problem(.notFound, "no_route", "there is no \(request.uri.path); see /openapi.json").response
             } catch let error as any HTTPResponseError {
                 if let response = try? error.response(from: request, context: context) { return response }
             } catch {
@@ -55,10 +64,11 @@ struct HTTPService: Sendable {
                 leftOverBytesStrategy: .forwardBytes, informationalResponseStrategy: .drop,
                 limitConfiguration: Self.decoderLimits))
         let encoder = HTTPResponseEncoder()
-        let session = HTTPSession(connections, on: channel.eventLoop)
+        let session = HTTPSession(connections, on: channel.eventLoop, rate: rate)
         channel.closeFuture.whenComplete { _ in session.close() }
         let exchange = HTTPExchangeHandler(
-            handshakePath: handshakePath, bodies: bodies, respond: { [respond] in await respond($0, $1, session) }
+            handshakePath: handshakePath, bodies: bodies, activity: activity,
+            respond: { [respond] in await respond($0, $1, session) }
         ) { head, exchange in
             session.close()
             try shakeHands(head) {

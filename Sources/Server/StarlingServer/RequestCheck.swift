@@ -48,8 +48,12 @@ struct RequestCheck: RouterMiddleware {
         guard let methods = Routes.methods(for: request.uri.path),
             request.method == .options || !methods.contains(request.method)
         else { return try await next(request, context) }
-        return Response(
-            status: request.method == .options ? .noContent : .methodNotAllowed, headers: [.allow: Self.list(methods)])
+        if request.method == .options { return Response(status: .noContent, headers: [.allow: Self.list(methods)]) }
+        let names = Self.list(methods)
+        var response = Problem(.methodNotAllowed, "no_method", "\(request.method) is not for this path; \(names) are")
+            .response
+        response.headers[.allow] = names
+        return response
     }
 
     private static let allowedHeaders =

@@ -20,7 +20,7 @@ enum Routes {
     /// What a path may be asked for; nil: there is no such path.
     static func methods(for path: String) -> [HTTPRequest.Method]? {
         guard let methods = paths.contains(path) ? [.get] : RESTRoutes.methods(for: path) else { return nil }
-        return (methods.contains(.get) ? [.head] : []) + methods + [.options]
+        return methods.flatMap { $0 == .get ? [.get, .head] : [$0] } + [.options]
     }
 
     static func responder(

@@ -118,6 +118,12 @@ final class RawClient {
         shutdown(descriptor, Int32(SHUT_WR))
     }
 
+    /// Has the connection reset when it is closed, as if the machine had gone.
+    func resetsAtClose() {
+        var linger = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<Foundation.linger>.size))
+    }
+
     // MARK: In
 
     enum Event: Equatable {

@@ -29,6 +29,9 @@ enum ClaimRoutes {
         _ type: String, _ fields: Set<String>, _ request: Request, _ context: HTTPContext
     ) async throws(Problem) -> Response {
         let query = try Query(request, known: ["key"])
+        guard request.headers[.ifMatch] == nil, request.headers[.ifNoneMatch] == nil else {
+            throw Problem(.badMessage, "a claim goes by its fence: If-Match and If-None-Match say nothing here")
+        }
         var message = SyncMessage(type)
         message.add("key", try KeyRoutes.key(of: request, query, under: "/v1/claims"))
         for (name, json) in try await members(of: request) {

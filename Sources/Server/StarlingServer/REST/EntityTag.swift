@@ -31,6 +31,29 @@ enum EntityTag {
         return version
     }
 
+    /// What a caller knows, as `If-None-Match` with a `GET` says it (RFC 9110, section 13.1.2): a list, compared weakly, since a proxy that
+    /// compresses an answer makes its tag weak.
+    struct Known {
+        /// nil: whatever there is (`*`).
+        var versions: [String]?
+
+        /// The one version that it is, where it is one.
+        var only: String? { versions?.count == 1 ? versions?.first : nil }
+
+        func match(_ version: String?) -> Bool { versions?.contains { $0 == version } ?? true }
+    }
+
+    static func versions(_ header: String) -> Known {
+        if header.allSatisfy({ "* ".contains($0) }) { return Known() }
+        // No tag of ours has a comma or a quote in it.
+        let tags = header.split(separator: ",").map { $0.drop { $0 == " " } }
+        return Known(
+            versions: tags.compactMap { tag in
+                let strong = tag.hasPrefix("W/") ? tag.dropFirst(2) : tag
+                return try? version(String(strong.prefix { $0 != " " }), of: .ifNoneMatch)
+            })
+    }
+
     private static func isPlain(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
@@ -59,6 +82,17 @@ enum Percent {
             }
         }
         return String(validating: bytes, as: UTF8.self)
+    }
+
+    /// What can stand in a header as it is, and have a comma behind it.
+    static func encodeForHeader(_ text: String) -> String {
+        text.utf8.reduce(into: "") { encoded, byte in
+            switch byte {
+            case 0x21...0x7E where byte != UInt8(ascii: "%") && byte != UInt8(ascii: ","):
+                encoded.unicodeScalars.append(Unicode.Scalar(byte))
+            default: encoded += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+            }
+        }
     }
 
     private static func nibble(_ digit: UInt8) -> UInt8? {

@@ -8,6 +8,8 @@ import SyncProtocol
 /// connection of the shard: who reads it slowly is a slow subscriber.
 enum EventRoutes {
     private static let parameters: Set<String> = ["pattern", "since"]
+    /// How many patterns a stream may have: each `id` names the cursors of all.
+    private static let maximumPatterns = 16
     /// How long a stream may be silent, so that nobody in between takes it for a dead one.
     private static let heartbeat = TimeAmount.seconds(15)
 
@@ -21,14 +23,22 @@ enum EventRoutes {
         let query = try Query(request, known: parameters)
         let patterns = query.all("pattern")
         if patterns.isEmpty { throw Problem(.missingField, "pattern says which keys to tell of: ?pattern=task:*") }
+        guard patterns.count <= maximumPatterns else {
+            throw Problem(
+                .tooManySubscriptions,
+                "a stream has at most \(maximumPatterns) patterns; ask for wider ones, or for more streams")
+        }
         let asked = try query.one("since")
         let since = request.headers[.lastEventID] ?? asked
         let headers: HTTPFields = [
             .contentType: "text/event-stream", .cacheControl: "no-cache", .accelBuffering: "no",
         ]
-        if request.method == .head { return Response(status: .ok, headers: headers) }
         let connection = try await context.session.open(for: try Caller(request.headers))
         let (stream, first) = try await begin(EventStream(patterns: patterns, since: since), on: connection)
+        if request.method == .head {
+            connection.close()
+            return Response(status: .ok, headers: headers)
+        }
         return Response(
             status: .ok, headers: headers,
             body: ResponseBody { writer in
@@ -104,6 +114,9 @@ struct EventStream {
     /// Which are to take the place of what the client holds.
     private var replacing: Set<Int> = []
     private var unanswered: Set<Int>
+    /// A request's head has 16 KiB.
+    private static let longestID = 8_000
+
     /// The `id` of an event that was told last.
     private var lastID = ""
 
@@ -112,8 +125,12 @@ struct EventStream {
     init(patterns: [String], since: String?) {
         self.patterns = patterns
         unanswered = Set(patterns.indices)
-        let given = (since ?? "").split(separator: ",").map { Percent.decode($0) }
-        cursors = patterns.indices.map { given.isEmpty ? nil : given[min($0, given.count - 1)] }
+        let given = (since ?? "").split(separator: ",", omittingEmptySubsequences: false).map { text in
+            Percent.decode(text).flatMap { Cursor(Array($0.utf8)) == nil ? nil : $0 }
+        }
+        cursors = patterns.indices.map { since == nil ? nil : given[min($0, given.count - 1)] }
+        // What is no cursor leads nowhere either.
+        if since != nil { replacing = Set(patterns.indices.filter { cursors[$0] == nil }) }
     }
 
     /// Whether all subscriptions were answered.
@@ -170,8 +187,9 @@ struct EventStream {
     private mutating func newID() -> String? {
         let known = cursors.compactMap { $0 }
         guard known.count == cursors.count else { return nil }
-        let id = known.map { $0.replacing("%", with: "%25").replacing(",", with: "%2C") }.joined(separator: ",")
-        guard id != lastID else { return nil }
+        let id = known.map(Percent.encodeForHeader).joined(separator: ",")
+        // In the middle of a snapshot a cursor names a key. One that could not be sent back is of no use.
+        guard id != lastID, id.utf8.count <= Self.longestID else { return nil }
         lastID = id
         return id
     }

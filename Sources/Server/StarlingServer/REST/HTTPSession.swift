@@ -40,12 +40,35 @@ extension HTTPField.Name {
 final class HTTPSession: Sendable {
     private let connections: InProcessConnections
     private let eventLoop: any EventLoop
-    private let current = Mutex<(caller: Caller, connection: InProcessConnection)?>(nil)
-    /// What a request that is being answered has for itself. Requests come one after the other.
-    private let stream = Mutex<InProcessConnection?>(nil)
+    /// How fast requests may come on the connection, whoever they are for; nil: as they like.
+    private let rate: RateLimiter?
+    private let state = Mutex(State())
 
-    init(_ connections: InProcessConnections, on eventLoop: any EventLoop) {
+    private struct State {
+        var current: (caller: Caller, connection: InProcessConnection)?
+        /// What a request that is being answered has for itself. Requests come one after the other.
+        var stream: InProcessConnection?
+        var isClosed = false
+    }
+
+    private static let gone = Problem(.shuttingDown, "the connection is gone")
+
+    /// Keeps a connection, and closes the one that it takes the place of; or it, where the session was closed meanwhile.
+    ///
+    /// - Throws: ``Problem`` then.
+    private func keep(
+        _ connection: InProcessConnection, _ change: (inout State) -> InProcessConnection?
+    ) throws(Problem) {
+        let (isClosed, last) = state.withLock { state in
+            state.isClosed ? (true, connection) : (false, change(&state))
+        }
+        last?.close()
+        if isClosed { throw Self.gone }
+    }
+
+    init(_ connections: InProcessConnections, on eventLoop: any EventLoop, rate: RateLimit.Limits?) {
         self.connections = connections
+        self.rate = rate.map { RateLimiter($0) }
         self.eventLoop = eventLoop
     }
 
@@ -54,7 +77,12 @@ final class HTTPSession: Sendable {
     /// - Returns: the answer, with nothing against the request.
     /// - Throws: ``Problem``.
     func ask(_ message: SyncMessage, as caller: Caller) async throws(Problem) -> JSONObject {
-        let known = current.withLock { $0?.caller == caller ? $0?.connection : nil }
+        if let wait = rate?.take(bytes: message.size, now: SystemClock.now()) {
+            var problem = Problem(.rateLimited, "requests come faster than allowed; this one was not carried out")
+            problem.retryAfter = Int64(clamping: wait)
+            throw problem
+        }
+        let known = state.withLock { $0.current?.caller == caller ? $0.current?.connection : nil }
         if let known {
             let answer: ByteBuffer?
             do throws(ConnectionEnd) {
@@ -67,11 +95,10 @@ final class HTTPSession: Sendable {
             if let answer { return try Self.checked(answer) }
         }
         let connection = try await open(for: caller, isTaken: false)
-        let last = current.withLock { current in
-            defer { current = (caller, connection) }
-            return current?.connection
+        try keep(connection) { state in
+            defer { state.current = (caller, connection) }
+            return state.current?.connection
         }
-        last?.close()
         return try await Self.ask(message, of: connection)
     }
 
@@ -91,11 +118,10 @@ final class HTTPSession: Sendable {
     /// - Throws: ``Problem`` where the caller may not have one.
     func open(for caller: Caller) async throws(Problem) -> InProcessConnection {
         let connection = try await open(for: caller, isTaken: true)
-        let last = stream.withLock { stream in
-            defer { stream = connection }
-            return stream
+        try keep(connection) { state in
+            defer { state.stream = connection }
+            return state.stream
         }
-        last?.close()
         return connection
     }
 
@@ -134,7 +160,10 @@ final class HTTPSession: Sendable {
 
     /// The connection over HTTP is gone.
     func close() {
-        let connections = [current.withLock { $0?.connection }, stream.withLock { $0 }]
-        for connection in connections { connection?.close() }
+        let last = state.withLock { state in
+            defer { state = State(isClosed: true) }
+            return [state.current?.connection, state.stream]
+        }
+        for connection in last { connection?.close() }
     }
 }

@@ -46,10 +46,8 @@ enum KeyRoutes {
         if isList { return try await list(request, context, caller) }
         let query = try Query(request, known: reading)
         let key = try key(of: request, query)
-        let known = try request.headers[.ifNoneMatch].map { (header) throws(Problem) in
-            try EntityTag.version(header, of: .ifNoneMatch)
-        }
-        let poll = try LongPoll(key: key, version: known, query)
+        let known = request.headers[.ifNoneMatch].map(EntityTag.versions)
+        let poll = try LongPoll(key: key, version: known?.only, query)
         var question = SyncMessage("get")
         question.add("key", key)
         var found = Found(try await context.session.ask(question, as: caller))
@@ -60,7 +58,7 @@ enum KeyRoutes {
             found = changed
         }
         guard found.value != nil else { throw Problem(.notFound, "absent", "there is no \(key)") }
-        if let known, found.version == known, poll?.revision == nil { return notModified(found) }
+        if let known, known.match(found.version), poll?.revision == nil { return notModified(found) }
         return found.response
     }
 
@@ -87,6 +85,7 @@ enum KeyRoutes {
 
     private static func put(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {
         let query = try Query(request, known: writing)
+        _ = try key(of: request, query)
         var write = SyncMessage("broadcast")
         try await add(bodyOf: request, to: &write)
         if let ttl = try query.one("ttl") { try add(ttl: ttl, to: &write) }
@@ -94,10 +93,12 @@ enum KeyRoutes {
     }
 
     private static func add(ttl: String, to message: inout SyncMessage) throws(Problem) {
+        let problem = Problem(.badMessage, "ttl is \(ttl); it is in seconds, and more than 0")
+        guard ttl.utf8.allSatisfy({ "0123456789.eE+-".utf8.contains($0) }) else { throw problem }
         do throws(WireError) {
             try message.add("ttl", json: ByteBuffer(string: ttl))
         } catch {
-            throw Problem(.badMessage, "ttl is \(ttl); it is in seconds, and more than 0")
+            throw problem
         }
     }
 
@@ -179,6 +180,10 @@ enum KeyRoutes {
     /// The key that a request is about: the rest of the path, encoded once, or the parameter `key`.
     static func key(of request: Request, _ query: Query, under path: String = "/v1/keys") throws(Problem) -> String {
         let named = try query.one("key")
+        // The router passes over empty segments; a key would be cut out of such a path in the wrong place.
+        guard request.uri.path == path || request.uri.path.hasPrefix(path + "/") else {
+            throw Problem(.notFound, "no_route", "there is no \(request.uri.path)")
+        }
         let rest = request.uri.path.dropFirst(path.count + 1)
         if let named {
             guard rest.isEmpty else { throw Problem(.badMessage, "the key is in the path and in the query") }

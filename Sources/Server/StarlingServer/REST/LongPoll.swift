@@ -38,7 +38,7 @@ struct LongPoll {
 
     /// Whether what is there is something else than what is known.
     func isOver(_ found: KeyRoutes.Found) -> Bool {
-        if let revision { return (found.revision ?? 0) != revision }
+        if let revision { return found.value == nil ? revision != 0 : found.revision != revision }
         return found.value == nil || found.version != version
     }
 
@@ -47,6 +47,7 @@ struct LongPoll {
         let connection = try await session.open(for: caller)
         defer { connection.close() }
         var subscribe = SyncMessage("subscribe")
+        subscribe.add("id", "0")
         subscribe.add("pattern", Self.pattern(of: key))
         connection.send(subscribe)
         let end = ContinuousClock.now + .seconds(patience)
@@ -72,7 +73,8 @@ struct LongPoll {
         guard let object = try? JSONObject(Array(message.readableBytesView)) else { return nil }
         if let problem = Problem(object) { throw problem }
         switch object.string("type") {
-        case "update":
+        // Of what is seen and not kept, the key knows nothing.
+        case "update" where object.bool("transient") != true:
             isThere = true
             return KeyRoutes.Found(object)
         // It was deleted before there was anybody to be told.

@@ -40,9 +40,12 @@ struct Problem: Error {
     }
 
     init(_ end: ConnectionEnd) {
+        // What was asked may have been carried out, whatever ended the connection.
+        guard !end.wasSent else {
+            self.init(.outcomeUnknown, "the connection ended before the answer: \(end.reason)")
+            return
+        }
         self.init(end.code ?? .overloaded, end.reason)
-        // A write may have been carried out.
-        if end.wasSent, end.code == nil { self = Problem(.outcomeUnknown, "the connection ended: \(end.reason)") }
     }
 
     init(_ refusal: AccessRefusal) {
@@ -59,7 +62,7 @@ struct Problem: Error {
         switch answer.string("type") {
         case "error":
             guard let code = answer.string("code").flatMap(ErrorCode.init(rawValue:)) else { return nil }
-            self.init(code, answer.string("message") ?? "", hint: answer.string("hint"))
+            self.init(code, answer.string("message") ?? "", hint: Self.hint(code) ?? answer.string("hint"))
             retryAfter = answer.integer("retry_after_ms")
         case "refused":
             guard let code = answer.string("code").flatMap(ErrorCode.init(rawValue:)) else { return nil }
@@ -94,6 +97,16 @@ struct Problem: Error {
         }
     }
 
+    /// What to do over HTTP, where the protocol's own hint names a message; nil where it does not.
+    private static func hint(_ code: ErrorCode) -> String? {
+        switch code {
+        case .unauthorized, .forbidden: "Authorization: Bearer <token> says who asks"
+        case .held: "PATCH and DELETE /v1/claims/{key} with the fence are the holder's"
+        case .resyncRequired, .badCursor: "ask without Last-Event-ID for everything anew"
+        default: nil
+        }
+    }
+
     static func status(of code: ErrorCode) -> HTTPResponse.Status {
         switch code {
         case .badJSON, .badMessage, .unknownType, .missingField, .badKey, .badPattern, .badVersion, .badCursor,
@@ -110,7 +123,19 @@ struct Problem: Error {
         }
     }
 
+    var headers: HTTPFields {
+        var headers: HTTPFields = [.contentType: "application/problem+json"]
+        if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer" }
+        if let retryAfter { headers[.retryAfter] = "\((retryAfter + 999) / 1_000)" }
+        if retryAfter == nil, status == .serviceUnavailable { headers[.retryAfter] = "1" }
+        return headers
+    }
+
     var response: Response {
+        Response(status: status, headers: headers, body: ResponseBody(byteBuffer: body))
+    }
+
+    var body: ByteBuffer {
         var body = ByteBuffer()
         body.writeString("{\"type\":\"about:blank\",\"title\":")
         body.writeJSONString(status.reasonPhrase)
@@ -130,10 +155,6 @@ struct Problem: Error {
             body.writeBytes(json)
         }
         body.writeString("}\n")
-        var headers: HTTPFields = [.contentType: "application/problem+json"]
-        if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer" }
-        if let retryAfter { headers[.retryAfter] = "\((retryAfter + 999) / 1_000)" }
-        if retryAfter == nil, status == .serviceUnavailable { headers[.retryAfter] = "1" }
-        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: body))
+        return body
     }
 }
