@@ -100,6 +100,24 @@ struct TidyTests {
         }
     }
 
+    /// Files that keep more of their state in flags than others may: no more than now, until somebody makes machines of them.
+    private static let manyFlags = [
+        "Sources/Core/SyncEngine/ConnectionState.swift": 8, "Sources/IO/Transport/SocketTransport.swift": 8,
+    ]
+    private static let maximumFlags = 4
+
+    @Test("State is enums, and not flags: no file gets more of those than it may")
+    func flags() throws {
+        for source in try Self.sources("Sources") {
+            let flags = source.lines.filter { line in
+                let isStored = line.hasPrefix("    ") && !line.hasPrefix("     ") && line.contains("var ")
+                return isStored && [": Bool", " = true", " = false"].contains { line.hasSuffix($0) }
+            }
+            let limit = Self.manyFlags[source.path] ?? Self.maximumFlags
+            #expect(flags.count <= limit, "\(source.path) has \(flags.count): \(flags)")
+        }
+    }
+
     @Test("No link in a page leads nowhere")
     func links() throws {
         let pages = Self.files("", ".md").filter { !$0.hasPrefix(".") }
