@@ -216,7 +216,9 @@ struct Engine: Sendable {
 
     /// Stops in the order in which things depend on each other: connections are told and drained, then writes, then
     /// reads end, then the database is closed. A failure of one is no reason not to stop the next.
-    func stop() async {
+    ///
+    /// - Returns: why the database could not be closed as it should be.
+    func stop() async -> StoreError? {
         watch.stop()
         for future in drivers.map({ $0.shutDown() }) { try? await future.get() }
         await answersAreWritten()
@@ -226,8 +228,10 @@ struct Engine: Sendable {
         try? await group.shutdownGracefully()
         do throws(StoreError) {
             try database.close(lastStamp: stamp)
+            return nil
         } catch {
             logger.error("Closing the database failed", metadata: ["error": "\(error)"])
+            return error
         }
     }
 }

@@ -46,7 +46,7 @@ package struct Server: Service {
         do {
             listener = try await engine.listen()
         } catch {
-            await engine.stop()
+            _ = await engine.stop()
             throw ServerError("cannot listen on \(configuration.host):\(configuration.port): \(Self.reason(error))")
         }
         let port = listener.localAddress?.port ?? configuration.port
@@ -61,8 +61,9 @@ package struct Server: Service {
 
         logger.info("Stopping")
         try? await listener.close()
-        await engine.stop()
+        let failure = await engine.stop()
         logger.info("Stopped")
+        if let failure { throw ServerError("\(failure)") }
     }
 
     /// Why a port could not be had, without what it is called in the kernel where that is known.
