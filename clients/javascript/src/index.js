@@ -300,7 +300,6 @@ export class Client {
     if (Object.keys(conditions).length === 0) {
       return () => this.#within(wanted, this.#engine.write({ key, value: text, ttl, session, metadata: packed }), key);
     }
-    const parse = (json) => (json === undefined ? undefined : JSON.parse(json));
     const message = { type, key, value: parse(text), ttl, metadata: parse(packed), session, ...conditions };
     return () => this.#ask(message, timeout);
   }
@@ -391,10 +390,9 @@ export class Client {
     checkBoolean("renew", renew);
     const timeout = checkTimeout(wanted, TIMEOUT);
     checkKey(key);
-    if (value !== undefined) toJSON(value, `the value of ${key}`);
-    packMetadata(metadata);
+    const fields = { value: parse(value === undefined ? undefined : toJSON(value, `the value of ${key}`)), metadata: parse(packMetadata(metadata)) };
     const op = randomAgent();
-    return inTurn(this.#engine.holds.claim({ type: "claim", key, ttl, until, value, metadata, op }, { ttl, until, renew }, timeout));
+    return inTurn(this.#engine.holds.claim({ type: "claim", key, ttl, until, ...fields, op }, { ttl, until, renew }, timeout));
   }
 
   /**
@@ -408,10 +406,11 @@ export class Client {
   presence(key, value, options) {
     const { metadata } = checkOptions("presence", options, new Set(["metadata"]));
     checkKey(key);
-    toJSON(value, `the value of ${key}`);
-    packMetadata(metadata);
+    // As it is now: it is announced again on each connection.
+    const own = parse(toJSON(value, `the value of ${key}`));
+    const packed = parse(packMetadata(metadata));
     if (this.state === "closed") throw new StarlingError("closed", "the client was closed");
-    this.#engine.holds.present(key, value, metadata);
+    this.#engine.holds.present(key, own, packed);
     return () => quiet(inTurn(this.#engine.holds.absent(key)));
   }
 
@@ -491,6 +490,11 @@ export class Client {
 
 function fromAnswer(key, { version, value, timestamp, agent, expires_at: expiresAt, metadata, session, revision }) {
   return { key, value, deleted: false, version, timestamp, agent, revision, expiresAt, metadata, session, isPending: false };
+}
+
+/** A value by itself, whatever becomes of the one that its JSON was made of. */
+function parse(json) {
+  return json === undefined ? undefined : JSON.parse(json);
 }
 
 /** Whoever does not ask what became of a write is not stopped by it. */

@@ -130,11 +130,17 @@ withServer("reading the server, conditions and claims", async ({ open }) => {
 withServer("presence goes with its client, and comes back with the server", async ({ server, open }) => {
   const [watcher, agent] = [await open({ agent: "watcher" }), await open({ agent: "agent" })];
   watcher.subscribe("here:*", () => {});
-  agent.presence("here:agent", { since: 1 });
+  const value = { since: 1 };
+  const metadata = { by: "agent" };
+  agent.presence("here:agent", value, { metadata });
   await until(() => watcher.get("here:agent"), "it is seen");
+  // What its caller does with the object later says nothing to anybody.
+  value.since = metadata.by = 2;
   await server.kill();
   await server.run();
   await until(() => watcher.state === "live" && watcher.get("here:agent"), "it is seen again");
+  assert.deepEqual(watcher.get("here:agent"), { since: 1 });
+  assert.deepEqual(watcher.entry("here:agent").metadata, { by: "agent" });
   await agent.close();
   await until(() => watcher.get("here:agent") === undefined, "it is gone");
 });
