@@ -30,6 +30,7 @@ extension ConformanceTests {
             // Slashes may stand for themselves, and a space in a query may be a plus.
             #expect(try client.ask("GET", "/v1/keys/a/b").status == 200)
             #expect(try client.ask("GET", "/v1/keys?key=a+b").status == 200)
+            #expect(try client.ask("GET", "/v1/keys?k%65y=a+b").status == 200, "an encoded name is the same name")
             let socket = try RawClient.connected(server)
             try socket.send(#"{"type":"get","id":1,"key":"a%2Fb"}"#)
             #expect(try socket.receive(type: "register").bool("found") == true)

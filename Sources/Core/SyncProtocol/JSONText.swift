@@ -2,7 +2,8 @@ package import NIOCore
 
 /// Strings and numbers of JSON, read from their text and written to it.
 package enum JSONText {
-    static func hexValue(_ digit: UInt8) -> UInt16? {
+    /// What a hexadecimal digit stands for; nil: it is none.
+    package static func hexValue(_ digit: UInt8) -> UInt16? {
         switch digit {
         case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt16(digit - UInt8(ascii: "0"))
         case UInt8(ascii: "a")...UInt8(ascii: "f"): UInt16(digit - UInt8(ascii: "a") + 10)

@@ -14,7 +14,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
 
     /// What only a connection has that is ending.
     private final class Ending {
-        /// Of the Close to be sent.
+        /// Of the Close frame to be sent; nil where the peer is not there to read one.
         let payload: [UInt8]?
         var timer: Scheduled<Void>?
 
@@ -34,7 +34,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     var inbound = ByteBuffer()
     /// The answers to pings that are to be sent.
     private var pongs = ByteBuffer()
-    /// The payload of the Close frame to be sent; nil where the peer is not there to read one.
+    /// nil: it is not ending.
     private var ending: Ending?
     private var lastHeard = NIODeadline.now()
     /// Of a silent or slow peer, which few are.

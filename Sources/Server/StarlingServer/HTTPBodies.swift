@@ -1,7 +1,6 @@
 import Access
 import Loops
 import NIOHTTP1
-import Synchronization
 
 /// What is held of the bodies of requests.
 struct HTTPBodies: Sendable {
@@ -30,14 +29,4 @@ struct HTTPBodies: Sendable {
     func isHeld(of head: HTTPRequestHead) -> Bool { head.uri.hasPrefix(RESTRoutes.prefix) }
 
     func maximumSize(of head: HTTPRequestHead) -> Int { isHeld(of: head) ? maximumSize : Self.maximumUnwanted }
-}
-
-/// How many requests are being answered: a server that stops waits for that.
-final class HTTPActivity: Sendable {
-    private let answers = Atomic(0)
-
-    var isIdle: Bool { answers.load(ordering: .relaxed) == 0 }
-
-    func began() { answers.add(1, ordering: .relaxed) }
-    func ended() { answers.subtract(1, ordering: .relaxed) }
 }

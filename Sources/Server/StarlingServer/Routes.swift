@@ -44,7 +44,9 @@ enum Routes {
             return text(try await probes.metrics(), type: "text/plain; version=0.0.4; charset=utf-8")
         }
         router.get("/") { _, _ in
-            text("This is a Starling server. Its WebSocket is at /sync; see also /healthz, /readyz and /metrics.\n")
+            text(
+                "This is a Starling server. Its WebSocket is at /sync, and what it does over HTTP is in /openapi.json; see also "
+                    + "/healthz, /readyz and /metrics.\n")
         }
         RESTRoutes.add(to: router)
         return router.buildResponder()

@@ -19,7 +19,7 @@ enum ClaimRoutes {
         to router: Router<HTTPContext>
     ) {
         router.on(path, method: method) { request, context in
-            await KeyRoutes.answer { () throws(Problem) in
+            await RESTRoutes.answer { () throws(Problem) in
                 try await carryOut(type, fields, request, context)
             }
         }
@@ -33,7 +33,7 @@ enum ClaimRoutes {
             throw Problem(.badMessage, "a claim goes by its fence: If-Match and If-None-Match say nothing here")
         }
         var message = SyncMessage(type)
-        message.add("key", try KeyRoutes.key(of: request, query, under: "/v1/claims"))
+        message.add("key", try RESTRoutes.key(of: request, query, under: "/v1/claims"))
         for (name, json) in try await members(of: request) {
             guard fields.contains(name) else {
                 let names = fields.sorted().joined(separator: ", ")
@@ -45,13 +45,13 @@ enum ClaimRoutes {
                 throw Problem(error)
             }
         }
-        return KeyRoutes.json(try await context.session.ask(message, as: try Caller(request.headers)))
+        return RESTRoutes.json(try await context.session.ask(message, as: try Caller(request.headers)))
     }
 
     private static func members(
         of request: Request
     ) async throws(Problem) -> [(name: String, value: [UInt8])] {
-        let body = await KeyRoutes.body(of: request)
+        let body = await RESTRoutes.body(of: request)
         let bytes = Array(body.readableBytesView)
         guard String(validating: bytes, as: UTF8.self) != nil else { throw Problem(.badJSON, "the body is no UTF-8") }
         do throws(JSONError) {

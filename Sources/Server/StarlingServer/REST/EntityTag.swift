@@ -5,15 +5,7 @@ import SyncProtocol
 /// shell, might trip over. An agent's name may be any text.
 enum EntityTag {
     static func text(of version: String) -> String {
-        var text = "\""
-        for byte in version.utf8 {
-            if isPlain(byte) {
-                text.unicodeScalars.append(Unicode.Scalar(byte))
-            } else {
-                text += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
-            }
-        }
-        return text + "\""
+        "\"" + Percent.encode(version, unless: isPlain) + "\""
     }
 
     /// The version of the one tag that a header has.
@@ -60,47 +52,6 @@ enum EntityTag {
             UInt8(ascii: "0")...UInt8(ascii: "9"):
             true
         default: "._~-".utf8.contains(byte)
-        }
-    }
-}
-
-/// Percent-encoding (RFC 3986, section 2.1).
-enum Percent {
-    /// - Parameter plusIsSpace: as browsers encode a space in a query.
-    /// - Returns: nil where it stands for no text.
-    static func decode(_ text: some StringProtocol, plusIsSpace: Bool = false) -> String? {
-        var bytes: [UInt8] = []
-        var rest = Array(text.utf8)[...]
-        while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "%") {
-                guard let high = rest.popFirst().flatMap(nibble), let low = rest.popFirst().flatMap(nibble) else {
-                    return nil
-                }
-                bytes.append(high << 4 | low)
-            } else {
-                bytes.append(byte == UInt8(ascii: "+") && plusIsSpace ? UInt8(ascii: " ") : byte)
-            }
-        }
-        return String(validating: bytes, as: UTF8.self)
-    }
-
-    /// What can stand in a header as it is, and have a comma behind it.
-    static func encodeForHeader(_ text: String) -> String {
-        text.utf8.reduce(into: "") { encoded, byte in
-            switch byte {
-            case 0x21...0x7E where byte != UInt8(ascii: "%") && byte != UInt8(ascii: ","):
-                encoded.unicodeScalars.append(Unicode.Scalar(byte))
-            default: encoded += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
-            }
-        }
-    }
-
-    private static func nibble(_ digit: UInt8) -> UInt8? {
-        switch digit {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): digit - UInt8(ascii: "a") + 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): digit - UInt8(ascii: "A") + 10
-        default: nil
         }
     }
 }

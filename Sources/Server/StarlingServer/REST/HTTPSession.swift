@@ -53,19 +53,6 @@ final class HTTPSession: Sendable {
 
     private static let gone = Problem(.shuttingDown, "the connection is gone")
 
-    /// Keeps a connection, and closes the one that it takes the place of; or it, where the session was closed meanwhile.
-    ///
-    /// - Throws: ``Problem`` then.
-    private func keep(
-        _ connection: InProcessConnection, _ change: (inout State) -> InProcessConnection?
-    ) throws(Problem) {
-        let (isClosed, last) = state.withLock { state in
-            state.isClosed ? (true, connection) : (false, change(&state))
-        }
-        last?.close()
-        if isClosed { throw Self.gone }
-    }
-
     init(_ connections: InProcessConnections, on eventLoop: any EventLoop, rate: RateLimit.Limits?) {
         self.connections = connections
         self.rate = rate.map { RateLimiter($0) }
@@ -129,6 +116,7 @@ final class HTTPSession: Sendable {
         let connection: InProcessConnection
         do throws(AccessRefusal) {
             let grant = try await connections.grant(for: caller.secret.map { Credential($0) })
+            // A request brings its credentials with it: none come later, as they may on a WebSocket.
             if grant.isNothing { throw .invalid("this server wants credentials: Authorization: Bearer <token>") }
             connection = try await connections.open(grant, on: eventLoop, isTaken: isTaken)
         } catch {
@@ -145,6 +133,19 @@ final class HTTPSession: Sendable {
             connection.close()
             throw error
         }
+    }
+
+    /// Keeps a connection, and closes the one that it takes the place of; or it, where the session was closed meanwhile.
+    ///
+    /// - Throws: ``Problem`` then.
+    private func keep(
+        _ connection: InProcessConnection, _ change: (inout State) -> InProcessConnection?
+    ) throws(Problem) {
+        let (isClosed, last) = state.withLock { state in
+            state.isClosed ? (true, connection) : (false, change(&state))
+        }
+        last?.close()
+        if isClosed { throw Self.gone }
     }
 
     private static func checked(_ text: ByteBuffer) throws(Problem) -> JSONObject {

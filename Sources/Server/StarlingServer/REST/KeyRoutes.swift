@@ -6,6 +6,7 @@ import SyncProtocol
 
 /// `/v1/keys`: a key as a resource. Its value is the representation, and its version the entity tag.
 enum KeyRoutes {
+    private static let path = "/v1/keys"
     private static let writing: Set<String> = ["key", "ttl"]
     private static let reading: Set<String> = ["key", "wait", "revision"]
     private static let listing: Set<String> = ["pattern", "limit", "after"]
@@ -13,26 +14,17 @@ enum KeyRoutes {
     static func add(to router: Router<HTTPContext>) {
         for path: RouterPath in ["/v1/keys", "/v1/keys/**"] {
             router.get(path) { request, context in
-                await answer { () throws(Problem) in try await get(request, context) }
+                await RESTRoutes.answer { () throws(Problem) in try await get(request, context) }
             }
             router.put(path) { request, context in
-                await answer { () throws(Problem) in try await put(request, context) }
+                await RESTRoutes.answer { () throws(Problem) in try await put(request, context) }
             }
             router.patch(path) { request, context in
-                await answer { () throws(Problem) in try await touch(request, context) }
+                await RESTRoutes.answer { () throws(Problem) in try await touch(request, context) }
             }
             router.delete(path) { request, context in
-                await answer { () throws(Problem) in try await delete(request, context) }
+                await RESTRoutes.answer { () throws(Problem) in try await delete(request, context) }
             }
-        }
-    }
-
-    /// Makes problem details of a problem.
-    static func answer(_ work: () async throws(Problem) -> Response) async -> Response {
-        do throws(Problem) {
-            return try await work()
-        } catch {
-            return error.response
         }
     }
 
@@ -40,12 +32,10 @@ enum KeyRoutes {
 
     private static func get(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {
         let caller = try Caller(request.headers)
-        let isList =
-            request.uri.path == "/v1/keys" && !(request.uri.query ?? "").hasPrefix("key=")
-            && !(request.uri.query ?? "").contains("&key=")
-        if isList { return try await list(request, context, caller) }
-        let query = try Query(request, known: reading)
-        let key = try key(of: request, query)
+        let query = try Query(request)
+        if request.uri.path == path, try query.one("key") == nil { return try await list(query, context, caller) }
+        try query.allow(reading)
+        let key = try RESTRoutes.key(of: request, query, under: path)
         let known = request.headers[.ifNoneMatch].map(EntityTag.versions)
         let poll = try LongPoll(key: key, version: known?.only, query)
         var question = SyncMessage("get")
@@ -71,25 +61,25 @@ enum KeyRoutes {
     }
 
     private static func list(
-        _ request: Request, _ context: HTTPContext, _ caller: Caller
+        _ query: Query, _ context: HTTPContext, _ caller: Caller
     ) async throws(Problem) -> Response {
-        let query = try Query(request, known: listing)
+        try query.allow(listing)
         var question = SyncMessage("list")
         question.add("pattern", try query.one("pattern"))
         question.add("after", try query.one("after"))
         question.add("limit", try query.number("limit", 1...UInt64(ClientMessage.List.maximumLimit)))
-        return json(try await context.session.ask(question, as: caller))
+        return RESTRoutes.json(try await context.session.ask(question, as: caller))
     }
 
     // MARK: Writing
 
     private static func put(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {
         let query = try Query(request, known: writing)
-        _ = try key(of: request, query)
+        let key = try RESTRoutes.key(of: request, query, under: path)
         var write = SyncMessage("broadcast")
         try await add(bodyOf: request, to: &write)
         if let ttl = try query.one("ttl") { try add(ttl: ttl, to: &write) }
-        return try await carryOut(write, request, query, context)
+        return try await carryOut(write, of: key, request, context)
     }
 
     private static func add(ttl: String, to message: inout SyncMessage) throws(Problem) {
@@ -113,22 +103,23 @@ enum KeyRoutes {
             throw Problem(
                 .badMessage, "a key is touched whatever its version: If-Match and If-None-Match say nothing here")
         }
-        return try await carryOut(touch, request, query, context)
+        return try await carryOut(touch, of: try RESTRoutes.key(of: request, query, under: path), request, context)
     }
 
     private static func delete(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {
         let query = try Query(request, known: ["key"])
-        return try await carryOut(SyncMessage("delete"), request, query, context)
+        let key = try RESTRoutes.key(of: request, query, under: path)
+        return try await carryOut(SyncMessage("delete"), of: key, request, context)
     }
 
     private static func carryOut(
-        _ write: SyncMessage, _ request: Request, _ query: Query, _ context: HTTPContext
+        _ write: SyncMessage, of key: String, _ request: Request, _ context: HTTPContext
     ) async throws(Problem) -> Response {
         var write = write
-        write.add("key", try key(of: request, query))
+        write.add("key", key)
         try addConditions(of: request, to: &write)
         let answer = try await context.session.ask(write, as: try Caller(request.headers))
-        var response = json(answer)
+        var response = RESTRoutes.json(answer)
         if let version = answer.string("version") { response.headers[.eTag] = EntityTag.text(of: version) }
         response.headers[.starlingRevision] = answer.integer("revision").map { "\($0)" }
         response.headers[.starlingExpiresAt] = answer.integer("expires_at").map { "\($0)" }
@@ -136,7 +127,7 @@ enum KeyRoutes {
     }
 
     private static func add(bodyOf request: Request, to write: inout SyncMessage) async throws(Problem) {
-        let body = await body(of: request)
+        let body = await RESTRoutes.body(of: request)
         guard body.readableBytes > 0 else {
             throw Problem(.missingField, "a value is the body of the request, as JSON")
         }
@@ -148,12 +139,6 @@ enum KeyRoutes {
         } catch {
             throw Problem(error)
         }
-    }
-
-    /// What came with a request: it is all there, and within its limit.
-    static func body(of request: Request) async -> ByteBuffer {
-        var request = request
-        return (try? await request.collectBody(upTo: .max)) ?? ByteBuffer()
     }
 
     /// `If-Match` names the version that is to be in place, `If-None-Match: *` says that there is to be none.
@@ -172,71 +157,6 @@ enum KeyRoutes {
         case (nil, let header?):
             throw Problem(.badMessage, "If-None-Match is \(header); with a write it is *, for absent")
         case (_?, _?): throw Problem(.badMessage, "If-Match and If-None-Match do not go together")
-        }
-    }
-
-    // MARK: Names and answers
-
-    /// The key that a request is about: the rest of the path, encoded once, or the parameter `key`.
-    static func key(of request: Request, _ query: Query, under path: String = "/v1/keys") throws(Problem) -> String {
-        let named = try query.one("key")
-        // The router passes over empty segments; a key would be cut out of such a path in the wrong place.
-        guard request.uri.path == path || request.uri.path.hasPrefix(path + "/") else {
-            throw Problem(.notFound, "no_route", "there is no \(request.uri.path)")
-        }
-        let rest = request.uri.path.dropFirst(path.count + 1)
-        if let named {
-            guard rest.isEmpty else { throw Problem(.badMessage, "the key is in the path and in the query") }
-            return named
-        }
-        guard let key = Percent.decode(rest) else {
-            throw Problem(.badKey, "\(rest) in the path is not percent-encoded text")
-        }
-        return key
-    }
-
-    /// An answer as a body: without what only pairs answers with questions.
-    static func json(_ answer: JSONObject, status: HTTPResponse.Status = .ok) -> Response {
-        var body = ByteBuffer()
-        var separator = "{"
-        for (name, value) in answer.members where name != "type" && name != "id" {
-            body.writeString(separator)
-            body.writeJSONString(name)
-            body.writeString(":")
-            body.writeBytes(value)
-            separator = ","
-        }
-        body.writeString(separator == "{" ? "{}\n" : "}\n")
-        return Response(
-            status: status, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: body))
-    }
-
-    /// A register, as an answer or an update has it.
-    struct Found {
-        let value: [UInt8]?
-        let version: String?
-        let revision: Int64?
-        let expiresAt: Int64?
-
-        init(absent: Void) {
-            (value, version, revision, expiresAt) = (nil, nil, nil, nil)
-        }
-
-        init(_ message: JSONObject) {
-            let isAbsent = message.bool("found") == false || message.bool("deleted") == true
-            value = isAbsent ? nil : message.raw("value")
-            version = message.string("version")
-            revision = message.integer("revision")
-            expiresAt = message.integer("expires_at")
-        }
-
-        var response: Response {
-            var headers: HTTPFields = [.contentType: "application/json", .cacheControl: "no-cache"]
-            headers[.eTag] = version.map(EntityTag.text(of:))
-            headers[.starlingRevision] = revision.map { "\($0)" }
-            headers[.starlingExpiresAt] = expiresAt.map { "\($0)" }
-            return Response(
-                status: .ok, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: value ?? [])))
         }
     }
 }

@@ -37,13 +37,13 @@ struct LongPoll {
     }
 
     /// Whether what is there is something else than what is known.
-    func isOver(_ found: KeyRoutes.Found) -> Bool {
+    func isOver(_ found: Found) -> Bool {
         if let revision { return found.value == nil ? revision != 0 : found.revision != revision }
         return found.value == nil || found.version != version
     }
 
     /// - Returns: what is there once it is something else; nil where the time was over before.
-    func wait(_ session: HTTPSession, _ caller: Caller) async throws(Problem) -> KeyRoutes.Found? {
+    func wait(_ session: HTTPSession, _ caller: Caller) async throws(Problem) -> Found? {
         let connection = try await session.open(for: caller)
         defer { connection.close() }
         var subscribe = SyncMessage("subscribe")
@@ -69,16 +69,16 @@ struct LongPoll {
 
     /// - Parameter isThere: whether the snapshot has had the key.
     /// - Returns: what a message says of the key; nil where it says nothing.
-    private func look(at message: ByteBuffer, isThere: inout Bool) throws(Problem) -> KeyRoutes.Found? {
+    private func look(at message: ByteBuffer, isThere: inout Bool) throws(Problem) -> Found? {
         guard let object = try? JSONObject(Array(message.readableBytesView)) else { return nil }
         if let problem = Problem(object) { throw problem }
         switch object.string("type") {
         // Of what is seen and not kept, the key knows nothing.
         case "update" where object.bool("transient") != true:
             isThere = true
-            return KeyRoutes.Found(object)
+            return Found(object)
         // It was deleted before there was anybody to be told.
-        case "synced" where !isThere: return KeyRoutes.Found(absent: ())
+        case "synced" where !isThere: return Found(absent: ())
         default: return nil
         }
     }

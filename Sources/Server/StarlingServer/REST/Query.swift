@@ -5,21 +5,30 @@ import SyncProtocol
 struct Query {
     private let items: [(name: String, value: String)]
 
-    /// - Throws: ``Problem`` where there is one that is not in `known`, or that is no text.
-    init(_ request: Request, known: Set<String>) throws(Problem) {
+    /// - Throws: ``Problem`` where there is one that is no text.
+    init(_ request: Request) throws(Problem) {
         var items: [(name: String, value: String)] = []
         for part in (request.uri.query ?? "").split(separator: "&") {
             let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard let name = Percent.decode(pair[0], plusIsSpace: true),
                 let value = Percent.decode(pair.count == 2 ? pair[1] : "", plusIsSpace: true)
             else { throw Problem(.badMessage, "\(part) in the query is not percent-encoded text") }
-            guard known.contains(name) else {
-                let names = known.sorted().joined(separator: ", ")
-                throw Problem(.badMessage, "there is no parameter \(name) here; there are \(names)")
-            }
             items.append((name, value))
         }
         self.items = items
+    }
+
+    /// - Throws: ``Problem`` also where there is one that is not in `known`.
+    init(_ request: Request, known: Set<String>) throws(Problem) {
+        try self.init(request)
+        try allow(known)
+    }
+
+    /// - Throws: ``Problem`` where there is one that is not in `known`.
+    func allow(_ known: Set<String>) throws(Problem) {
+        guard let unknown = items.first(where: { !known.contains($0.name) }) else { return }
+        let names = known.sorted().joined(separator: ", ")
+        throw Problem(.badMessage, "there is no parameter \(unknown.name) here; there are \(names)")
     }
 
     /// All values of a parameter, in their order.

@@ -1,6 +1,7 @@
 import HTTPTypes
 import Hummingbird
 import NIOCore
+import SyncProtocol
 
 /// The protocol over HTTP: each request is one of its messages, on a connection of a shard.
 enum RESTRoutes {
@@ -31,5 +32,56 @@ enum RESTRoutes {
             Response(
                 status: .ok, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: document))
         }
+    }
+
+    // MARK: What routes share
+
+    /// Makes problem details of a problem.
+    static func answer(_ work: () async throws(Problem) -> Response) async -> Response {
+        do throws(Problem) {
+            return try await work()
+        } catch {
+            return error.response
+        }
+    }
+
+    /// The key that a request is about: the rest of the path, encoded once, or the parameter `key`.
+    static func key(of request: Request, _ query: Query, under path: String) throws(Problem) -> String {
+        let named = try query.one("key")
+        // The router passes over empty segments; a key would be cut out of such a path in the wrong place.
+        guard request.uri.path == path || request.uri.path.hasPrefix(path + "/") else {
+            throw Problem(.notFound, "no_route", "there is no \(request.uri.path)")
+        }
+        let rest = request.uri.path.dropFirst(path.count + 1)
+        if let named {
+            guard rest.isEmpty else { throw Problem(.badMessage, "the key is in the path and in the query") }
+            return named
+        }
+        guard let key = Percent.decode(rest) else {
+            throw Problem(.badKey, "\(rest) in the path is not percent-encoded text")
+        }
+        return key
+    }
+
+    /// What came with a request: it is all there, and within its limit.
+    static func body(of request: Request) async -> ByteBuffer {
+        var request = request
+        return (try? await request.collectBody(upTo: .max)) ?? ByteBuffer()
+    }
+
+    /// An answer as a body: without what only pairs answers with questions.
+    static func json(_ answer: JSONObject, status: HTTPResponse.Status = .ok) -> Response {
+        var body = ByteBuffer()
+        var separator = "{"
+        for (name, value) in answer.members where name != "type" && name != "id" {
+            body.writeString(separator)
+            body.writeJSONString(name)
+            body.writeString(":")
+            body.writeBytes(value)
+            separator = ","
+        }
+        body.writeString(separator == "{" ? "{}\n" : "}\n")
+        return Response(
+            status: status, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: body))
     }
 }
