@@ -42,6 +42,7 @@ extension ConformanceTests {
             switch message {
             case let text as String where text.hasPrefix("$"): names[text] ?? text
             case let object as [String: Any]: object.mapValues { fill($0, names) }
+            case let array as [Any]: array.map { fill($0, names) }
             default: message
             }
         }

@@ -49,6 +49,17 @@ package final class Grant: Sendable {
     /// The grant of a server without access rules.
     package static let unrestricted = Grant(.noRules, read: .everything, write: .everything, mayMonitor: true)
 
+    /// The name that its bearer is known again by when the credentials are shown again, or are renewed. No two bearers that the rules
+    /// tell apart have the same one.
+    package var bearer: [UInt8] {
+        switch source {
+        case .noRules: []
+        case .anonymous: Array("anonymous".utf8)
+        case .token(let id): Array("token \(id)".utf8)
+        case .issuer(let id, let subject, _, _): Array("issuer \(id.utf8.count) \(id) \(subject)".utf8)
+        }
+    }
+
     /// Whether its bearer has to show credentials before anything else.
     package var isNothing: Bool { source == .anonymous(isAllowed: false) }
 

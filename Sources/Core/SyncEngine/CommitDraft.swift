@@ -52,6 +52,8 @@ struct CommitDraft {
     var nextExpiry: UInt64?
     /// Who holds what ends with a connection, where the batch has changed that; nil: nobody any more.
     var owners: [Key: Owner?] = [:]
+    /// What is answered to requests that will be known again.
+    private(set) var keptAnswers: [Operation: KeptAnswer] = [:]
     /// By how much the batch has changed the number of keys in each scope that a limit was asked for in it.
     private var growth: [Scope: Int] = [:]
     var answers: [(request: WriteRequest, outcome: WriteOutcome, held: CommittedBatch.Held?)] = []
@@ -130,6 +132,10 @@ struct CommitDraft {
         }
         growth[scope] = difference
         return difference
+    }
+
+    mutating func keep(_ answer: KeptAnswer) {
+        keptAnswers[answer.operation] = answer
     }
 
     mutating func answer(_ request: WriteRequest, _ outcome: WriteOutcome, held: CommittedBatch.Held? = nil) {

@@ -19,7 +19,8 @@ package final class CommittedBatch: Sendable {
     package struct Result: Sendable {
         package let connection: ConnectionID
         package let id: RequestID?
-        package let key: Key
+        /// The key that it is about; nil: it is about several.
+        package let key: Key?
         package let outcome: WriteOutcome
         /// What ``WriteRequest/cost`` said.
         package let cost: Int

@@ -159,7 +159,8 @@ package struct Committer<Store: WriteStore> {
     private mutating func carryOut(
         _ request: WriteRequest, now: UInt64, in draft: inout CommitDraft
     ) throws(StoreError) {
-        let key = request.key
+        if case .batch(let batch) = request.action { return try carryOut(batch, request, now: now, in: &draft) }
+        guard let key = request.key else { preconditionFailure("only a batch is about several keys") }
         let current = request.isTransient ? nil : try current(of: key, in: draft)
         var fenced: StoredRegister?
         if case .write(let write) = request.action, let fence = write.fence {
@@ -197,24 +198,33 @@ package struct Committer<Store: WriteStore> {
     private mutating func quotaRefusal(
         _ request: WriteRequest, _ change: WriteJudge.Change, _ current: StoredRegister?, _ draft: inout CommitDraft
     ) throws(StoreError) -> WireError? {
-        guard let grant = request.grant, let limit = grant.maximumKeys, !change.register.isTombstone,
-            current?.register.isTombstone != false
+        guard !change.register.isTombstone, current?.register.isTombstone != false,
+            let (limit, count) = try keyLimit(of: request, &draft), count >= limit
         else { return nil }
-        let before = try quotas.count(in: grant.write) { filter throws(StoreError) in try store.count(filter) }
-        guard before + draft.growth(in: grant.write) >= limit else { return nil }
         return WireError(
             .tooManyKeys, "there are \(limit) keys where these credentials may write; that is the limit",
             hint: "delete some, or let them expire by \"ttl\"")
     }
 
+    /// How many keys there may be where the sender of a request may write, and how many there are; nil: any number.
+    mutating func keyLimit(
+        of request: WriteRequest, _ draft: inout CommitDraft
+    ) throws(StoreError) -> (limit: Int, count: Int)? {
+        guard let grant = request.grant, let limit = grant.maximumKeys else { return nil }
+        let before = try quotas.count(in: grant.write) { filter throws(StoreError) in try store.count(filter) }
+        return (limit, before + draft.growth(in: grant.write))
+    }
+
     /// Whether the connection still has the hold that it asks about, and, to keep it up, has not taken that upon itself.
     private func isOwner(_ request: WriteRequest, in draft: CommitDraft) -> Bool {
-        guard let owner = owner(of: request.key, in: draft), owner.origin == request.origin else { return false }
+        guard let key = request.key, let owner = owner(of: key, in: draft), owner.origin == request.origin else {
+            return false
+        }
         if case .keep = request.action { return owner.isKept }
         return true
     }
 
-    private func owner(of key: Key, in draft: CommitDraft) -> Owner? {
+    func owner(of key: Key, in draft: CommitDraft) -> Owner? {
         if let changed = draft.owners[key] { return changed }
         return owners[key]
     }
@@ -241,7 +251,7 @@ package struct Committer<Store: WriteStore> {
         return CommittedBatch.Held(hold: hold, expiresAt: expiresAt, isKept: isKept)
     }
 
-    private mutating func current(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
+    mutating func current(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
         if let stored = draft.latest(of: key) { return stored }
         if let stored = cache.find(key) { return stored }
         return try store.current(of: key)
@@ -267,6 +277,7 @@ package struct Committer<Store: WriteStore> {
     private func greatestStamp(of requests: [WriteRequest], now: UInt64) -> Stamp {
         let limit = Stamp(milliseconds: min(now + judge.maximumDrift, Stamp.maximumMilliseconds), counter: .max)
         var greatest = max(judge.clock.last, Stamp(milliseconds: min(now, Stamp.maximumMilliseconds)))
+        var rows = requests.count
         for request in requests {
             switch request.action {
             case .write(let write):
@@ -274,10 +285,11 @@ package struct Committer<Store: WriteStore> {
                 if case .version(let version) = write.stamping { brought = version.stamp }
                 if let brought, brought <= limit { greatest = max(greatest, brought) }
             case .merge(let register): greatest = max(greatest, register.version.stamp)
+            case .batch: rows += request.rows - 1
             case .lease, .touch, .keep, .end: break
             }
         }
-        let (sum, isOver) = greatest.rawValue.addingReportingOverflow(UInt64(requests.count))
+        let (sum, isOver) = greatest.rawValue.addingReportingOverflow(UInt64(rows))
         return Stamp(rawValue: isOver ? .max : sum)
     }
 
@@ -285,6 +297,7 @@ package struct Committer<Store: WriteStore> {
         try draft.forEachLatest { update throws(StoreError) in
             try store.put(update.stored, replacing: update.replaced?.revision)
         }
+        for answer in draft.keptAnswers.values { try store.put(answer) }
         if draft.hasSwept { draft.nextExpiry = try store.nextExpiry(skipping: sweep.skipped) }
     }
 

@@ -87,7 +87,7 @@ final class ConnectionState {
     func mayRun(_ incoming: Incoming) -> Bool {
         if !lookups.isEmpty || isBackedUp { return false }
         switch incoming {
-        case .message(.write), .message(.lease), .message(.touch): return true
+        case .message(.write), .message(.lease), .message(.touch), .message(.batch): return true
         default: break
         }
         if case .close = incoming { return writesInFlight == 0 && unsynced == 0 }

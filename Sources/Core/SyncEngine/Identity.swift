@@ -54,12 +54,25 @@ package struct WriteRequest: Sendable {
         case write(ClientMessage.Write)
         case lease(ClientMessage.Lease)
         case touch(ClientMessage.Touch)
+        case batch(Batch)
         /// A hold whose connection lives goes on.
         case keep(Hold)
         /// A hold whose connection is gone ends.
         case end(Hold)
         /// A register from another database is merged as it is, however far ahead its stamp may be.
         case merge(Register)
+    }
+
+    /// A batch, and in whose name its op is known again.
+    package struct Batch: Sendable {
+        package let message: ClientMessage.Batch
+        /// ``Grant/bearer`` of who sent it.
+        package let bearer: [UInt8]
+
+        package init(_ message: ClientMessage.Batch, bearer: [UInt8]) {
+            self.message = message
+            self.bearer = bearer
+        }
     }
 
     package let action: Action
@@ -85,11 +98,13 @@ package struct WriteRequest: Sendable {
         self.init(action: .write(write), agent: agent, stamp: stamp, origin: origin, grant: grant)
     }
 
-    package var key: Key {
+    /// The key that it is about; nil: it is about several.
+    package var key: Key? {
         switch action {
         case .write(let write): write.key
         case .lease(let lease): lease.key
         case .touch(let touch): touch.key
+        case .batch: nil
         case .keep(let hold), .end(let hold): hold.key
         case .merge(let register): register.key
         }
@@ -101,6 +116,7 @@ package struct WriteRequest: Sendable {
         case .write(let write): write.id
         case .lease(let lease): lease.id
         case .touch(let touch): touch.id
+        case .batch(let batch): batch.message.id
         case .keep, .end, .merge: nil
         }
     }
@@ -108,7 +124,7 @@ package struct WriteRequest: Sendable {
     /// Whether a client's message is behind it, which is answered and counted as under way.
     package var isFromClient: Bool {
         switch action {
-        case .write, .lease, .touch: true
+        case .write, .lease, .touch, .batch: true
         case .keep, .end, .merge: false
         }
     }
@@ -117,7 +133,7 @@ package struct WriteRequest: Sendable {
     var isOfHold: Bool {
         switch action {
         case .keep, .end: true
-        case .write, .lease, .touch, .merge: false
+        case .write, .lease, .touch, .batch, .merge: false
         }
     }
 
@@ -131,8 +147,14 @@ package struct WriteRequest: Sendable {
         switch action {
         case .write(let write): write.endsWithConnection
         case .lease(let lease): lease.endsWithConnection
-        case .touch, .keep, .end, .merge: false
+        case .touch, .batch, .keep, .end, .merge: false
         }
+    }
+
+    /// How many rows it may change.
+    package var rows: Int {
+        if case .batch(let batch) = action { return batch.message.members.count }
+        return 1
     }
 
     /// What queues are bounded by.
@@ -141,12 +163,13 @@ package struct WriteRequest: Sendable {
         case .write(let write): write.cost
         case .lease(let lease): lease.cost
         case .touch(let touch): Self.cost(touch.key, nil, nil)
+        case .batch(let batch): batch.message.cost
         case .keep(let hold), .end(let hold): Self.cost(hold.key, nil, nil)
         case .merge(let register): Self.cost(register.key, register.value, register.metadata)
         }
     }
 
-    fileprivate static func cost(_ key: Key, _ value: [UInt8]?, _ metadata: [UInt8]?) -> Int {
+    static func cost(_ key: Key, _ value: [UInt8]?, _ metadata: [UInt8]?) -> Int {
         256 + key.bytes.count + (value?.count ?? 0) + (metadata?.count ?? 0)
     }
 }
@@ -159,4 +182,18 @@ extension ClientMessage.Write {
 extension ClientMessage.Lease {
     /// Likewise.
     var cost: Int { WriteRequest.cost(key, value, metadata) }
+}
+
+extension ClientMessage.Batch {
+    /// About how much memory the batch takes, in bytes.
+    var cost: Int {
+        var cost = requirements.reduce(256) { $0 + WriteRequest.cost($1.key, nil, nil) }
+        for member in members {
+            switch member {
+            case .write(let write): cost += write.cost
+            case .release(let lease): cost += lease.cost
+            }
+        }
+        return cost
+    }
 }

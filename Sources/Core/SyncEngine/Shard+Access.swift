@@ -117,7 +117,19 @@ extension Shard {
             return forbidden(agent: version.agent, grant, id: write.id)
         case .lease(let lease): return forbidden(writing: lease.key, grant, id: lease.id)
         case .touch(let touch): return forbidden(writing: touch.key, grant, id: touch.id)
+        case .batch(let batch): return forbidden(batch, grant)
         }
+    }
+
+    /// One member that is forbidden forbids all.
+    private func forbidden(_ batch: ClientMessage.Batch, _ grant: Grant) -> WireError? {
+        for member in batch.members {
+            if let error = forbidden(writing: member.key, grant, id: batch.id) { return error }
+        }
+        for key in batch.requirements.lazy.map(\.key) where !grant.write.admits(key) && !grant.read.admits(key) {
+            return refusal(grant, "requiring anything of \(key) is not allowed", id: batch.id)
+        }
+        return nil
     }
 
     private func forbidden(writing key: Key, _ grant: Grant, id: RequestID?) -> WireError? {

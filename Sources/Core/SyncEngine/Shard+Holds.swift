@@ -37,18 +37,22 @@ extension Shard {
             if let held = result.hold { end(held.hold, of: result.connection) }
             return
         }
+        if case .batched(let receipt) = result.outcome {
+            for key in receipt.releasedKeys { state.holds[key] = nil }
+        }
+        guard let key = result.key else { return }
         if let held = result.hold {
-            state.holds[result.key] = HeldRegister(
+            state.holds[key] = HeldRegister(
                 fence: held.hold.fence, expiresAt: held.expiresAt,
-                isKept: held.isKept ?? state.holds[result.key]?.isKept ?? true)
+                isKept: held.isKept ?? state.holds[key]?.isKept ?? true)
             holders.insert(result.connection.slot)
             return
         }
         switch result.outcome {
-        case .released: state.holds[result.key] = nil
+        case .released: state.holds[key] = nil
         // Unless it has been made anew since it was to be kept.
-        case .claimRefused where !result.isFromClient && state.holds[result.key]?.askedAt != 0:
-            state.holds[result.key] = nil
+        case .claimRefused where !result.isFromClient && state.holds[key]?.askedAt != 0:
+            state.holds[key] = nil
         default: break
         }
     }

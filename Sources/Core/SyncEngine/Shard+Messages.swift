@@ -87,6 +87,7 @@ extension Shard {
         case .write(let write): submit(write, of: id)
         case .lease(let lease): submit(lease, of: id)
         case .touch(let touch): submit(touch, of: id)
+        case .batch(let batch): submit(batch, of: id)
         case .get(let requestID, let key): look(up: [.get(id: requestID, key: key)], of: id)
         case .list(let list): look(up: [.list(list)], of: id)
         case .digest(let digest): look(up: [.digest(digest)], of: id)
@@ -152,6 +153,17 @@ extension Shard {
             of: state)
     }
 
+    private mutating func submit(_ batch: ClientMessage.Batch, of id: ConnectionID) {
+        guard let state = connection(id) else { return }
+        var batch = batch
+        if let session = state.session { batch.fill(session: session) }
+        submit(
+            WriteRequest(
+                action: .batch(.init(batch, bearer: state.grant.bearer)), agent: state.agent,
+                origin: Origin(loop: configuration.loop, connection: id), grant: state.grant),
+            of: state)
+    }
+
     private mutating func submit(_ request: WriteRequest, of state: ConnectionState) {
         state.writesInFlight += 1
         state.writeCostInFlight += request.cost
@@ -174,6 +186,8 @@ extension Shard {
         switch result.outcome {
         case .refused(let error): counters.refusals[error.code, default: 0] += 1
         case .claimRefused(let code, _, _): counters.refusals[code, default: 0] += 1
+        case .batchRefused(let failures):
+            if let code = failures.lazy.compactMap(\.reason.code).first { counters.refusals[code, default: 0] += 1 }
         default: break
         }
         guard let state = connection(result.connection) else { return }
@@ -183,11 +197,25 @@ extension Shard {
         if result.id == nil, !result.outcome.isAlwaysTold { return }
         markDirty(result.connection.slot)
         // Thousands of refusals of small writes can each have a great value to show: at some point, without the value.
-        let isFull = state.acknowledgements.readableBytes >= configuration.maximumAcknowledgements
+        var room = configuration.maximumAcknowledgements - state.acknowledgements.readableBytes
+        guard let key = result.key else {
+            let read = state.grant.read
+            configuration.framing(&state.acknowledgements) { buffer in
+                ServerMessage.writeBatchOutcome(
+                    result.outcome, id: result.id,
+                    shows: { current, key in
+                        guard read.admits(key) else { return .nothing }
+                        guard room > 0 else { return .withoutValue }
+                        room -= current?.register.value?.count ?? 0
+                        return .everything
+                    }, to: &buffer)
+            }
+            return
+        }
         let shows: ServerMessage.Disclosure =
-            state.grant.read.admits(result.key) ? isFull ? .withoutValue : .everything : .nothing
+            state.grant.read.admits(key) ? room <= 0 ? .withoutValue : .everything : .nothing
         configuration.framing(&state.acknowledgements) {
-            ServerMessage.writeOutcome(result.outcome, id: result.id, key: result.key, shows: shows, to: &$0)
+            ServerMessage.writeOutcome(result.outcome, id: result.id, key: key, shows: shows, to: &$0)
         }
     }
 
@@ -225,6 +253,7 @@ extension Incoming {
         switch self {
         case .message(.write(let write)): write.cost
         case .message(.lease(let lease)): lease.cost
+        case .message(.batch(let batch)): batch.cost
         default: 0
         }
     }
@@ -235,7 +264,18 @@ extension WriteOutcome {
     fileprivate var isAlwaysTold: Bool {
         switch self {
         case .refused, .claimed, .released, .claimRefused: true
-        case .applied, .touched, .superseded, .conditionFailed, .absent, .transient: false
+        case .applied, .touched, .superseded, .conditionFailed, .absent, .transient, .batched, .batchRefused: false
+        }
+    }
+}
+
+extension ClientMessage.Batch {
+    /// Gives `session` to the writes that have none.
+    fileprivate mutating func fill(session: [UInt8]) {
+        for index in members.indices {
+            guard case .write(var write) = members[index], write.session == nil else { continue }
+            write.session = session
+            members[index] = .write(write)
         }
     }
 }

@@ -64,6 +64,7 @@ package struct WriteJudge: Sendable {
         case .write(let write) where write.isTransient: fanOut(write, request, now: now)
         case .write(let write): judge(write, request, current: current, fenced: fenced, now: now)
         case .touch(let touch): judge(touch, current: current, now: now)
+        case .batch: preconditionFailure("a batch is judged over the registers of all its keys")
         case .lease(let lease): judge(lease, of: request.agent, current: current, now: now)
         case .keep(let hold): keep(hold, current: current, now: now)
         case .end(let hold): end(hold, current: current)
@@ -196,7 +197,7 @@ package struct WriteJudge: Sendable {
         return error
     }
 
-    private func checkCondition(
+    func checkCondition(
         _ write: ClientMessage.Write, current: StoredRegister?, now: UInt64
     ) -> WriteOutcome? {
         let visible = current.flatMap { $0.register.isVisible(at: now) ? $0 : nil }
@@ -248,7 +249,7 @@ package struct WriteJudge: Sendable {
             hint: "read the key again, and write without a timestamp")
     }
 
-    private static func register(of write: ClientMessage.Write, version: Version, now: UInt64) -> Register {
+    static func register(of write: ClientMessage.Write, version: Version, now: UInt64) -> Register {
         // The time to live starts with the client's stamp, or, where the server stamps, with its wall clock.
         let isServerStamped = write.stamping == .server || write.condition != .none
         let start = isServerStamped ? now : version.stamp.milliseconds

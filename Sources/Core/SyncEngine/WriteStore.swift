@@ -24,6 +24,13 @@ package protocol WriteStore {
     /// Puts a register in the place of the one with revision `replacing`; nil where the key has none.
     mutating func put(_ register: StoredRegister, replacing: UInt64?) throws(StoreError)
 
+    /// What was answered to a request, at `since` (milliseconds) or later. Within a transaction.
+    mutating func answer(to operation: Operation, since: UInt64) throws(StoreError) -> [UInt8]?
+
+    /// Keeps an answer, in the place of one to the same request, and forgets some of those whose time is over, and as many of the
+    /// oldest as there are too many. Within a transaction.
+    mutating func put(_ answer: KeptAnswer) throws(StoreError)
+
     /// The registers whose time is over at `now` and that are no tombstones yet, the first to expire first. Within a
     /// transaction, before anything is put.
     ///

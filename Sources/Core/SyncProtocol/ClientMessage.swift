@@ -2,7 +2,7 @@ package import Registers
 
 /// What a client's message can be, by its `type`.
 package enum MessageType: String, CaseIterable, Sendable {
-    case subscribe, unsubscribe, broadcast, delete, get, list, claim, renew, release, touch, digest, hello, ping
+    case subscribe, unsubscribe, broadcast, delete, get, list, claim, renew, release, touch, batch, digest, hello, ping
 }
 
 /// A message from a client, as far as it can be judged by itself.
@@ -13,6 +13,7 @@ package enum ClientMessage: Sendable {
     case write(Write)
     case lease(Lease)
     case touch(Touch)
+    case batch(Batch)
     case get(id: RequestID?, key: Key)
     case list(List)
     case digest(Digest)
@@ -27,6 +28,7 @@ package enum ClientMessage: Sendable {
         case .write(let write): write.id
         case .lease(let lease): lease.id
         case .touch(let touch): touch.id
+        case .batch(let batch): batch.id
         case .get(let id, _): id
         case .list(let list): list.id
         case .digest(let digest): digest.id

@@ -69,6 +69,7 @@ package struct ClientMessageDecoder: Sendable {
         case .renew: return .lease(try lease(.renew, fields, text, id: id))
         case .release: return .lease(try lease(.release, fields, text, id: id))
         case .touch: return .touch(try touch(fields, text, id: id))
+        case .batch: return .batch(try batch(fields, text, id: id))
         case .digest: return .digest(try digest(fields, text, id: id))
         }
     }
@@ -164,7 +165,7 @@ package struct ClientMessageDecoder: Sendable {
         return write
     }
 
-    private static func checkCombination(_ write: ClientMessage.Write) throws(WireError) {
+    static func checkCombination(_ write: ClientMessage.Write) throws(WireError) {
         if write.isTransient {
             if write.condition != .none || write.timeToLive != nil || write.value == nil || write.fence != nil
                 || write.endsWithConnection
@@ -184,7 +185,7 @@ package struct ClientMessageDecoder: Sendable {
     }
 
     /// The value, where there is one; it may be null.
-    private func value(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
+    func value(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
         guard let value = fields.raw(.value, text) else { return nil }
         if value.count > maximumValueSize {
             throw WireError(.tooLarge, "value is \(value.count) bytes; the limit is \(maximumValueSize)")
@@ -197,7 +198,7 @@ package struct ClientMessageDecoder: Sendable {
     ) throws(WireError) -> ClientMessage.Lease {
         let type = action.rawValue
         var lease = ClientMessage.Lease(action, id: id, key: try fields.key(.key, text, of: type))
-        lease.fence = try fields.token(text)
+        lease.fence = try fields.token(.fence, text)
         lease.op = try fields.name(.op, text, what: .op)
         if action != .claim, lease.fence == nil {
             throw WireError(
@@ -226,7 +227,7 @@ package struct ClientMessageDecoder: Sendable {
         return ClientMessage.Touch(id: id, key: key, timeToLive: timeToLive)
     }
 
-    private func metadata(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
+    func metadata(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
         guard let slice = fields.envelope[.metadata], slice.kind != .null else { return nil }
         guard slice.kind == .object else { throw Fields.wrongKind(.metadata, "an object") }
         if slice.range.count > Self.maximumMetadataSize {
@@ -236,7 +237,7 @@ package struct ClientMessageDecoder: Sendable {
         return fields.raw(.metadata, text)
     }
 
-    private func timeToLive(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> UInt64? {
+    func timeToLive(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> UInt64? {
         guard let seconds = try fields.number(.ttl, text) else { return nil }
         let milliseconds = (seconds * 1_000).rounded(.up)
         guard seconds > 0, milliseconds <= Double(Self.maximumTimeToLive) else {
@@ -246,7 +247,7 @@ package struct ClientMessageDecoder: Sendable {
         return UInt64(milliseconds)
     }
 
-    private func condition(
+    func condition(
         _ fields: Fields, _ text: Span<UInt8>
     ) throws(WireError) -> ClientMessage.Write.Condition {
         guard let slice = fields.envelope[.expect] else { return .none }

@@ -4,7 +4,7 @@ struct Envelope {
     enum Field: Int, CaseIterable {
         case type, id, key, value, pattern, timestamp, version, ttl, metadata, session, expect, op, transient
         case since, snapshot, echo, cursors, limit, after, agent, token, fence, until
-        case conflated, through
+        case conflated, through, require, writes, delete, release
 
         var name: String { String(describing: self) }
     }
@@ -17,7 +17,7 @@ struct Envelope {
 
     private static let names: [(bytes: [UInt8], field: Field)] = Field.allCases.map { (Array($0.name.utf8), $0) }
 
-    private var slices = InlineArray<25, Slice?>(repeating: nil)
+    private var slices = InlineArray<29, Slice?>(repeating: nil)
     /// A known field that stands twice.
     private(set) var repeated: Field?
 

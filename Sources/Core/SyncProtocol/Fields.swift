@@ -134,10 +134,10 @@ struct Fields {
     }
 
     /// The fencing token of a claim: `"fence":17`.
-    func token(_ text: Span<UInt8>) throws(WireError) -> UInt64? {
-        guard let slice = envelope[.fence], slice.kind != .null else { return nil }
-        guard slice.kind == .number, let token = raw(.fence, text).flatMap(Self.whole), token > 0 else {
-            throw Self.wrongKind(.fence, "a whole number, as \"claimed\" gave it")
+    func token(_ field: Envelope.Field = .fence, _ text: Span<UInt8>) throws(WireError) -> UInt64? {
+        guard let slice = envelope[field], slice.kind != .null else { return nil }
+        guard slice.kind == .number, let token = raw(field, text).flatMap(Self.whole), token > 0 else {
+            throw Self.wrongKind(field, "a whole number, as \"claimed\" gave it")
         }
         return token
     }
@@ -154,6 +154,27 @@ struct Fields {
             return ClientMessage.Fence(key: try Key(key), token: token)
         } catch {
             throw WireError(.badKey, "the fence's \(error.description)")
+        }
+    }
+
+    /// Where the elements of an array are; nil where there is no such field. The text has been checked already.
+    func elements(_ field: Envelope.Field, _ text: Span<UInt8>) throws(WireError) -> [Range<Int>]? {
+        guard let slice = envelope[field], slice.kind != .null else { return nil }
+        guard slice.kind == .array else { throw Self.wrongKind(field, "an array") }
+        var scanner = JSONScanner(position: slice.range.lowerBound + 1)
+        var elements: [Range<Int>] = []
+        while true {
+            scanner.skipWhitespace(text)
+            if scanner.position == slice.range.upperBound - 1 { return elements }
+            let start = scanner.position
+            do throws(JSONError) {
+                _ = try scanner.skipValue(text)
+            } catch {
+                throw WireError(.badJSON, error.description)
+            }
+            elements.append(start..<scanner.position)
+            scanner.skipWhitespace(text)
+            _ = scanner.take(UInt8(ascii: ","), text)
         }
     }
 

@@ -24,6 +24,10 @@ package enum WriteOutcome: Equatable, Sendable {
     /// A claim, a renewal or a release that does not get what it wants. `holder` and `expiresAt` are those of the claim
     /// that is in force, if any is.
     case claimRefused(ErrorCode, holder: Agent?, expiresAt: UInt64?)
+    /// A batch took effect, now or when it was first sent.
+    case batched(BatchReceipt)
+    /// Nothing of a batch took effect.
+    case batchRefused([BatchFailure])
 
     /// What a claim gives.
     package struct Grant: Equatable, Sendable {
@@ -129,7 +133,7 @@ extension ServerMessage {
         case .transient(let version):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":true,\"durable\":false")
-        case .refused, .claimed, .released, .claimRefused:
+        case .refused, .claimed, .released, .claimRefused, .batched, .batchRefused:
             break
         }
         buffer.writeInteger(UInt8(ascii: "}"))
@@ -161,7 +165,7 @@ extension ServerMessage {
         case nothing
     }
 
-    private static func writeInPlace(
+    static func writeInPlace(
         _ name: StaticString, _ stored: StoredRegister?, _ shows: Disclosure, to buffer: inout ByteBuffer
     ) {
         guard shows != .nothing else { return }

@@ -29,6 +29,7 @@ package final class SQLiteWriter: WriteStore {
     private let update: Statement
     private let selectKeys: Statement
     private let upkeep: UpkeepStatements
+    private let answers: AnswerStatements
     private let rekeying: RekeyStatements?
     private let seal: RowSeal?
     private var now: UInt64 = 0
@@ -65,6 +66,7 @@ package final class SQLiteWriter: WriteStore {
             rekeying = nil
         }
         upkeep = try UpkeepStatements(on: handle, seal: seal)
+        answers = try AnswerStatements(on: handle)
     }
 
     package func state() throws(StoreError) -> StoreState {
@@ -151,6 +153,12 @@ package final class SQLiteWriter: WriteStore {
                 "revision \(replacing ?? 0) of \(register.key) is not in the database", code: SQLITE_CORRUPT)
         }
     }
+
+    package func answer(to operation: Operation, since: UInt64) throws(StoreError) -> [UInt8]? {
+        try answers.answer(to: operation, since: since)
+    }
+
+    package func put(_ answer: KeptAnswer) throws(StoreError) { try answers.put(answer) }
 
     // MARK: Encryption
 

@@ -58,6 +58,21 @@ enum Schema {
         migrator.registerMigration(sealed) { _ in
             // The tables stay as they are. Encrypted rows have another format from here on, which older versions cannot read.
         }
+        migrator.registerMigration("5: answers that are kept") { database in
+            // What was answered to requests that changed several keys, by the op that they are known again by. The ids rise, so
+            // the first are the oldest.
+            try database.execute(
+                sql: """
+                    CREATE TABLE answer (
+                        id INTEGER PRIMARY KEY,
+                        op TEXT NOT NULL,
+                        bearer TEXT NOT NULL,
+                        answered_at INTEGER NOT NULL,
+                        answer TEXT NOT NULL,
+                        UNIQUE (op, bearer)
+                    ) STRICT;
+                    """)
+        }
         return migrator
     }
 
@@ -78,7 +93,9 @@ enum Schema {
 
     static func differences(_ database: Database) throws -> [Difference] {
         let ours = try DatabaseQueue()
-        try migrator.migrate(ours)
+        // As far as the database has been brought up to date: one that is only looked at stays as it is.
+        let done = try migrator.completedMigrations(database)
+        if let last = done.last { try migrator.migrate(ours, upTo: last) }
         let expected = try ours.read { try statements($0) }
         let found = try statements(database)
         let others = found.sorted { $0.key < $1.key }.compactMap { (name, sql) -> Difference? in

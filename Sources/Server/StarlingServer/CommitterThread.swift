@@ -11,13 +11,15 @@ import Synchronization
 final class CommitterThread: Sendable {
     /// How much may be waiting for the disk: beyond, writes are refused as `overloaded`.
     private static let maximumQueuedCost = 256 << 20
-    /// How much goes into one commit, so that the first write of a batch does not wait for ever for the last one.
+    /// How many rows go into one commit, so that the first write of a batch does not wait for ever for the last one.
     private static let maximumBatch = 4_096
     private static let maximumBatchCost = 16 << 20
 
     private struct Mailbox {
         var requests: [WriteRequest] = []
         var cost = 0
+        /// How many rows they may change.
+        var rows = 0
         var isStopping = false
         /// The thread sleeps, and wants to be woken when so many requests are there; nil: it is awake.
         var wakeAt: Int?
@@ -45,6 +47,7 @@ final class CommitterThread: Sendable {
     /// Queues writes; false when too many are waiting, and none of these was taken.
     func submit(_ requests: [WriteRequest]) -> Bool {
         let cost = requests.reduce(0) { $0 + $1.cost }
+        let rows = requests.reduce(0) { $0 + $1.rows }
         let (isTaken, mustWake) = mailbox.withLock { mailbox in
             // An empty queue takes anything: one write may be greater than the limit.
             guard !mailbox.isStopping, mailbox.requests.isEmpty || mailbox.cost + cost <= Self.maximumQueuedCost else {
@@ -52,6 +55,7 @@ final class CommitterThread: Sendable {
             }
             mailbox.requests += requests
             mailbox.cost += cost
+            mailbox.rows += rows
             guard let wakeAt = mailbox.wakeAt, mailbox.requests.count >= wakeAt else { return (true, false) }
             mailbox.wakeAt = nil
             return (true, true)
@@ -335,21 +339,25 @@ final class CommitterThread: Sendable {
     }
 
     private static func takeBatch(of mailbox: inout Mailbox) -> [WriteRequest] {
-        if mailbox.requests.count <= maximumBatch, mailbox.cost <= maximumBatchCost {
+        if mailbox.rows <= maximumBatch, mailbox.cost <= maximumBatchCost {
             let taken = mailbox.requests
             mailbox.requests = []
             mailbox.cost = 0
+            mailbox.rows = 0
             return taken
         }
         var count = 0
         var cost = 0
-        while count < min(mailbox.requests.count, maximumBatch), count == 0 || cost < maximumBatchCost {
+        var rows = 0
+        while count < mailbox.requests.count, count == 0 || cost < maximumBatchCost && rows < maximumBatch {
             cost += mailbox.requests[count].cost
+            rows += mailbox.requests[count].rows
             count += 1
         }
         let taken = Array(mailbox.requests[..<count])
         mailbox.requests.removeFirst(count)
         mailbox.cost -= cost
+        mailbox.rows -= rows
         return taken
     }
 

@@ -103,7 +103,7 @@ struct Importer {
             case .applied(_, let revision, _, _) where revision > before: tally.applied += 1
             case .applied: tally.same += 1
             case .superseded: tally.older += 1
-            case .refused(let error): tally.refusals.append("\(result.key): \(error.message)")
+            case .refused(let error): tally.refusals.append("\(result.key.map(\.description) ?? ""): \(error.message)")
             default: break
             }
         }

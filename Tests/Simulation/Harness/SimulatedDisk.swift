@@ -25,6 +25,8 @@ package final class SimulatedDisk: WriteStore {
         package var bound = Stamp.zero
         package var epoch = Epoch(0xABCD)
         var collected = CollectedTombstones(revision: 0, stamp: .zero, fence: 0)
+        /// What was answered to requests that are known again.
+        var answers: [Operation: KeptAnswer] = [:]
 
         package var head: UInt64 {
             registers.values.reduce(collected.revision) { max($0, $1.revision) }
@@ -99,6 +101,17 @@ package final class SimulatedDisk: WriteStore {
         draft?.registers[key] = register
         draft?.putAt[key] = now
         puts.append((register, old))
+    }
+
+    package func answer(to operation: Operation, since: UInt64) -> [UInt8]? {
+        guard let answer = (draft ?? content).answers[operation], answer.answeredAt >= since else { return nil }
+        return answer.text
+    }
+
+    package func put(_ answer: KeptAnswer) throws(StoreError) {
+        precondition(draft != nil)
+        try call()
+        draft?.answers[answer.operation] = answer
     }
 
     package func commit() throws(StoreError) {

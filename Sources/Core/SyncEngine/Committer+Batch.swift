@@ -1,0 +1,81 @@
+import Access
+import Registers
+import SyncProtocol
+
+/// Batches: judged as a whole, then made as a whole. In a commit they stand between other requests like any write: they see those
+/// before them, and none of their own members.
+extension Committer {
+    mutating func carryOut(
+        _ batch: WriteRequest.Batch, _ request: WriteRequest, now: UInt64, in draft: inout CommitDraft
+    ) throws(StoreError) {
+        let message = batch.message
+        let operation = message.op.map { Operation(op: $0, bearer: batch.bearer) }
+        if let operation, let known = try receipt(of: operation, message, now: now, in: draft) {
+            return draft.answer(request, .batched(known))
+        }
+        var required: [StoredRegister?] = []
+        for requirement in message.requirements { required.append(try current(of: requirement.key, in: draft)) }
+        var current: [StoredRegister?] = []
+        for member in message.members { current.append(try self.current(of: member.key, in: draft)) }
+        var failures = judge.failures(of: message, required: required, current: current, now: now)
+        failures += try quotaFailures(request, message, current, &draft)
+        guard failures.isEmpty else { return draft.answer(request, .batchRefused(failures)) }
+        apply(message, request, operation, over: current, now: now, in: &draft)
+    }
+
+    private mutating func apply(
+        _ message: ClientMessage.Batch, _ request: WriteRequest, _ operation: Operation?,
+        over current: [StoredRegister?], now: UInt64, in draft: inout CommitDraft
+    ) {
+        let firstRevision = draft.head + 1
+        let changes = judge.changes(of: message, agent: request.agent, current: current, now: now)
+        for (change, current) in zip(changes, current) {
+            let stored = StoredRegister(change.register, revision: draft.head + 1, fence: change.fence)
+            draft.apply(stored, replacing: current, origin: request.origin)
+            let key = change.register.key
+            if owner(of: key, in: draft) != nil { draft.owners[key] = .some(nil) }
+        }
+        let receipt = BatchReceipt(
+            firstRevision: firstRevision, firstVersion: changes[0].register.version, count: changes.count,
+            releasedKeys: message.releasedKeys)
+        if let operation { draft.keep(KeptAnswer(operation, answeredAt: now, text: receipt.text)) }
+        draft.answer(request, .batched(receipt))
+    }
+
+    /// The answer that the same request was given before, as long as that is remembered.
+    private mutating func receipt(
+        of operation: Operation, _ message: ClientMessage.Batch, now: UInt64, in draft: CommitDraft
+    ) throws(StoreError) -> BatchReceipt? {
+        let since = now > KeptAnswer.lifetime ? now - KeptAnswer.lifetime : 0
+        var text = draft.keptAnswers[operation]?.text
+        if text == nil { text = try store.answer(to: operation, since: since) }
+        guard let text else { return nil }
+        guard let receipt = BatchReceipt(text, releasedKeys: message.releasedKeys) else {
+            throw StoreError("the answer kept for an op is none: the database was altered, or is damaged")
+        }
+        return receipt
+    }
+
+    /// The writes of a batch for which there are too many keys: its own count, in the order in which they stand.
+    private mutating func quotaFailures(
+        _ request: WriteRequest, _ message: ClientMessage.Batch, _ current: [StoredRegister?],
+        _ draft: inout CommitDraft
+    ) throws(StoreError) -> [BatchFailure] {
+        guard let (limit, count) = try keyLimit(of: request, &draft) else { return [] }
+        var made: [Int] = []
+        var gone = 0
+        for (index, member) in message.members.enumerated() {
+            let isThere = current[index]?.register.isTombstone == false
+            if case .write(let write) = member, write.value != nil {
+                if !isThere { made.append(index) }
+            } else if isThere {
+                gone += 1
+            }
+        }
+        // What makes no more keys than there were is no matter of their limit.
+        let room = max(0, limit - count) + gone
+        return made.dropFirst(room).map { index in
+            BatchFailure(.write(index), key: message.members[index].key, reason: .tooManyKeys, current: nil)
+        }
+    }
+}

@@ -1,0 +1,62 @@
+package import NIOCore
+package import Registers
+
+extension ServerMessage {
+    /// How many failures of a batch are told of.
+    private static let maximumFailures = 16
+
+    /// `{"type":"batched",…}`: what became of a batch that carried an id; or an `error`, which needs none.
+    ///
+    /// - Parameter shows: how much is told of what is in place of a key.
+    package static func writeBatchOutcome(
+        _ outcome: WriteOutcome, id: RequestID?, shows: (StoredRegister?, Key) -> Disclosure,
+        to buffer: inout ByteBuffer
+    ) {
+        if case .refused(var error) = outcome {
+            error.id = id
+            return writeError(error, to: &buffer)
+        }
+        buffer.writeStaticString("{\"type\":\"batched\"")
+        if let id {
+            buffer.writeStaticString(",\"id\":")
+            buffer.writeBytes(id.json)
+        }
+        switch outcome {
+        case .batched(let receipt): writeReceipt(receipt, to: &buffer)
+        case .batchRefused(let failures):
+            buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"failed\":[")
+            for (index, failure) in failures.prefix(maximumFailures).enumerated() {
+                if index > 0 { buffer.writeInteger(UInt8(ascii: ",")) }
+                writeFailure(failure, shows(failure.current, failure.key), to: &buffer)
+            }
+            buffer.writeInteger(UInt8(ascii: "]"))
+        default: preconditionFailure("\(outcome) is none of a batch")
+        }
+        buffer.writeInteger(UInt8(ascii: "}"))
+    }
+
+    private static func writeReceipt(_ receipt: BatchReceipt, to buffer: inout ByteBuffer) {
+        buffer.writeStaticString(",\"applied\":true,\"durable\":true,\"first\":")
+        buffer.writeDecimal(receipt.firstRevision)
+        buffer.writeStaticString(",\"last\":")
+        buffer.writeDecimal(receipt.lastRevision)
+        buffer.writeStaticString(",\"versions\":[")
+        for (index, version) in receipt.versions.enumerated() {
+            if index > 0 { buffer.writeInteger(UInt8(ascii: ",")) }
+            buffer.writeJSONString(version.bytes)
+        }
+        buffer.writeInteger(UInt8(ascii: "]"))
+    }
+
+    private static func writeFailure(_ failure: BatchFailure, _ shows: Disclosure, to buffer: inout ByteBuffer) {
+        switch failure.place {
+        case .write(let index): buffer.writeString("{\"write\":\(index)")
+        case .requirement(let index): buffer.writeString("{\"require\":\(index)")
+        }
+        buffer.writeStaticString(",\"key\":")
+        buffer.writeJSONString(failure.key.bytes)
+        buffer.writeString(",\"reason\":\"\(failure.reason.rawValue)\"")
+        writeInPlace(",\"current\":", failure.current, shows, to: &buffer)
+        buffer.writeInteger(UInt8(ascii: "}"))
+    }
+}
