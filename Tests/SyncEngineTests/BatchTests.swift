@@ -21,7 +21,8 @@ struct BatchTests {
         }
     }
 
-    private static func write(_ key: String, _ value: String?, _ condition: ClientMessage.Write.Condition = .none) throws
+    private static func write(_ key: String, _ value: String?, _ condition: ClientMessage.Write.Condition = .none)
+        throws
         -> Member
     {
         .write(ClientMessage.Write(key: try Key(key), value: value.map { Array($0.utf8) }, condition: condition))
@@ -99,7 +100,8 @@ struct BatchTests {
         let both = try request(
             [Self.write("a", "2", .version(version)), Self.write("b", "2", .absent)],
             require: [
-                Requirement(key: try Key("a"), state: .version(version)), Requirement(key: try Key("b"), state: .absent),
+                Requirement(key: try Key("a"), state: .version(version)),
+                Requirement(key: try Key("b"), state: .absent),
             ])
         #expect(try receipt(outcomes([both]).first).firstRevision == 2)
         #expect(try failures(outcomes([both]).first).count == 4)
@@ -198,7 +200,8 @@ struct BatchTests {
         #expect(try receipt(outcomes([absent]).first).firstRevision == 3)
     }
 
-    @Test("An answer is kept if and only if its batch is", arguments: [SimulatedDisk.Fault.commitLost, .commitKept, .put])
+    @Test(
+        "An answer is kept if and only if its batch is", arguments: [SimulatedDisk.Fault.commitLost, .commitKept, .put])
     mutating func failures(fault: SimulatedDisk.Fault) throws {
         let batch = try request([Self.write("a", "1"), Self.write("b", "1")], op: "o")
         store.fault = fault

@@ -24,6 +24,7 @@ final class Oracle {
     /// The greatest fence ever given for each key.
     private var fences: [Key: UInt64] = [:]
     private var stamps: Set<Version> = []
+    private var batches = BatchLedger()
     /// Another replica, which gets what clients wrote in an order of its own, and lets it expire by itself.
     private(set) var peer: [Key: Register] = [:]
     private var onTheWay: [Register] = []
@@ -45,14 +46,17 @@ final class Oracle {
                 world.note("\(op) acted twice, with revisions \(first) and \(revision)")
             }
             revisions[register.key] = revision
+            if latest[register.key]?.version != register.version { batches.note(register, revision: revision) }
             check(register, now: now, world)
         }
         repeated = [:]
+        batches.committed(world.disk, now: now, world)
         if batch.head != head { world.note("a batch says that the head is \(batch.head), not \(head)") }
     }
 
     /// The server has started on what the disk has, which may be more than anyone was told of.
-    func restarted(_ disk: SimulatedDisk, hasLost: Bool) {
+    func restarted(_ disk: SimulatedDisk, hasLost: Bool, _ world: World) {
+        batches.restarted(disk, hasLost: hasLost, world)
         head = disk.head
         latest = disk.committed.mapValues(\.register)
         revisions = disk.committed.mapValues(\.revision)
@@ -100,6 +104,9 @@ final class Oracle {
             }
             if inForce != nil { world.note("\(key) was written over a claim in force") }
             claims[key] = nil
+        } else if object.string("batch") != nil {
+            if inForce != nil { world.note("\(key) was written over a claim in force") }
+            claims[key] = nil
         }
     }
 
@@ -143,6 +150,11 @@ final class Oracle {
             return
         }
         if stored.register.version < version { world.note("\(version) of \(key) was acknowledged and is not there") }
+    }
+
+    /// A client was told what became of a batch.
+    func answered(_ batch: String, _ answer: JSONObject, _ world: World) {
+        batches.answered(batch, answer, now: world.server.now, world)
     }
 
     /// A client was told which stamp the server gave.

@@ -14,11 +14,13 @@ struct Outbox {
         var isFreshlyStamped: Bool
     }
 
-    private let name: String
+    let name: String
     private var pending: [(id: String, request: Pending)] = []
-    private var nextID = 0
+    private(set) var nextID = 0
     /// The fences of claims, by key.
-    private var claims: [Key: UInt64] = [:]
+    var claims: [Key: UInt64] = [:]
+    /// What batches of its own have last left in place, as far as it knows.
+    var versions: [Key: Version] = [:]
 
     init(name: String) {
         self.name = name
@@ -32,6 +34,7 @@ struct Outbox {
         case 0: lease(world)
         case 1 where Bool.random(using: &world.random): presence(world)
         case 2 where Bool.random(using: &world.random): touch(world)
+        case 3: batch(world)
         default: write(world, now: now)
         }
     }
@@ -109,12 +112,12 @@ struct Outbox {
         return note(.lease(lease), id, key, isSafe: true, false)
     }
 
-    private mutating func newID() -> RequestID {
+    mutating func newID() -> RequestID {
         nextID += 1
         return RequestID(json: Array("\"w\(nextID)\"".utf8))
     }
 
-    private mutating func note(
+    mutating func note(
         _ message: ClientMessage, _ id: RequestID, _ key: Key, isSafe: Bool, _ isServerStamped: Bool
     ) -> ClientMessage {
         pending.append(
@@ -145,6 +148,9 @@ struct Outbox {
             claims[request.key] = UInt64(fence)
             world.oracle.acknowledged(request.key, version, world)
         case "released", "refused": claims[request.key] = nil
+        case "batched":
+            guard case .batch(let batch) = request.message else { return world.note("batched is none") }
+            answered(batch, message, isFresh: request.isFreshlyStamped, world)
         default:
             guard message.bool("applied") == true, message.bool("durable") == true, let version else { return }
             world.oracle.acknowledged(request.key, version, world)

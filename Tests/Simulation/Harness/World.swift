@@ -121,7 +121,7 @@ final class World {
         count(disk.isPowerCut ? "power cuts in a commit" : "crashes")
         let hasLost = disk.restart(losesUnsynced: losesUnsynced, now: wall, random: &random)
         server = SimulatedServer(disk: disk, loops: loops, now: wall)
-        oracle.restarted(disk, hasLost: hasLost)
+        oracle.restarted(disk, hasLost: hasLost, self)
         begin()
     }
 
