@@ -256,6 +256,41 @@ extension ConformanceTests {
             #expect(try await !client.touch("nothing", ttl: .seconds(600)))
         }
 
+        @Test("A batch is applied whole or not at all, and gives up the claim that it names")
+        func batch() async throws {
+            let server = try ServerProcess()
+            let client = try StarlingClient(server.url)
+            defer { client.closeAtOnce() }
+            try client.subscribe("*")
+            let lease = try await client.claim("lock", ttl: .seconds(60))
+            let made = try await client.batch(
+                [
+                    .set("a", Task(state: "x"), expecting: .absent),
+                    .set("b", 1, ttl: .seconds(60), metadata: ["m": 1], session: "s"),
+                ], requiring: [.fence(Fence(lease)), .key("none", .absent)])
+            guard case .applied(let revisions, let versions) = made else { throw TestFailure("\(made)") }
+            #expect(revisions.count == 2 && versions.count == 2)
+            try await until("it is told") { client.entry("b")?.version == versions[1] }
+            #expect(try client.get("a") == Task(state: "x"))
+            let refused = try await client.batch([
+                .delete("a", expecting: .absent), .set("c", 1, expecting: .version(versions[0])),
+            ])
+            guard case .refused(let failures) = refused else { throw TestFailure("\(refused)") }
+            #expect(
+                failures.map(\.place) == [.write(0), .write(1)] && failures.map(\.reason) == ["condition", "condition"])
+            #expect(failures[0].current?.version == versions[0] && failures[1].current == nil)
+            let done: [BatchWrite] = [try .delete("a"), try .release(lease)]
+            let first = try await client.batch(done, op: "0011223344556677")
+            #expect(!lease.isHeld)
+            #expect(try await lease.ended == nil)
+            _ = try await client.broadcast("a", 2).outcome
+            let again = try await client.batch(done, op: "0011223344556677")
+            #expect("\(first)" == "\(again)" && first.isApplied)
+            let answer = try JSONObject([UInt8](try await client.request("get", ["key": "a"])))
+            #expect(answer.integer("value") == 2)
+            await #expect(throws: StarlingError.self) { try await client.request("subscribe", ["pattern": "*"]) }
+        }
+
         /// An outbox on a full disk.
         private struct FullOutbox: OutboxStore {
             func load() -> [WriteRecord] { [] }

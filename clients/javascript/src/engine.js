@@ -129,7 +129,10 @@ export class Engine {
       return this.#giveUp(`the server sent what is no JSON: ${JSON.stringify(`${text}`.slice(0, 80))}`, "bad_answer");
     }
     try {
-      this.#handlers[message?.type]?.(message, text);
+      const handler = this.#handlers[message?.type];
+      if (handler) handler(message, text);
+      // Whatever else a request is answered with.
+      else if (this.#requests.has(message?.id)) this.#answer(message);
     } catch (error) {
       this.log("error", `cannot take ${text.slice(0, 200)}: ${error.stack}`);
       this.#cannotTake(message, error);
@@ -184,7 +187,7 @@ export class Engine {
       return this.#unwelcome(message);
     }
     if (typeof id === "number" && this.#writer.answer(id, message, text)) return this.#port.wake();
-    if (type !== "register") this.knowledge.remember(message.version);
+    if (type !== "register") for (const version of message.versions ?? [message.version]) this.knowledge.remember(version);
     if (this.#requests.answer(id, message)) return;
     if (type !== "error") return;
     if (id === "hello") return this.#unwelcome(message);

@@ -23,6 +23,14 @@ export class Holds {
     }, timeout);
   }
 
+  /** A batch was answered: claims that it gave up are not held any more. @returns the answer */
+  batched({ writes }, answer) {
+    if (!answer.applied) return answer;
+    const released = new Map(writes.filter(({ release }) => release !== undefined).map(({ key, release }) => [key, release]));
+    for (const lease of [...this.#leases]) if (released.get(lease.key) === lease.fence) lease.released();
+    return answer;
+  }
+
   /** Gives up what is held. */
   async releaseAll() {
     const held = [...this.#leases].filter((lease) => lease.isHeld);

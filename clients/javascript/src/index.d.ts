@@ -141,6 +141,36 @@ export interface WriteOptions extends DeleteOptions {
   ttl?: number;
 }
 
+/** What becomes of one key of a batch. */
+export type BatchWrite =
+  | { key: string; value: unknown; ttl?: number; metadata?: Record<string, unknown>; session?: string; expect?: string | null }
+  | { key: string; delete: true; metadata?: Record<string, unknown>; session?: string; expect?: string | null }
+  | { key: string; release: number };
+
+/** What has to be in place for a batch: a version (null: absent), or a claim in force. */
+export type BatchRequirement = { key: string; version: string | null } | { key: string; fence: number };
+
+export interface BatchOptions {
+  require?: BatchRequirement[];
+  /** Names the batch, so that it can be sent again: at least 64 random bits. One is made up where it is not given. */
+  op?: string;
+  /** How long to wait for the answer, and for a connection that is being made, in milliseconds. */
+  timeout?: number;
+}
+
+/** Why a batch was not applied: `write` or `require` is the index of what could not be met. */
+export interface BatchFailure {
+  write?: number;
+  require?: number;
+  key: string;
+  reason: "condition" | "held" | "stale_fence" | "too_many_keys";
+  /** The register in place, as the server sends it, or null; undefined where it may not be read. */
+  current?: Record<string, unknown> | null;
+}
+
+/** What became of a batch: revisions are contiguous, and versions in the order of the writes. */
+export type BatchOutcome = { applied: true; first: number; last: number; versions: string[] } | { applied: false; failed: BatchFailure[] };
+
 /** A subscription: call it to unsubscribe. With a callback it cannot be iterated over. */
 export interface Subscription<Value = unknown> extends AsyncIterable<Update<Value>> {
   (): void;
@@ -192,6 +222,10 @@ export class Client {
   fetchAll<Value = unknown>(pattern?: string, options?: { pageSize?: number; timeout?: number }): AsyncGenerator<Update<Value>>;
   /** Lets a key live longer: so many seconds from now, under the same version. Resolves to whether there is such a key. */
   touch(key: string, ttl: number, options?: { timeout?: number }): Promise<boolean>;
+  /** Changes several keys in one commit, or none of them. Not queued. */
+  batch(writes: BatchWrite[], options?: BatchOptions): Promise<BatchOutcome>;
+  /** Asks what this client has no method for; resolves to the answer with all its fields. Not queued. */
+  request(type: string, fields?: Record<string, unknown>, options?: { timeout?: number }): Promise<Record<string, any>>;
   claim(
     key: string,
     options?: {

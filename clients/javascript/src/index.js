@@ -1,11 +1,12 @@
 import {
   checkBoolean, checkConditions, checkIsText, checkKey, checkOptions, checkPositive, checkText, checkTimeToLive, checkTimeout, packMetadata, refuse, toJSON,
 } from "./check.js";
+import { packBatch } from "./batch.js";
 import { Engine } from "./engine.js";
 import { StarlingError } from "./errors.js";
 import { completeOptions } from "./options.js";
 import { MemoryOutbox } from "./outbox.js";
-import { after, before, inTurn } from "./patience.js";
+import { after, before, inTurn, pause } from "./patience.js";
 import { Pattern } from "./pattern.js";
 import { dialer } from "./socket.js";
 import { describe } from "./subscription.js";
@@ -38,6 +39,11 @@ const TIMEOUT = 10_000;
 const GRACE = 100;
 const TIMEOUT_ONLY = new Set(["timeout"]);
 const FETCH_ALL_OPTIONS = new Set(["pageSize", "timeout"]);
+const BATCH_OPTIONS = new Set(["require", "op", "timeout"]);
+/** Before a batch of which nobody knows what became is sent again, in milliseconds. */
+const RESEND_PAUSE = 100;
+/** What has a life of its own in a client, and so methods of its own. */
+const NOT_REQUESTS = new Set(["subscribe", "unsubscribe", "hello", "broadcast", "delete", "claim", "renew", "release"]);
 const SUBSCRIBE_OPTIONS = new Set(["snapshot", "echo"]);
 const CONDITIONS = ["expect", "fence", "transient", "version"];
 const DELETE_OPTIONS = new Set(["metadata", "session", ...CONDITIONS, "timeout"]);
@@ -325,10 +331,11 @@ export class Client {
   }
 
   /** Asks, and waits for the answer for so many milliseconds: what is not sent by then is given up by the engine, which knows that. */
-  #answer(message, timeout) {
+  #answer(message, timeout, take) {
     const { type, key = message.pattern } = message;
-    return before(timeout + GRACE, this.#engine.request(message, undefined, timeout), () => {
-      const text = `the server has not answered the ${type} of ${key} in ${timeout} ms`;
+    return before(timeout + GRACE, this.#engine.request(message, take, timeout), () => {
+      const what = key === undefined ? type : `${type} of ${key}`;
+      const text = `the server has not answered the ${what} in ${Math.round(timeout)} ms`;
       if (type === "get" || type === "list") return new StarlingError("timeout", text);
       return new StarlingError("outcome_unknown", `${text}; it may have been carried out`);
     });
@@ -361,6 +368,64 @@ export class Client {
     const problem = ttl === undefined || ttl === null ? new StarlingError("bad_value", "touch needs a ttl, in seconds") : checkTimeToLive(ttl);
     if (problem) throw problem;
     return (await inTurn(this.#answer({ type: "touch", key, ttl }, timeout))).applied;
+  }
+
+  /**
+   * Changes several keys in one commit, or none of them. It is not queued. Where its answer is lost, it is asked again for as long as
+   * there is time: the server knows it by its `op`.
+   *
+   * @param {object[]} writes each of another key: `{ key, value, ttl?, metadata?, session?, expect? }`, `{ key, delete: true, expect? }`
+   *   or `{ key, release: lease.fence }`
+   * @param {{require?: object[], op?: string, timeout?: number}} [options] `require`: what has to be in place,
+   *   `{ key, version }` (null: absent) or `{ key, fence }`; `op`: to send it again after `outcome_unknown`, at least 64 random bits;
+   *   `timeout` in milliseconds
+   * @returns what became of it: `applied` with `first`, `last` (revisions) and `versions`, or not, with what `failed`
+   * @throws {StarlingError} in the promise: `bad_option`, `bad_key`, `bad_value`, `offline`, `outcome_unknown`, what the server has against it
+   */
+  async batch(writes, options) {
+    const { require, op = randomAgent(), timeout: wanted } = checkOptions("batch", options, BATCH_OPTIONS);
+    const timeout = checkTimeout(wanted, TIMEOUT);
+    const message = packBatch(writes, require, op);
+    const asked = this.#resend(message, performance.now() + timeout);
+    this.#asking.add(asked);
+    const answer = await inTurn(asked.finally(() => this.#asking.delete(asked)));
+    const { applied, first, last, versions, failed } = answer;
+    return applied ? { applied, first, last, versions } : { applied, failed };
+  }
+
+  async #resend(message, end) {
+    let unknown;
+    for (;;) {
+      const left = Math.max(0, end - performance.now());
+      try {
+        return await this.#answer(message, left, (answer) => this.#engine.holds.batched(message, answer));
+      } catch (error) {
+        // It was sent before: that it cannot be sent now says nothing of what became of it.
+        const isUnanswered = error.code === "offline" || error.code === "timeout";
+        if (error.code !== "outcome_unknown" && !(unknown && isUnanswered)) throw error;
+        unknown ??= error;
+        if (performance.now() + RESEND_PAUSE >= end || this.state === "closed") throw unknown;
+        await pause(RESEND_PAUSE);
+      }
+    }
+  }
+
+  /**
+   * Asks the server what this client has no method for. It is not queued.
+   *
+   * @param {string} type of the message (protocol/README.md)
+   * @param {object} [fields] its other fields, but for `id`
+   * @param {{timeout?: number}} [options] milliseconds
+   * @returns the answer, with all its fields
+   * @throws {StarlingError} in the promise: `bad_option`, `offline`, `outcome_unknown`, what the server has against it
+   */
+  async request(type, fields, options) {
+    const timeout = checkTimeout(checkOptions("request", options, TIMEOUT_ONLY).timeout, TIMEOUT);
+    checkText("type", type, 128, "bad_option");
+    if (NOT_REQUESTS.has(type)) throw refuse("type", type, "what has no method of its own");
+    const members = fields === undefined ? {} : JSON.parse(toJSON(fields, `the fields of ${type}`));
+    if (typeof members !== "object" || members === null || Array.isArray(members)) throw refuse("fields", fields, "an object");
+    return inTurn(this.#answer({ ...members, type }, timeout));
   }
 
   /** Goes through all registers on the server that match, page by page. @throws {StarlingError} `offline`, `bad_pattern` */

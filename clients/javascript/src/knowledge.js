@@ -49,7 +49,9 @@ export class Knowledge {
 
   /** Takes note of all versions in an answer. */
   learnFrom(answer) {
-    for (const known of [answer, answer.winner, answer.current, ...(answer.registers ?? [])]) this.learn(known?.version);
+    const failed = (answer.failed ?? []).map(({ current }) => current);
+    for (const known of [answer, answer.winner, answer.current, ...(answer.registers ?? []), ...failed]) this.learn(known?.version);
+    this.learn(answer.versions?.at(-1));
   }
 
   /** Takes note of an own write beside the outbox. */

@@ -87,6 +87,11 @@ export class Lease {
     return inTurn(released);
   }
 
+  /** @internal It was given up by a batch. */
+  released() {
+    this.#finish(undefined);
+  }
+
   /** @internal Renews when it is time, and notices when it was too late. */
   tick(now) {
     if (!this.isHeld) return this.lose("expired");

@@ -31,6 +31,11 @@ export async function before(milliseconds, promise, error) {
   }
 }
 
+/** Lets so many milliseconds pass. */
+export function pause(milliseconds) {
+  return new Promise((resolve) => after(milliseconds, resolve));
+}
+
 /** A timer, however long. */
 export function after(milliseconds, callback) {
   return setTimeout(callback, Math.min(milliseconds, LONGEST_TIMER));

@@ -58,6 +58,11 @@ export class Requests {
     for (const { reject } of questions) reject(error);
   }
 
+  /** Whether something was sent with this id that is not answered. */
+  has(id) {
+    return this.#waiting.has(id);
+  }
+
   /** @returns whether the id is one of ours */
   fail(id, error) {
     const request = this.#waiting.get(id);

@@ -413,6 +413,52 @@ test("a write that cannot be stamped anew is kept as it was", () => {
   assert.equal(records.size, 0);
 });
 
+withServer("a batch is applied whole or not at all, and gives up the claim that it names", async (server) => {
+  const client = await connect(server.url, quiet);
+  client.subscribe("*");
+  const lease = await client.claim("lock", { ttl: 60 });
+  const made = await client.batch([{ key: "a", value: { x: 1 }, expect: null }, { key: "b", value: null, ttl: 60 }], {
+    require: [{ key: "lock", fence: lease.fence }, { key: "none", version: null }],
+  });
+  assert.equal(made.applied, true);
+  assert.equal(made.last, made.first + 1);
+  await until(() => client.entry("b")?.version === made.versions[1]);
+  assert.deepEqual(client.get("a"), { x: 1 });
+  const refused = await client.batch([{ key: "a", delete: true, expect: null }, { key: "c", value: 1 }]);
+  assert.equal(refused.applied, false);
+  assert.deepEqual(refused.failed.map(({ write, key, reason, current }) => [write, key, reason, current.version]), [[0, "a", "condition", made.versions[0]]]);
+  assert.equal(await client.fetch("c"), undefined);
+  const op = "0011223344556677";
+  const done = await client.batch([{ key: "a", delete: true }, { key: "lock", release: lease.fence }], { op });
+  assert.equal(lease.isHeld, false);
+  assert.equal(await lease.ended, undefined);
+  await client.broadcast("a", 2);
+  assert.deepEqual(await client.batch([{ key: "a", delete: true }, { key: "lock", release: lease.fence }], { op }), done);
+  assert.equal((await client.fetch("a")).value, 2);
+  assert.equal((await client.request("get", { key: "a" })).value, 2);
+  await assert.rejects(client.request("subscribe", { pattern: "*" }), { code: "bad_option" });
+  await client.close();
+  await assert.rejects(client.batch([{ key: "a", value: 1 }]), { code: "closed" });
+});
+
+withServer("a batch that would be another one is refused here", async (server) => {
+  const client = await connect(server.url, quiet);
+  const write = { key: "k", value: 1 };
+  for (const [code, writes, options] of [
+    ["bad_option", []], ["bad_option", undefined], ["bad_option", write], ["bad_option", Array(257).fill(write)],
+    ["bad_option", [write, write]], ["bad_option", [{ ...write, timestamp: 1 }]], ["bad_option", [{ ...write, expect: undefined }]],
+    ["bad_option", [{ key: "k", delete: true, value: 1 }]], ["bad_option", [{ key: "k", release: "1" }]], ["bad_option", [7]],
+    ["bad_key", [{ value: 1 }]], ["bad_key", [{ key: "", value: 1 }]], ["bad_value", [{ key: "k" }]], ["bad_value", [{ ...write, ttl: 0 }]],
+    ["bad_option", [write], { require: [{ key: "k" }] }], ["bad_option", [write], { require: [{ key: "k", version: undefined }] }],
+    ["bad_option", [write], { require: [{ key: "k", version: null, fence: 1 }] }], ["bad_option", [write], { requires: [] }],
+    ["bad_option", [write], { require: [{ key: "k", version: null }, { key: "k", version: null }] }], ["bad_option", [write], { op: "" }],
+  ]) {
+    await assert.rejects(client.batch(writes, options), { code }, JSON.stringify(writes));
+  }
+  assert.equal(await client.fetch("k"), undefined);
+  await client.close();
+});
+
 withServer("a touch lets a key live longer, and is told as the register it is", async (server) => {
   const client = await connect(server.url, quiet);
   client.subscribe("k");

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
+from ._batch import BatchOutcome
 from ._client import Client
 from ._edges import EdgeStatus
 from ._errors import StarlingError, StarlingTimeoutError
@@ -32,6 +33,7 @@ def connect(urls: str | Sequence[str], **options: Unpack[ClientOptions]) -> Clie
 
 
 __all__ = [
+    "BatchOutcome",
     "Client",
     "EdgeStatus",
     "FileOutbox",

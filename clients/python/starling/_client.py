@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
+from ._batch import BatchOutcome, outcome_of, pack_batch
 from ._check import check_is_text, check_key, check_text, check_time_to_live, to_json
 from ._check_options import UNSET, Unset, check_boolean, check_callback, check_options, check_timeout, complete, conditions, to_object
 from ._delivery import Callback
@@ -41,6 +42,10 @@ PATIENCE = 5.0
 TIMEOUT = 10.0
 #: What has not been sent in time is given up by the engine first.
 _GRACE = 0.1
+#: Before a batch of which nobody knows what became is sent again, in seconds.
+_RESEND_PAUSE = 0.1
+#: What has a life of its own in a client, and so methods of its own.
+_NOT_REQUESTS = {"subscribe", "unsubscribe", "hello", "broadcast", "delete", "claim", "renew", "release"}
 
 
 class Client:
@@ -433,16 +438,19 @@ class Client:
             judged=answer.get("judged", False),
         )
 
-    async def _answer(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
+    async def _answer(
+        self, message: dict[str, Any], timeout: float, take: Callable[[dict[str, Any]], dict[str, Any]] = lambda answer: answer
+    ) -> dict[str, Any]:
         """Asks, and waits for the answer for so many seconds: what is not sent by then is given up by the engine, which knows that."""
-        question = self._engine.request(message, timeout=timeout * 1000)
+        question = self._engine.request(message, take, timeout=timeout * 1000)
         try:
             async with asyncio.timeout(timeout + _GRACE):
                 answer: dict[str, Any] = await question
                 return answer
         except TimeoutError:
             kind, name = message["type"], message.get("key", message.get("pattern"))
-            text = f"the server has not answered the {kind} of {name} in {timeout} s"
+            what = kind if name is None else f"{kind} of {name}"
+            text = f"the server has not answered the {what} in {timeout:g} s"
             if kind in ("get", "list"):
                 raise StarlingTimeoutError(text) from None
             raise StarlingError("outcome_unknown", f"{text}; it may have been carried out") from None
@@ -474,6 +482,60 @@ class Client:
         check_timeout(timeout)
         answer = await self._answer({"type": "touch", "key": key, "ttl": ttl}, timeout)
         return bool(answer["applied"])
+
+    async def batch(
+        self,
+        writes: Sequence[Mapping[str, Any]],
+        *,
+        require: Sequence[Mapping[str, Any]] = (),
+        op: str | None = None,
+        timeout: float = TIMEOUT,
+    ) -> BatchOutcome:
+        """Changes several keys in one commit, or none of them. It is not queued. Where its answer is lost, it is asked again for as long
+        as there is time: the server knows it by its ``op``.
+
+        :param writes: each of another key: ``{"key", "value", "ttl", "metadata", "session", "expect"}`` (but for the first two if need
+            be), ``{"key", "delete": True, "expect"}`` or ``{"key", "release": lease.fence}``
+        :param require: what has to be in place: ``{"key", "version"}`` (None: absent) or ``{"key", "fence"}``
+        :param op: to send it again after ``outcome_unknown``: at least 64 random bits
+        :raises StarlingError: ``bad_option``, ``bad_key``, ``bad_value``, ``offline``, ``outcome_unknown``, what the server has against it
+        """
+        self._check_use()
+        check_timeout(timeout)
+        message = pack_batch(writes, require, secrets.token_hex(16) if op is None else op)
+        return outcome_of(await self._resend(message, time.monotonic() + timeout))
+
+    async def _resend(self, message: dict[str, Any], end: float) -> dict[str, Any]:
+        unknown: StarlingError | None = None
+        while True:
+            left = max(0.0, end - time.monotonic())
+            try:
+                return await self._answer(message, left, lambda answer: self._engine.holds.batched(message, answer))
+            except StarlingError as error:
+                # It was sent before: that it cannot be sent now says nothing of what became of it.
+                is_unanswered = error.code in ("offline", "timeout")
+                if error.code != "outcome_unknown" and not (unknown and is_unanswered):
+                    raise
+                unknown = unknown or error
+                if time.monotonic() + _RESEND_PAUSE >= end or self._engine.state == "closed":
+                    raise unknown from None
+            await asyncio.sleep(_RESEND_PAUSE)
+
+    async def request(self, kind: str, fields: Mapping[str, Any] | None = None, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """Asks the server what this client has no method for. It is not queued.
+
+        :param kind: the ``type`` of the message (protocol/README.md)
+        :param fields: its other fields, but for ``id``
+        :return: the answer, with all its fields
+        :raises StarlingError: ``bad_option``, ``bad_value``, ``offline``, ``outcome_unknown``, what the server has against it
+        """
+        self._check_use()
+        check_timeout(timeout)
+        check_text("kind", kind, 128)
+        if not isinstance(kind, str) or kind in _NOT_REQUESTS:
+            raise StarlingError("bad_option", f"kind is {kind!r}; it is the type of a message that has no method of its own")
+        members = json.loads(to_json(to_object(fields or {}, "fields"), f"the fields of {kind}"))
+        return await self._answer({**members, "type": kind}, timeout)
 
     async def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = TIMEOUT) -> AsyncIterator[Update]:
         """Goes through all registers on the server that match, page by page.

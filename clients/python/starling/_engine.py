@@ -164,6 +164,9 @@ class Engine:
             handler = self._handlers.get(message.get("type", "")) if isinstance(message, dict) else None
             if handler is not None:
                 handler(message, text)
+            elif isinstance(message, dict) and self._requests.has(message.get("id")):
+                # Whatever else a request is answered with.
+                self._answer(message, text)
         except Exception as error:  # noqa: BLE001: whatever it is, it must not pass unseen
             self.log("error", f"cannot take {text[:200]}: {traceback.format_exc()}")
             self._cannot_take(message, error)
@@ -209,6 +212,8 @@ class Engine:
             return
         if message["type"] in ("ack", "claimed", "released") and "version" in message:
             self.knowledge.remember(message["version"])
+        for version in message.get("versions", ()):
+            self.knowledge.remember(version)
         if isinstance(id, str) and self._requests.answer(id, message):
             pass
         elif message["type"] == "error":

@@ -60,9 +60,12 @@ class Knowledge:
 
     def learn_from(self, answer: dict[str, Any]) -> None:
         """Takes note of all versions in an answer."""
-        for known in (answer, answer.get("winner"), answer.get("current"), *answer.get("registers", ())):
+        failed = (failure.get("current") for failure in answer.get("failed", ()))
+        for known in (answer, answer.get("winner"), answer.get("current"), *answer.get("registers", ()), *failed):
             if known:
                 self.learn(known.get("version"))
+        for version in answer.get("versions", ()):
+            self.learn(version)
 
     def remember(self, version: str) -> None:
         """Takes note of an own write beside the outbox."""

@@ -143,6 +143,10 @@ class Lease:
             self._engine.log("warning", f"the claim {self.key} is lost: {reason}")
             self._finish(reason)
 
+    def released(self) -> None:
+        """It was given up by a batch."""
+        self._finish(None)
+
     def _finish(self, reason: str | None) -> None:
         if self._is_over:
             return
@@ -215,6 +219,15 @@ class Holds:
                     done.set_result(None)
 
         self._engine.start(release())
+
+    def batched(self, message: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+        """A batch was answered: claims that it gave up are not held any more."""
+        if answer.get("applied"):
+            released = {write["key"]: write["release"] for write in message["writes"] if "release" in write}
+            for lease in list(self._leases):
+                if released.get(lease.key) == lease.fence:
+                    lease.released()
+        return answer
 
     async def release_all(self) -> None:
         """Gives up what is held."""

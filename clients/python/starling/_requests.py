@@ -99,6 +99,10 @@ class Requests:
             if not question.future.done():
                 question.future.set_exception(error)
 
+    def has(self, id: Any) -> bool:
+        """Whether something was sent with this id that is not answered."""
+        return isinstance(id, str) and id in self._waiting
+
     def fail(self, id: str, error: StarlingError) -> bool:
         """
         :return: whether the id is one of ours

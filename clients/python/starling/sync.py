@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Unpack
 
 from . import _client
+from ._batch import BatchOutcome
 from ._check_options import UNSET, Unset, check_boolean, check_timeout
 from ._client import PATIENCE, TIMEOUT
 from ._delivery import Callback
@@ -398,6 +399,21 @@ class Client:
         :raises StarlingError: ``held`` (by a claim), ``offline``, ``bad_value``
         """
         return self._thread.wait(lambda: self._client.touch(key, ttl, timeout=timeout))
+
+    def batch(
+        self,
+        writes: Sequence[Mapping[str, Any]],
+        *,
+        require: Sequence[Mapping[str, Any]] = (),
+        op: str | None = None,
+        timeout: float = TIMEOUT,
+    ) -> BatchOutcome:
+        """Changes several keys in one commit, or none of them, as :meth:`starling.Client.batch` does."""
+        return self._thread.wait(lambda: self._client.batch(writes, require=require, op=op, timeout=timeout))
+
+    def request(self, kind: str, fields: Mapping[str, Any] | None = None, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """Asks the server what this client has no method for: the answer, with all its fields."""
+        return self._thread.wait(lambda: self._client.request(kind, fields, timeout=timeout))
 
     def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = TIMEOUT) -> Iterator[Update]:
         """Goes through all registers on the server that match, page by page.

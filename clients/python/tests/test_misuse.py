@@ -338,6 +338,48 @@ class WithServerTests(unittest.IsolatedAsyncioTestCase):
                 with self.assertRaises(starling.StarlingError):
                     await client.touch("k", ttl)
 
+    async def test_a_batch_is_applied_whole_or_not_at_all(self) -> None:
+        async with starling.connect(self.server.url) as client:
+            client.subscribe("*")
+            lease = await client.claim("lock", ttl=60)
+            require = [{"key": "lock", "fence": lease.fence}, {"key": "none", "version": None}]
+            made = await client.batch([{"key": "a", "value": {"x": 1}, "expect": None}, {"key": "b", "value": None, "ttl": 60}], require=require)
+            self.assertTrue(made.applied)
+            self.assertEqual(made.last, made.first + 1)
+            await until(lambda: client.entry("b") and client.entry("b").version == made.versions[1], "it is told")
+            self.assertEqual(client.get("a"), {"x": 1})
+            refused = await client.batch([{"key": "a", "delete": True, "expect": None}, {"key": "c", "value": 1}])
+            self.assertFalse(refused.applied)
+            self.assertEqual([(one["write"], one["reason"], one["current"]["version"]) for one in refused.failed], [(0, "condition", made.versions[0])])
+            self.assertIsNone(await client.fetch("c"))
+            done = [{"key": "a", "delete": True}, {"key": "lock", "release": lease.fence}]
+            outcome = await client.batch(done, op="0011223344556677")
+            self.assertFalse(lease.is_held)
+            self.assertIsNone(await lease.ended)
+            await client.broadcast("a", 2)
+            self.assertEqual(await client.batch(done, op="0011223344556677"), outcome)
+            self.assertEqual((await client.fetch("a")).value, 2)
+            self.assertEqual((await client.request("get", {"key": "a"}))["value"], 2)
+            with self.assertRaises(starling.StarlingError):
+                await client.request("subscribe", {"pattern": "*"})
+
+    async def test_a_batch_that_would_be_another_one_is_refused_here(self) -> None:
+        write = {"key": "k", "value": 1}
+        cases: list[tuple[str, Any, dict[str, Any]]] = [
+            ("bad_option", [], {}), ("bad_option", None, {}), ("bad_option", "abc", {}), ("bad_option", [write] * 257, {}),
+            ("bad_option", [write, write], {}), ("bad_option", [{**write, "timestamp": 1}], {}), ("bad_value", [{**write, "expect": 7}], {}),
+            ("bad_option", [{"key": "k", "delete": True, "value": 1}], {}), ("bad_value", [{"key": "k", "release": "1"}], {}),
+            ("bad_option", [7], {}), ("bad_key", [{"value": 1}], {}), ("bad_value", [{"key": "k"}], {}), ("bad_value", [{**write, "ttl": 0}], {}),
+            ("bad_option", [write], {"require": [{"key": "k"}]}), ("bad_option", [write], {"require": [{"key": "k", "version": None, "fence": 1}]}),
+            ("bad_option", [write], {"require": [{"key": "k", "version": None}] * 2}), ("bad_value", [write], {"op": ""}),
+        ]
+        async with starling.connect(self.server.url) as client:
+            for code, writes, options in cases:
+                with self.assertRaises(starling.StarlingError) as caught:
+                    await client.batch(writes, **options)
+                self.assertEqual(caught.exception.code, code, (writes, options))
+            self.assertIsNone(await client.fetch("k"))
+
     async def test_timeouts_end_the_waiting(self) -> None:
         async with starling.connect(self.server.url) as client:
             await client.live()

@@ -23,13 +23,22 @@ extension Engine {
 
     mutating func learn(from answer: JSONObject) {
         let registers = (answer.array("registers") ?? []).compactMap { try? JSONObject($0) }
-        for known in [answer, answer.object("winner"), answer.object("current")] + registers {
+        let failed = (answer.array("failed") ?? []).map { (try? JSONObject($0))?.object("current") }
+        for known in [answer, answer.object("winner"), answer.object("current")] + registers + failed {
             if let version = known?.string("version").flatMap({ try? Version($0) }) { learn(version) }
         }
     }
 
     mutating func remember(_ answer: JSONObject) {
-        guard let version = answer.string("version").flatMap({ try? Version($0) }) else { return }
+        let versions = (answer.array("versions") ?? []).compactMap(JSONObject.string)
+        for text in versions + [answer.string("version")].compactMap(\.self) {
+            guard let version = try? Version(text) else { continue }
+            learn(version)
+            remember(version)
+        }
+    }
+
+    private mutating func remember(_ version: Version) {
         if ownVersions.insert(version).inserted { ownVersionsInOrder.append(version) }
         if ownVersionsInOrder.count > Self.ownVersionsKept {
             for old in ownVersionsInOrder.prefix(Self.ownVersionsKept / 2) { ownVersions.remove(old) }

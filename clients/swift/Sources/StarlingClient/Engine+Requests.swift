@@ -123,7 +123,7 @@ extension Engine {
             return unwelcome(message)
         }
         if let wireID, answerWrite(wireID, message) { return }
-        if ["ack", "claimed", "released"].contains(type) { remember(message) }
+        if ["ack", "claimed", "released", "batched"].contains(type) { remember(message) }
         let isError = type == "error"
         guard let id = message.string("id") else {
             if isError { effects.append(.log(.warning, StarlingError(message).description)) }
@@ -135,6 +135,12 @@ extension Engine {
         case "ping": pong(nil)
         default: subscriptionRefused(id, message)
         }
+    }
+
+    /// Whether something was sent with this id that is not answered.
+    func isAsked(_ id: String?) -> Bool {
+        guard let id, id.hasPrefix("r"), let number = Int(id.dropFirst()) else { return false }
+        return questions.isSent(number)
     }
 
     /// - Returns: whether the id is that of a request.

@@ -182,7 +182,8 @@ struct Engine: Sendable {
             let reason = "\(message.string("code") ?? ""): \(message.string("reason") ?? "")"
             effects.append(.log(.info, "the server says bye: \(reason)"))
             leave(retryAfter: Double(message.integer("retry_after_ms") ?? 0))
-        default: break
+        // Whatever else a request is answered with.
+        default: if isAsked(message.string("id")) { answer(message) }
         }
     }
 

@@ -8,8 +8,15 @@ struct Message {
     private var buffer = ByteBuffer()
 
     init(_ type: String) {
-        buffer.writeString("{\"type\":")
-        buffer.writeJSONString(type)
+        self.init(member: "type", type)
+    }
+
+    /// Begins with another member: an object within a message.
+    init(member name: String, _ text: String) {
+        buffer.writeString("{")
+        buffer.writeJSONString(name)
+        buffer.writeString(":")
+        buffer.writeJSONString(text)
     }
 
     /// Adds a member whose value is JSON already; nil adds nothing.

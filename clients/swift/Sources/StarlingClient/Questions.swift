@@ -37,6 +37,9 @@ struct Questions: Sendable {
         return taken
     }
 
+    /// Whether it was sent, and is not answered.
+    func isSent(_ number: Int) -> Bool { sent[number] != nil }
+
     /// - Returns: whether it was asked, and sent.
     mutating func answered(_ number: Int) -> Bool { sent.removeValue(forKey: number) != nil }
 

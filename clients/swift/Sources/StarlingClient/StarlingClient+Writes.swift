@@ -158,7 +158,7 @@ extension StarlingClient {
     /// Asks the server.
     ///
     /// - Parameter take: makes the result of the answer, before anything else comes from the server.
-    private func ask<Result: Sendable>(
+    func ask<Result: Sendable>(
         _ message: Message, _ type: String, _ timeout: Duration,
         take: @escaping @Sendable (JSONObject, inout Core.State) throws -> Result
     ) async throws -> Result {

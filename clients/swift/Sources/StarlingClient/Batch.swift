@@ -1,0 +1,242 @@
+public import Foundation
+import NIOCore
+import SyncProtocol
+
+/// What becomes of one key of a batch.
+public struct BatchWrite: Sendable {
+    let key: String
+    let message: String
+    /// The fence of the claim that it gives up.
+    let released: UInt64?
+
+    private init(_ key: String, released: UInt64? = nil, _ fill: (inout Message) throws -> Void) throws {
+        try StarlingClient.check(key: key)
+        var message = Message(object: key)
+        try fill(&message)
+        self.key = key
+        self.released = released
+        self.message = String(decoding: message.bytes, as: UTF8.self)
+    }
+
+    /// Sets a key.
+    ///
+    /// - Parameters:
+    ///   - expectation: what has to be in place; nil: whatever is.
+    ///   - ttl: how long it is to live; nil: for ever.
+    /// - Throws: ``StarlingError`` `bad_key`, `bad_value`.
+    public static func set(
+        _ key: String, _ value: any Encodable, expecting expectation: Expectation? = nil, ttl: Duration? = nil,
+        metadata: (any Encodable)? = nil, session: String? = nil
+    ) throws -> BatchWrite {
+        try BatchWrite(key) { message in
+            let json = try StarlingClient.json(value, of: key)
+            let packed = try metadata.map { try StarlingClient.json($0, of: key) }
+            try Engine.check(ttl: ttl.map { $0 / .seconds(1) }, value: json, metadata: packed)
+            message.add("value", raw: json)
+            message.add("ttl", ttl.map { $0 / .seconds(1) })
+            message.add("metadata", raw: packed)
+            message.add("session", session)
+            message.add("expect", expectation)
+        }
+    }
+
+    /// Deletes a key.
+    ///
+    /// - Throws: ``StarlingError`` `bad_key`.
+    public static func delete(_ key: String, expecting expectation: Expectation? = nil) throws -> BatchWrite {
+        try BatchWrite(key) { message in
+            message.add("delete", true)
+            message.add("expect", expectation)
+        }
+    }
+
+    /// Gives a claim up, which has to be in force.
+    ///
+    /// - Throws: ``StarlingError`` `bad_key`.
+    public static func release(_ lease: Lease) throws -> BatchWrite {
+        try BatchWrite(lease.key, released: lease.fence) { $0.add("release", lease.fence) }
+    }
+}
+
+/// What has to be in place for a batch.
+public enum Requirement: Sendable {
+    /// A key is absent, or has this version.
+    case key(String, Expectation)
+    /// A claim is in force.
+    case fence(Fence)
+
+    func json() throws -> String {
+        switch self {
+        case .key(let key, let expectation):
+            try StarlingClient.check(key: key)
+            var message = Message(object: key)
+            message.add("version", expectation)
+            return String(decoding: message.bytes, as: UTF8.self)
+        case .fence(let fence):
+            var message = Message(object: fence.key)
+            message.add("fence", fence.token)
+            return String(decoding: message.bytes, as: UTF8.self)
+        }
+    }
+}
+
+/// What became of a batch.
+public enum BatchOutcome: Sendable {
+    /// All of it was applied: with these revisions, and the version of each write, in their order.
+    case applied(revisions: ClosedRange<UInt64>, versions: [String])
+    /// Nothing of it was: these could not be met.
+    case refused([Failure])
+
+    /// What could not be met.
+    public struct Failure: Sendable {
+        /// Whether a write or a requirement, by its index.
+        public enum Place: Equatable, Sendable {
+            case write(Int)
+            case requirement(Int)
+        }
+
+        public let place: Place
+        public let key: String
+        /// `condition`, `held`, `stale_fence` or `too_many_keys`.
+        public let reason: String
+        /// What is in place, where there is something, and this client may read it.
+        public let current: Update?
+    }
+
+    /// Whether all of it was applied.
+    public var isApplied: Bool {
+        if case .applied = self { return true }
+        return false
+    }
+
+    init(_ answer: JSONObject) throws {
+        guard answer.bool("applied") == true else {
+            self = .refused((answer.array("failed") ?? []).compactMap { (try? JSONObject($0)).flatMap(Failure.init) })
+            return
+        }
+        guard let first = answer.integer("first"), let last = answer.integer("last"), 0 < first, first <= last else {
+            throw StarlingError("bad_answer", "the server applied a batch, and does not say with which revisions")
+        }
+        self = .applied(
+            revisions: UInt64(first)...UInt64(last),
+            versions: (answer.array("versions") ?? []).compactMap(JSONObject.string))
+    }
+}
+
+extension BatchOutcome.Failure {
+    fileprivate init?(_ object: JSONObject) {
+        if let index = object.integer("write") {
+            place = .write(Int(index))
+        } else if let index = object.integer("require") {
+            place = .requirement(Int(index))
+        } else {
+            return nil
+        }
+        key = object.string("key") ?? ""
+        reason = object.string("reason") ?? ""
+        current = object.object("current")?.held().map { Update($0) }
+    }
+}
+
+extension Message {
+    /// An object about a key, which is no message by itself.
+    fileprivate init(object key: String) {
+        self.init(member: "key", key)
+    }
+
+    fileprivate mutating func add(_ name: String, _ expectation: Expectation?) {
+        switch expectation {
+        case nil: break
+        case .absent: add(name, raw: "null")
+        case .version(let version): add(name, version)
+        }
+    }
+}
+
+extension StarlingClient {
+    /// Before a batch of which nobody knows what became is sent again.
+    private static let resendPause = Duration.milliseconds(100)
+    /// What has a life of its own in a client, and so methods of its own.
+    private static let notRequests: Set<String> = [
+        "subscribe", "unsubscribe", "hello", "broadcast", "delete", "claim", "renew", "release",
+    ]
+
+    /// Changes several keys in one commit, or none of them. It is not queued. Where its answer is lost, it is asked again for as
+    /// long as there is time: the server knows it by its op.
+    ///
+    /// - Parameters:
+    ///   - writes: 1 to 256, each of another key.
+    ///   - requirements: what has to be in place, of these keys and of others.
+    ///   - op: to send it again after `outcome_unknown`, at least 64 random bits; nil: one is made up.
+    ///   - timeout: how long to wait for the answer, and for a connection that is being made.
+    /// - Throws: ``StarlingError`` `bad_key`, `offline`, `outcome_unknown`, `closed`, and what the server has against it.
+    public func batch(
+        _ writes: [BatchWrite], requiring requirements: [Requirement] = [], op: String? = nil,
+        timeout: Duration = StarlingClient.patience
+    ) async throws -> BatchOutcome {
+        var message = Message("batch")
+        message.add("op", op ?? UUID().uuidString)
+        message.add("require", raw: "[\(try requirements.map { try $0.json() }.joined(separator: ","))]")
+        message.add("writes", raw: "[\(writes.map(\.message).joined(separator: ","))]")
+        let released = Dictionary(writes.map { ($0.key, $0.released) }) { first, _ in first }
+        return try BatchOutcome(try await resend(message, released, until: .now + timeout))
+    }
+
+    private func resend(
+        _ message: Message, _ released: [String: UInt64?], until end: ContinuousClock.Instant
+    ) async throws -> JSONObject {
+        var unknown: StarlingError?
+        while true {
+            do {
+                let left = max(.zero, end - .now)
+                return try await ask(message, "batch", left) { [core] answer, state in
+                    guard answer.bool("applied") == true else { return answer }
+                    for lease in state.leases.values where released[lease.key] == lease.fence {
+                        core.lose(lease, nil, &state)
+                    }
+                    return answer
+                }
+            } catch let error as StarlingError {
+                // It was sent before: that it cannot be sent now says nothing of what became of it.
+                let isUnanswered = ["offline", "timeout"].contains(error.code)
+                guard error.code == "outcome_unknown" || unknown != nil && isUnanswered else { throw error }
+                unknown = unknown ?? error
+                if let unknown, .now + Self.resendPause >= end || state == .closed { throw unknown }
+            }
+            try await Task.sleep(for: Self.resendPause)
+        }
+    }
+
+    /// Asks the server what this client has no method for. It is not queued.
+    ///
+    /// - Parameters:
+    ///   - type: that of the message (`protocol/README.md`).
+    ///   - fields: its other fields, but for `id`: what is encoded as an object.
+    /// - Returns: the answer as JSON, with all its fields.
+    /// - Throws: ``StarlingError`` `bad_option`, `bad_value`, `offline`, `outcome_unknown`, and what the server has against it.
+    public func request(
+        _ type: String, _ fields: any Encodable & Sendable = [String: String](),
+        timeout: Duration = StarlingClient.patience
+    ) async throws -> Data {
+        guard !Self.notRequests.contains(type) else {
+            throw StarlingError("bad_option", "\(type) has a method of its own")
+        }
+        guard let object = try? JSONObject(Array(try Self.json(fields, of: type).utf8)) else {
+            throw StarlingError("bad_value", "the fields of \(type) are no object")
+        }
+        var message = Message(type)
+        for (name, value) in object.members where name != "id" && name != "type" {
+            message.add(name, raw: String(decoding: value, as: UTF8.self))
+        }
+        let members = try await ask(message, type, timeout: timeout).members.map { name, value in
+            Self.quoted(name) + Array(":".utf8) + value
+        }
+        return Data(Array("{".utf8) + members.joined(separator: Array(",".utf8)) + Array("}".utf8))
+    }
+
+    private static func quoted(_ name: String) -> [UInt8] {
+        var buffer = ByteBuffer()
+        buffer.writeJSONString(name)
+        return Array(buffer.readableBytesView)
+    }
+}
