@@ -18,6 +18,10 @@ extension ConformanceTests.AccessMatrixTests {
             ("PUT *", try client.ask("PUT", "/v1/keys/\(path)", "0", ["If-None-Match": "*"])),
             ("PUT", try client.ask("PUT", "/v1/keys/\(path)", "0", ["If-Match": old])),
             ("DELETE", try client.ask("DELETE", "/v1/keys/\(path)", nil, ["If-Match": old])),
+            (
+                "POST batch",
+                try client.ask("POST", "/v1/batches", #"{"writes":[{"key":"\#(key)","value":0,"expect":null}]}"#)
+            ),
             ("PATCH", try client.ask("PATCH", "/v1/keys/\(path)?ttl=0.001")),
             ("POST claim", try client.ask("POST", "/v1/claims/\(path)", #"{"ttl":1}"#)),
             ("PATCH claim", try client.ask("PATCH", "/v1/claims/\(path)", #"{"fence":1}"#)),
@@ -86,6 +90,7 @@ extension ConformanceTests.AccessMatrixTests {
             for (method, path, body) in [
                 ("GET", "/v1/keys/config", nil), ("PUT", "/v1/keys/config", "0"), ("DELETE", "/v1/keys/config", nil),
                 ("GET", "/v1/keys", nil), ("GET", "/v1/events?pattern=*", nil), ("POST", "/v1/claims/x", #"{"ttl":1}"#),
+                ("POST", "/v1/batches", #"{"writes":[{"key":"config","value":0}]}"#),
             ] as [(String, String, String?)] {
                 let answer = try RESTClient(server, token: token).ask(method, path, body)
                 #expect(answer.status == 401 && answer.headers["www-authenticate"] == "Bearer", "\(method) \(answer)")

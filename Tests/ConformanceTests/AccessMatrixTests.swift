@@ -196,10 +196,45 @@ extension ConformanceTests {
                 #"{"type":"delete","id":1,"key":"\#(key)","expect":"\#(old)"}"#,
                 #"{"type":"broadcast","id":1,"key":"\#(key)","value":0,"fence":{"key":"\#(key)","token":1},"timestamp":1}"#,
                 #"{"type":"touch","id":1,"key":"\#(key)","ttl":0.001}"#,
+                #"{"type":"batch","id":1,"writes":[{"key":"\#(key)","value":0,"expect":null}]}"#,
+                #"{"type":"batch","id":1,"writes":[{"key":"\#(key)","delete":true,"expect":"\#(old)"}]}"#,
+                #"{"type":"batch","id":1,"writes":[{"key":"\#(key)","release":1}]}"#,
                 #"{"type":"claim","id":1,"key":"\#(key)","ttl":1}"#,
                 #"{"type":"renew","id":1,"key":"\#(key)","fence":1}"#,
                 #"{"type":"release","id":1,"key":"\#(key)","fence":1}"#,
             ]
+        }
+
+        @Test(
+            "One key of a batch that may not be written forbids all, and what is required must be one to be read or written"
+        )
+        func batches() throws {
+            for token in Self.tokens {
+                let client = try access.connect(server, token.id)
+                let hidden = Self.keys.filter { !token.mayRead($0) }
+                for first in ["team-a:new", "config:new", "a*b:new", "team-b:task:9"] {
+                    for key in Self.keys {
+                        let name = "\(token.id) \(first) \(key)"
+                        // Nothing is written: that another version is in place is what is found out.
+                        let old = "000000000001-0000-x"
+                        let write =
+                            #"{"type":"batch","id":1,"writes":[{"key":"\#(first)","value":0},{"key":"\#(key)","value":0,"expect":"\#(old)"}]}"#
+                        let written = try ask(client, write)
+                        let mayWrite = token.mayWrite(first) && token.mayWrite(key)
+                        #expect(Self.codes(written) == (mayWrite ? [] : ["forbidden"]), "\(name)")
+                        expectNoTrace(of: hidden, in: written, named: key, "a batch by \(name)")
+                        let state = first == "config:new" ? #""fence":1"# : #""version":"\#(old)""#
+                        let require =
+                            #"{"type":"batch","id":1,"require":[{"key":"\#(key)",\#(state)}],"writes":[{"key":"\#(first)","value":0}]}"#
+                        let required = try ask(client, require)
+                        let mayAsk = token.mayWrite(first) && (token.mayWrite(key) || token.mayRead(key))
+                        #expect(Self.codes(required) == (mayAsk ? [] : ["forbidden"]), "\(name)")
+                        expectNoTrace(of: hidden, in: required, named: key, "a requirement by \(name)")
+                    }
+                    let get = try ask(try access.connect(server, "all"), #"{"type":"get","id":1,"key":"\#(first)"}"#)
+                    #expect(get.first?.contains(#""found":false"#) == true, "\(first)")
+                }
+            }
         }
 
         @Test("Without credentials, and with wrong ones, every message but ping is refused")

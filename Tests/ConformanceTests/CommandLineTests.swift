@@ -74,7 +74,8 @@ extension ConformanceTests {
         @Test("Help is what Tests/ConformanceTests/Help says; UPDATE_SNAPSHOTS=1 writes it anew")
         func help() throws {
             let commands = [
-                "", "serve", "sub", "pub", "get", "del", "touch", "keys", "backup", "restore", "check", "export",
+                "", "serve", "sub", "pub", "get", "del", "touch", "batch", "keys", "backup", "restore", "check",
+                "export",
                 "import",
                 "verify", "bench", "token", "rekey", "echo",
             ]

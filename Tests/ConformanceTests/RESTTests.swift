@@ -56,6 +56,45 @@ extension ConformanceTests {
         }
 
         @Test(
+            "A batch is applied whole, or says what it failed for; an Idempotency-Key makes it, and a PUT, safe to send again"
+        )
+        func batches() throws {
+            let body = #"{"writes":[{"key":"a","value":1,"expect":null},{"key":"b","value":{"x":1},"ttl":60}]}"#
+            let named = ["Idempotency-Key": "0011223344556677", "Starling-Agent": "me", "Starling-Session": "s1"]
+            let made = try client.ask("POST", "/v1/batches", body, named)
+            #expect(made.status == 200 && made.json.integer("first") == 1 && made.json.integer("last") == 2)
+            let versions = (made.json.array("versions") ?? []).compactMap(JSONObject.string)
+            #expect(versions.count == 2 && versions.allSatisfy { $0.hasSuffix("-me") })
+            let listed = try client.ask("GET", "/v1/keys").json.array("registers") ?? []
+            #expect(try listed.map { try JSONObject($0).string("session") } == ["s1", "s1"])
+            let refused = try client.ask("POST", "/v1/batches", body)
+            #expect(refused.status == 412 && refused.json.string("code") == "condition")
+            let failure = try JSONObject(#require(refused.json.array("failed")?.first))
+            #expect(failure.integer("write") == 0 && failure.object("current")?.string("version") == versions[0])
+            #expect(try client.ask("PUT", "/v1/keys/a", "2", ["Idempotency-Key": "p"]).json.integer("revision") == 3)
+            #expect(try client.ask("PUT", "/v1/keys/a", "2", ["Idempotency-Key": "p"]).json.integer("revision") == 3)
+            #expect(try client.ask("POST", "/v1/batches", body, named).body == made.body)
+            #expect(try client.ask("GET", "/v1/keys/a").body == "2")
+            let claimed = try client.ask("POST", "/v1/claims/lock", #"{"ttl":60}"#, ["Idempotency-Key": "c"])
+            let fence = try #require(claimed.json.integer("fence"))
+            let again = try client.ask("POST", "/v1/claims/lock", #"{"ttl":60}"#, ["Idempotency-Key": "c"])
+            #expect(again.json.integer("fence") == fence)
+            let held = try client.ask("POST", "/v1/batches", #"{"writes":[{"key":"lock","value":1}]}"#)
+            #expect(held.status == 409 && held.json.string("code") == "held")
+            let done =
+                #"{"require":[{"key":"lock","fence":\#(fence)}],"writes":[{"key":"a","value":3},{"key":"lock","release":\#(fence)}]}"#
+            #expect(try client.ask("POST", "/v1/batches", done).status == 200)
+            #expect(try client.ask("POST", "/v1/batches", done).json.string("code") == "stale_fence")
+            for body in [
+                "", "[]", "{}", #"{"writes":[]}"#, #"{"writes":[{"key":"a"}]}"#, #"{"wrties":[]}"#,
+                #"{"writes":[{"key":"a","value":1}],"id":1}"#,
+            ] {
+                #expect(try client.ask("POST", "/v1/batches", body).status == 400, "\(body)")
+            }
+            #expect(try client.ask("POST", "/v1/batches?ttl=1", body).status == 400)
+        }
+
+        @Test(
             "What is not understood is refused, and nothing is written",
             arguments: [
                 ("PUT", "?tll=1", "1", "", ""), ("PUT", "?ttl=soon", "1", "", ""),

@@ -36,7 +36,7 @@ struct RESTTests {
         for (path, methods) in [
             ("/v1/keys/a/b", [HTTPRequest.Method.get, .put, .patch, .delete]),
             ("/v1/claims/k", [.post, .patch, .delete]),
-            ("/v1/events", [.get]),
+            ("/v1/batches", [.post]), ("/v1/events", [.get]),
         ] { #expect(RESTRoutes.methods(for: path) == methods) }
         for path in ["/v1/keys/", "/v1/", "/v1/events/x", "/v2/keys"] { #expect(RESTRoutes.methods(for: path) == nil) }
     }

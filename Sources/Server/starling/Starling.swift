@@ -26,7 +26,8 @@ struct Starling: AsyncParsableCommand {
             """,
         version: ServerConfiguration.version,
         subcommands: [
-            Serve.self, Sub.self, Pub.self, Get.self, Del.self, Touch.self, Keys.self, Bench.self, Echo.self,
+            Serve.self, Sub.self, Pub.self, Get.self, Del.self, Touch.self, Batch.self, Keys.self, Bench.self,
+            Echo.self,
         ],
         groupedSubcommands: [
             CommandGroup(name: "Access", subcommands: [Token.self]),

@@ -90,6 +90,13 @@ class OpenAPITests(unittest.TestCase):
         self.ask("POST", "/v1/claims", "/v1/claims?key=lock2", {"ttl": 1})
         self.ask("PATCH", "/v1/claims", "/v1/claims?key=lock2", {"fence": 1})
         self.ask("DELETE", "/v1/claims", "/v1/claims?key=lock2", {"fence": 1})
+        batches = "/v1/batches"
+        self.ask("POST", batches, batches, {"writes": [{"key": "a:1", "value": 1, "expect": None}, {"key": "b", "value": 2, "ttl": 60}]})
+        self.ask("POST", batches, batches, {"writes": [{"key": "a:1", "delete": True, "expect": None}], "require": [{"key": "l", "fence": 1}]})
+        self.ask("POST", batches, batches, {"writes": [{"key": "a:1", "delete": True, "expect": None}]})
+        self.ask("POST", batches, batches, {"writes": []})
+        for _ in range(2):
+            self.ask("POST", batches, batches, {"writes": [{"key": "c", "value": 1, "expect": None}]}, Idempotency_Key="0011223344556677")
         self.ask("GET", "/v1/events", "/v1/events?pattern=")
         described = {(m.upper(), p) for p, item in _DOCUMENT["paths"].items() for m in item if m != "parameters"}
         self.assertEqual({(method, path) for method, path, _ in self.seen}, described)

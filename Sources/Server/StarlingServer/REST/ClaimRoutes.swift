@@ -34,30 +34,7 @@ enum ClaimRoutes {
         }
         var message = SyncMessage(type)
         message.add("key", try RESTRoutes.key(of: request, query, under: "/v1/claims"))
-        for (name, json) in try await members(of: request) {
-            guard fields.contains(name) else {
-                let names = fields.sorted().joined(separator: ", ")
-                throw Problem(.badMessage, "there is no field \(name) here; there are \(names)")
-            }
-            do throws(WireError) {
-                try message.add(name, json: ByteBuffer(bytes: json))
-            } catch {
-                throw Problem(error)
-            }
-        }
+        try await RESTRoutes.addBody(of: request, fields, to: &message)
         return RESTRoutes.json(try await context.session.ask(message, as: try Caller(request.headers)))
-    }
-
-    private static func members(
-        of request: Request
-    ) async throws(Problem) -> [(name: String, value: [UInt8])] {
-        let body = await RESTRoutes.body(of: request)
-        let bytes = Array(body.readableBytesView)
-        guard String(validating: bytes, as: UTF8.self) != nil else { throw Problem(.badJSON, "the body is no UTF-8") }
-        do throws(JSONError) {
-            return try JSONObject(bytes).members
-        } catch {
-            throw Problem(.badJSON, "the body is no JSON object: \(error)")
-        }
     }
 }

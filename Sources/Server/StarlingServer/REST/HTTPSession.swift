@@ -32,6 +32,7 @@ extension HTTPField.Name {
     static let starlingSession = HTTPField.Name("Starling-Session")!
     static let starlingRevision = HTTPField.Name("Starling-Revision")!
     static let starlingExpiresAt = HTTPField.Name("Starling-Expires-At")!
+    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
     static let lastEventID = HTTPField.Name("Last-Event-ID")!
 }
 

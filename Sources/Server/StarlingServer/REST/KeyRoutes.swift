@@ -79,6 +79,7 @@ enum KeyRoutes {
         var write = SyncMessage("broadcast")
         try await add(bodyOf: request, to: &write)
         if let ttl = try query.one("ttl") { try add(ttl: ttl, to: &write) }
+        write.add("op", request.headers[.idempotencyKey])
         return try await carryOut(write, of: key, request, context)
     }
 
@@ -109,7 +110,9 @@ enum KeyRoutes {
     private static func delete(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {
         let query = try Query(request, known: ["key"])
         let key = try RESTRoutes.key(of: request, query, under: path)
-        return try await carryOut(SyncMessage("delete"), of: key, request, context)
+        var delete = SyncMessage("delete")
+        delete.add("op", request.headers[.idempotencyKey])
+        return try await carryOut(delete, of: key, request, context)
     }
 
     private static func carryOut(

@@ -83,8 +83,24 @@ struct Problem: Error {
             members = answer.members.filter { ["key", "current", "winner"].contains($0.name) }.map {
                 ($0.name, $0.value)
             }
+        case "batched" where answer.bool("applied") == false: self.init(refusedBatch: answer)
         default: return nil
         }
+    }
+
+    /// What keeps a batch from being applied: the first of it says which status that has.
+    private init(refusedBatch answer: JSONObject) {
+        let first = (answer.array("failed") ?? []).first.flatMap { try? JSONObject($0) }
+        let reason = first?.string("reason") ?? "condition"
+        let key = first?.string("key") ?? ""
+        switch ErrorCode(rawValue: reason) {
+        case nil:
+            self.init(.preconditionFailed, reason, "nothing was applied: what was to be in place of \(key) is not")
+        case .held: self.init(.held, "nothing was applied: \(key) is under a claim", hint: Self.hint(.held))
+        case .tooManyKeys: self.init(.tooManyKeys, "nothing was applied: \(key) would be one key too many")
+        case let code?: self.init(code, "nothing was applied: the claim of \(key) is not in force")
+        }
+        members = answer.members.filter { $0.name == "failed" }.map { ($0.name, $0.value) }
     }
 
     private static func words(for code: ErrorCode, _ answer: JSONObject) -> String {

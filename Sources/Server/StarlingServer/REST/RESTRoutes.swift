@@ -1,5 +1,6 @@
 import HTTPTypes
 import Hummingbird
+import Loops
 import NIOCore
 import SyncProtocol
 
@@ -11,7 +12,7 @@ enum RESTRoutes {
     static let table: [(path: String, methods: [HTTPRequest.Method])] = [
         ("/v1/keys", [.get, .put, .patch, .delete]), ("/v1/keys/{key}", [.get, .put, .patch, .delete]),
         ("/v1/claims", [.post, .patch, .delete]), ("/v1/claims/{key}", [.post, .patch, .delete]),
-        ("/v1/events", [.get]),
+        ("/v1/batches", [.post]), ("/v1/events", [.get]),
     ]
 
     /// What a path may be asked for; nil: there is no such path.
@@ -26,6 +27,7 @@ enum RESTRoutes {
     static func add(to router: Router<HTTPContext>) {
         KeyRoutes.add(to: router)
         ClaimRoutes.add(to: router)
+        BatchRoutes.add(to: router)
         EventRoutes.add(to: router)
         let document = ByteBuffer(bytes: PackageResources.openapi_json)
         router.get("/openapi.json") { _, _ in
@@ -67,6 +69,34 @@ enum RESTRoutes {
     static func body(of request: Request) async -> ByteBuffer {
         var request = request
         return (try? await request.collectBody(upTo: .max)) ?? ByteBuffer()
+    }
+
+    /// Adds the members of a request's body to a message, and the op that `Idempotency-Key` is.
+    ///
+    /// - Parameter fields: the members that there may be.
+    static func addBody(
+        of request: Request, _ fields: Set<String>, to message: inout SyncMessage
+    ) async throws(Problem) {
+        let bytes = Array(await body(of: request).readableBytesView)
+        guard String(validating: bytes, as: UTF8.self) != nil else { throw Problem(.badJSON, "the body is no UTF-8") }
+        let members: [(name: String, value: [UInt8])]
+        do throws(JSONError) {
+            members = try JSONObject(bytes).members
+        } catch {
+            throw Problem(.badJSON, "the body is no JSON object: \(error)")
+        }
+        for (name, json) in members {
+            guard fields.contains(name) else {
+                let names = fields.sorted().joined(separator: ", ")
+                throw Problem(.badMessage, "there is no field \(name) here; there are \(names)")
+            }
+            do throws(WireError) {
+                try message.add(name, json: ByteBuffer(bytes: json))
+            } catch {
+                throw Problem(error)
+            }
+        }
+        if fields.contains("op") { message.add("op", request.headers[.idempotencyKey]) }
     }
 
     /// An answer as a body: without what only pairs answers with questions.
