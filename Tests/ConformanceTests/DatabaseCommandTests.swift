@@ -245,6 +245,33 @@ extension ConformanceTests {
             #expect(!FileManager.default.fileExists(atPath: path("new.db")))
         }
 
+        @Test("A database of an older version is looked at as it is, and brought up to date when it is served")
+        func older() throws {
+            defer { try? FileManager.default.removeItem(at: folder) }
+            let path: String
+            do {
+                let server = try ServerProcess(in: folder)
+                path = server.database.path
+                try fill(server, 0..<3)
+                server.terminate()
+                #expect(server.wait() == 0)
+            }
+            func sql(_ text: String) throws -> String {
+                try ServerProcess.run(["sqlite3", path, text], program: URL(filePath: "/usr/bin/env")).output
+            }
+            _ = try sql("DROP TABLE answer; DELETE FROM grdb_migrations WHERE identifier LIKE '5:%'")
+            #expect(try ServerProcess.run(["check", "--data", path]).status == 0)
+            #expect(try ServerProcess.run(["export", "--data", path]).output.split(separator: "\n").count == 3)
+            #expect(try ServerProcess.run(["backup", self.path("copy.db"), "--data", path]).status == 0)
+            #expect(try sql("SELECT count(*) FROM sqlite_master WHERE name = 'answer'") == "0\n")
+            let server = try ServerProcess(in: folder)
+            let client = try RawClient.connected(server)
+            try client.send(#"{"type":"batch","id":1,"op":"o","writes":[{"key":"k:0","value":2}]}"#)
+            #expect(try client.receive(type: "batched").bool("applied") == true)
+            #expect(try sql("SELECT op FROM answer") == "o\n")
+            #expect(try ServerProcess.run(["check", "--data", path]).status == 0)
+        }
+
         @Test("An export imports into another database as it was; twice changes nothing, and what is newer stays")
         func exportAndImport() throws {
             defer { try? FileManager.default.removeItem(at: folder) }

@@ -52,6 +52,51 @@ struct UpkeepTests {
         #expect(try keys(writer.expired(at: 99, limit: 1, skipping: 0)) == ["soon"])
     }
 
+    private func keep(_ writer: SQLiteWriter, _ op: String, bearer: String = "", at now: UInt64) throws {
+        try writer.begin(now: now, clockBound: nil)
+        let operation = Operation(op: Array(op.utf8), bearer: Array(bearer.utf8))
+        try writer.put(KeptAnswer(operation, answeredAt: now, text: Array("\(op) at \(now)".utf8)))
+        try writer.commit()
+    }
+
+    private func answer(_ writer: SQLiteWriter, _ op: String, bearer: String = "", since: UInt64) throws -> String? {
+        try writer.answer(to: Operation(op: Array(op.utf8), bearer: Array(bearer.utf8)), since: since)
+            .map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    @Test("Answers are kept for each bearer, and go when their time is over, a few with each new one")
+    func answers() throws {
+        let writer = try open().makeWriter()
+        try keep(writer, "a", at: 1_000)
+        try keep(writer, "a", bearer: "x", at: 1_001)
+        #expect(try answer(writer, "a", since: 1_000) == "a at 1000")
+        #expect(try answer(writer, "a", since: 1_001) == nil)
+        #expect(try answer(writer, "a", bearer: "x", since: 0) == "a at 1001")
+        #expect(try answer(writer, "a", bearer: "y", since: 0) == nil)
+        try keep(writer, "a", at: 2_000)
+        #expect(try answer(writer, "a", since: 1_001) == "a at 2000")
+        for number in 0..<6 { try keep(writer, "\(number)", at: 3_000) }
+        try keep(writer, "b", at: 3_001 + KeptAnswer.lifetime)
+        // Four of the eight that were too old.
+        #expect(try ["a", "0", "1", "2"].map { try answer(writer, $0, since: 0) } == [nil, nil, nil, "2 at 3000"])
+        #expect(try answer(writer, "a", bearer: "x", since: 0) == nil)
+        // A clock that was set back makes nothing old.
+        try keep(writer, "c", at: 5)
+        try keep(writer, "d", at: 6)
+        #expect(try answer(writer, "b", since: 0) != nil && answer(writer, "c", since: 0) != nil)
+    }
+
+    @Test("What is rolled back is not kept")
+    func answersRolledBack() throws {
+        let writer = try open().makeWriter()
+        try writer.begin(now: 1, clockBound: nil)
+        let operation = Operation(op: [0x61], bearer: [])
+        try writer.put(KeptAnswer(operation, answeredAt: 1, text: [0x31]))
+        #expect(try writer.answer(to: operation, since: 0) == [0x31])
+        writer.rollback()
+        #expect(try writer.answer(to: operation, since: 0) == nil)
+    }
+
     @Test("What ends with a connection is found, and claims with a time are not")
     func connectionBound() throws {
         let writer = try open().makeWriter()
