@@ -16,7 +16,7 @@ final class SQLiteReaderTests {
     private let folder: TemporaryFolder
     private let database: SQLiteDatabase
     private let writer: SQLiteWriter
-    private let reader: SQLiteReader
+    private let reader: PageReader<SQLiteReader>
     private var shard: Shard
     private let output = Output()
 
@@ -36,7 +36,7 @@ final class SQLiteReaderTests {
         var random = SeededGenerator(seed: 1)
         database = try SQLiteDatabase(.init(path: folder.path("a.db")), now: 0, random: &random)
         writer = try database.makeWriter()
-        reader = SQLiteReader(database: database, framing: Self.framing)
+        reader = PageReader(store: SQLiteReader(database: database), framing: Self.framing)
         let welcome = Welcome(
             server: "", node: "", limits: .init(value: 0, message: 0, subscriptions: 9, drift: 0), pingInterval: 0)
         shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: Self.framing), state: database.state)

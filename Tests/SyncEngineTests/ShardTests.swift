@@ -67,14 +67,20 @@ final class ShardTests {
         shard.flush(into: output)
     }
 
+    private func reader(rows: Int = 100) -> PageReader<SimulatedDisk> {
+        var limits = PageReader<SimulatedDisk>.Limits()
+        limits.rows = rows
+        return PageReader(store: store, framing: Simulation.framing, limits: limits)
+    }
+
     /// Reads for all jobs as readers would, now.
     private func read() {
         while !output.jobs.isEmpty {
             switch output.jobs.removeFirst() {
             case .page(let request):
-                shard.read(store.page(request, limit: 100, framing: Simulation.framing), head: committer.head, now: 0)
+                shard.read(reader().page(request, now: 0), head: committer.head, now: 0)
             case .lookups(let request):
-                shard.looked(up: store.look(up: request, framing: Simulation.framing), head: committer.head, now: 0)
+                shard.looked(up: reader().look(up: request, now: 0), head: committer.head, now: 0)
             }
             shard.flush(into: output)
         }
@@ -132,8 +138,7 @@ final class ShardTests {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
         if isReadBefore {
             guard case .page(let request)? = output.jobs.popLast() else { throw CancellationError() }
-            let page = store.page(request, limit: 1, framing: Simulation.framing)
-            shard.read(page, head: committer.head, now: 0)
+            shard.read(reader(rows: 1).page(request, now: 0), head: committer.head, now: 0)
             shard.flush(into: output)
         }
         try receive(#"{"type":"broadcast","id":"w","key":"b","value":2}"#)
@@ -219,8 +224,7 @@ final class ShardTests {
             return
         }
         shard.backedUp(client)
-        let one = store.look(
-            up: LookupRequest(connection: client, lookups: [request.lookups[0]]), framing: Simulation.framing)
+        let one = reader().look(up: LookupRequest(connection: client, lookups: [request.lookups[0]]), now: 0)
         shard.looked(up: one, head: 1, now: 0)
         shard.flush(into: output)
         #expect(output.jobs.isEmpty)

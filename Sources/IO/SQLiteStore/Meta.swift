@@ -112,14 +112,6 @@ enum Meta {
         return fence
     }
 
-    /// From where to where the database knows its history.
-    struct Horizon {
-        /// The revision of the latest change.
-        var head: UInt64
-        /// The greatest revision of a tombstone that was collected.
-        var collected: UInt64
-    }
-
     /// The horizon, in one look-up: every page and every get asks for it.
     static func horizon(_ database: Database) throws -> Horizon {
         let statement = try database.cachedStatement(

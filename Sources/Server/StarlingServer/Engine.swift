@@ -84,8 +84,9 @@ struct Engine: Sendable {
         let checkpoints = checkpoints
         let committer = committer
         try checkpoints.start(database, noteFailure: { committer.noteCheckpointFailure($0) })
-        let reader = SQLiteReader(
-            database: database, framing: Self.framing, noteFailure: { committer.noteReadFailure($0) })
+        let reader = PageReader(
+            store: SQLiteReader(database: database), framing: Self.framing,
+            noteFailure: { committer.noteReadFailure($0) })
         readers.start(reader: reader) { delivery, loop in drivers[loop].deliver(delivery) }
         try committer.start(
             database: database, loops: drivers.count, cacheSize: configuration.cacheSize,

@@ -31,7 +31,7 @@ final class ReaderThreads: Sendable {
     /// Starts the threads.
     ///
     /// - Parameter deliver: is given each result, with the index of the event loop that it is for.
-    func start(reader: SQLiteReader, deliver: @escaping @Sendable (LoopDelivery, _ loop: Int) -> Void) {
+    func start(reader: PageReader<SQLiteReader>, deliver: @escaping @Sendable (LoopDelivery, _ loop: Int) -> Void) {
         for index in 0..<count {
             let thread = Thread { [self] in
                 ThreadRole.name("starling-read")

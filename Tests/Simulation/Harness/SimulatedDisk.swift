@@ -217,6 +217,9 @@ package final class SimulatedDisk: WriteStore {
 }
 
 extension SimulatedDisk {
+    /// The greatest revision of a tombstone that was collected.
+    var collectedRevision: UInt64 { content.collected.revision }
+
     /// The greatest stamp of a tombstone that was collected.
     var collectedStamp: Stamp { content.collected.stamp }
 }

@@ -177,12 +177,17 @@ final class SimulatedServer {
         let job = loop.jobs.remove(at: Int.random(in: 0..<loop.jobs.count, using: &random))
         switch job {
         case .page(let request):
-            let limit = Int.random(in: 1...3, using: &random)
-            loop.unread.append(.page(disk.page(request, limit: limit, now: now, framing: Simulation.framing)))
-        case .lookups(let request):
-            loop.unread.append(.lookups(disk.look(up: request, now: now, framing: Simulation.framing)))
+            loop.unread.append(.page(reader(&random).page(request, now: now)))
+        case .lookups(let request): loop.unread.append(.lookups(reader(&random).look(up: request, now: now)))
         }
         return true
+    }
+
+    /// The product's own reader, which takes so little at once that small worlds have many pages.
+    private func reader(_ random: inout SeededGenerator) -> PageReader<SimulatedDisk> {
+        var limits = PageReader<SimulatedDisk>.Limits()
+        limits.rows = Int.random(in: 1...3, using: &random)
+        return PageReader(store: disk, framing: Simulation.framing, limits: limits)
     }
 
     @discardableResult
