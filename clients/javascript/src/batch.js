@@ -3,7 +3,7 @@ import { StarlingError } from "./errors.js";
 
 /** How many writes a batch may have, and how many requirements (protocol/README.md). */
 const MAXIMUM_MEMBERS = 256;
-const WRITE_FIELDS = new Set(["key", "value", "ttl", "metadata", "session", "expect"]);
+const WRITE_FIELDS = new Set(["key", "value", "ttl", "metadata", "session", "expect", "delete"]);
 const DELETE_FIELDS = new Set(["key", "delete", "metadata", "session", "expect"]);
 const RELEASE_FIELDS = new Set(["key", "release"]);
 const REQUIRE_FIELDS = new Set(["key", "version", "fence"]);
@@ -24,8 +24,8 @@ export function packBatch(writes, require, op) {
 
 function list(name, value, least) {
   if (Array.isArray(value) && value.length >= least && value.length <= MAXIMUM_MEMBERS) return value;
-  const count = Array.isArray(value) ? ` of ${value.length}` : "";
-  throw new StarlingError("bad_option", `${name} is no array${count}: a batch has ${least} to ${MAXIMUM_MEMBERS} of them`);
+  const what = Array.isArray(value) ? `has ${value.length}` : "is no array";
+  throw new StarlingError("bad_option", `${name} ${what}; a batch has ${least} to ${MAXIMUM_MEMBERS}, in an array`);
 }
 
 function within(place, pack) {
@@ -41,7 +41,7 @@ function packWrite(write, keys) {
   const isRelease = write?.release !== undefined;
   const isDelete = !isRelease && write?.delete === true;
   const known = isRelease ? RELEASE_FIELDS : isDelete ? DELETE_FIELDS : WRITE_FIELDS;
-  const { key, value, ttl, metadata, session, expect, release } = checkOptions("a write of a batch", write, known);
+  const { key, value, ttl, metadata, session, expect, release } = checkOptions(isRelease ? "a release" : isDelete ? "a delete" : "a write", checkObject(write), known);
   checkOnce(key, keys);
   if (isRelease) return { key, release: checkFence("release", release) };
   checkText("session", session, 128);
@@ -57,7 +57,7 @@ function packWrite(write, keys) {
 function packRequirement(one, keys) {
   // A version that was looked for and not found is none that is required to be absent.
   if (one !== null && typeof one === "object" && "version" in one && one.version === undefined) throw refuse("version", undefined, "a version, or null for absent");
-  const { key, fence } = checkOptions("a requirement", one, REQUIRE_FIELDS);
+  const { key, fence } = checkOptions("a requirement", checkObject(one), REQUIRE_FIELDS);
   checkOnce(key, keys);
   const hasVersion = "version" in one;
   if (hasVersion === (fence !== undefined && fence !== null)) {
@@ -66,6 +66,11 @@ function packRequirement(one, keys) {
   if (!hasVersion) return { key, fence: checkFence("fence", fence) };
   if (one.version !== null && typeof one.version !== "string") throw refuse("version", one.version, "a version, or null for absent");
   return { key, version: one.version };
+}
+
+function checkObject(value) {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  throw new StarlingError("bad_option", `it is ${JSON.stringify(value)}; it must be an object`);
 }
 
 function checkOnce(key, keys) {

@@ -168,8 +168,8 @@ export interface BatchFailure {
   current?: Record<string, unknown> | null;
 }
 
-/** What became of a batch: revisions are contiguous, and versions in the order of the writes. */
-export type BatchOutcome = { applied: true; first: number; last: number; versions: string[] } | { applied: false; failed: BatchFailure[] };
+/** What became of a batch: revisions are contiguous, and versions in the order of the writes; `judged`: how much was required and met. */
+export type BatchOutcome = { applied: true; first: number; last: number; versions: string[]; judged: number } | { applied: false; failed: BatchFailure[] };
 
 /** A subscription: call it to unsubscribe. With a callback it cannot be iterated over. */
 export interface Subscription<Value = unknown> extends AsyncIterable<Update<Value>> {

@@ -42,8 +42,11 @@ const FETCH_ALL_OPTIONS = new Set(["pageSize", "timeout"]);
 const BATCH_OPTIONS = new Set(["require", "op", "timeout"]);
 /** Before a batch of which nobody knows what became is sent again, in milliseconds. */
 const RESEND_PAUSE = 100;
-/** What has a life of its own in a client, and so methods of its own. */
-const NOT_REQUESTS = new Set(["subscribe", "unsubscribe", "hello", "broadcast", "delete", "claim", "renew", "release"]);
+/** For how long that is known to be safe, with a minute in hand (protocol/README.md, Promises), in milliseconds. */
+const ANSWERS_KEPT = 14 * 60_000;
+const UNANSWERED = new Set(["outcome_unknown", "offline", "timeout"]);
+/** What this client does itself, or has a method for that does more than ask. */
+const NOT_REQUESTS = new Set(["subscribe", "unsubscribe", "hello", "ping", "broadcast", "delete", "claim", "renew", "release", "batch"]);
 const SUBSCRIBE_OPTIONS = new Set(["snapshot", "echo"]);
 const CONDITIONS = ["expect", "fence", "transient", "version"];
 const DELETE_OPTIONS = new Set(["metadata", "session", ...CONDITIONS, "timeout"]);
@@ -379,18 +382,26 @@ export class Client {
    * @param {{require?: object[], op?: string, timeout?: number}} [options] `require`: what has to be in place,
    *   `{ key, version }` (null: absent) or `{ key, fence }`; `op`: to send it again after `outcome_unknown`, at least 64 random bits;
    *   `timeout` in milliseconds
-   * @returns what became of it: `applied` with `first`, `last` (revisions) and `versions`, or not, with what `failed`
+   * @returns a promise of what became of it: `applied` with `first`, `last` (revisions), `versions`, and how much was `judged` (requirements,
+   *   expectations and releases); or not, with what `failed`. A lease that it releases has ended then
    * @throws {StarlingError} in the promise: `bad_option`, `bad_key`, `bad_value`, `offline`, `outcome_unknown`, what the server has against it
    */
-  async batch(writes, options) {
-    const { require, op = randomAgent(), timeout: wanted } = checkOptions("batch", options, BATCH_OPTIONS);
-    const timeout = checkTimeout(wanted, TIMEOUT);
-    const message = packBatch(writes, require, op);
-    const asked = this.#resend(message, performance.now() + timeout);
-    this.#asking.add(asked);
-    const answer = await inTurn(asked.finally(() => this.#asking.delete(asked)));
-    const { applied, first, last, versions, failed } = answer;
-    return applied ? { applied, first, last, versions } : { applied, failed };
+  batch(writes, options) {
+    let asked;
+    try {
+      const { require, op = randomAgent(), timeout: wanted } = checkOptions("batch", options, BATCH_OPTIONS);
+      const timeout = checkTimeout(wanted, TIMEOUT);
+      asked = this.#resend(packBatch(writes, require, op), performance.now() + Math.min(timeout, ANSWERS_KEPT));
+    } catch (error) {
+      asked = Promise.reject(error);
+    }
+    // Whoever does not await it is to hear of it all the same.
+    const told = asked.catch((error) => {
+      this.#log("warn", `the batch failed: ${error.message}`);
+      throw error;
+    });
+    this.#asking.add(told);
+    return quiet(inTurn(told.finally(() => this.#asking.delete(told))));
   }
 
   async #resend(message, end) {
@@ -398,14 +409,16 @@ export class Client {
     for (;;) {
       const left = Math.max(0, end - performance.now());
       try {
-        return await this.#answer(message, left, (answer) => this.#engine.holds.batched(message, answer));
+        const { applied, first, last, versions, judged, failed } = await this.#answer(message, left, (answer) => this.#engine.holds.batched(message, answer));
+        return applied ? { applied, first, last, versions, judged: judged ?? 0 } : { applied, failed };
       } catch (error) {
-        // It was sent before: that it cannot be sent now says nothing of what became of it.
-        const isUnanswered = error.code === "offline" || error.code === "timeout";
-        if (error.code !== "outcome_unknown" && !(unknown && isUnanswered)) throw error;
-        unknown ??= error;
-        if (performance.now() + RESEND_PAUSE >= end || this.state === "closed") throw unknown;
-        await pause(RESEND_PAUSE);
+        if (error.code === "outcome_unknown") unknown ??= new StarlingError(error.code, `${error.message}; ask again with the op ${message.op}`, { op: message.op });
+        // Once it may have been made, nothing but its answer says what became of it.
+        if (unknown === undefined) throw error;
+        const mayRetry = UNANSWERED.has(error.code) || error.details.retry === true;
+        const rest = Math.max(RESEND_PAUSE, error.details.retry_after_ms ?? 0);
+        if (!mayRetry || performance.now() + rest >= end || this.state === "closed") throw unknown;
+        await pause(rest);
       }
     }
   }
@@ -422,7 +435,7 @@ export class Client {
   async request(type, fields, options) {
     const timeout = checkTimeout(checkOptions("request", options, TIMEOUT_ONLY).timeout, TIMEOUT);
     checkText("type", type, 128, "bad_option");
-    if (NOT_REQUESTS.has(type)) throw refuse("type", type, "what has no method of its own");
+    if (NOT_REQUESTS.has(type)) throw new StarlingError("bad_option", `${type} cannot be asked like this: the client has a method for it, or does it by itself`);
     const members = fields === undefined ? {} : JSON.parse(toJSON(fields, `the fields of ${type}`));
     if (typeof members !== "object" || members === null || Array.isArray(members)) throw refuse("fields", fields, "an object");
     return inTurn(this.#answer({ ...members, type }, timeout));

@@ -25,6 +25,8 @@ export class Lease {
   #end;
   #forget;
   #isOver = false;
+  /** Whether the server has said that it is given up: by now it may be another's. */
+  #isReleased = false;
   #renewAt = Infinity;
   /** When it has certainly ended, by a clock that nobody sets: its time, counted from when it was asked for. */
   #validUntil = Infinity;
@@ -80,15 +82,18 @@ export class Lease {
    * @throws {StarlingError} `offline`, `outcome_unknown`: the server may keep it until its time is over
    */
   release() {
+    if (this.#isReleased) return Promise.resolve();
     this.#finish(undefined);
     const released = this.#engine.request({ type: "release", key: this.key, fence: this.fence }, (answer) => {
       if (answer.type === "refused") throw refusal(answer);
+      this.#isReleased = true;
     });
     return inTurn(released);
   }
 
   /** @internal It was given up by a batch. */
   released() {
+    this.#isReleased = true;
     this.#finish(undefined);
   }
 

@@ -436,6 +436,11 @@ withServer("a batch is applied whole or not at all, and gives up the claim that 
   assert.deepEqual(await client.batch([{ key: "a", delete: true }, { key: "lock", release: lease.fence }], { op }), done);
   assert.equal((await client.fetch("a")).value, 2);
   assert.equal((await client.request("get", { key: "a" })).value, 2);
+  const other = await connect(server.url, quiet);
+  await other.claim("lock", { ttl: 60 });
+  await lease.release();
+  await other.close();
+  await assert.rejects(client.request("ping"), { code: "bad_option" });
   await assert.rejects(client.request("subscribe", { pattern: "*" }), { code: "bad_option" });
   await client.close();
   await assert.rejects(client.batch([{ key: "a", value: 1 }]), { code: "closed" });

@@ -13,7 +13,7 @@ from ._errors import StarlingError
 
 #: How many writes a batch may have, and how many requirements (protocol/README.md).
 _MAXIMUM_MEMBERS = 256
-_WRITE_FIELDS = {"key", "value", "ttl", "metadata", "session", "expect"}
+_WRITE_FIELDS = {"key", "value", "ttl", "metadata", "session", "expect", "delete"}
 _DELETE_FIELDS = {"key", "delete", "metadata", "session", "expect"}
 _RELEASE_FIELDS = {"key", "release"}
 _REQUIRE_FIELDS = {"key", "version", "fence"}
@@ -29,6 +29,8 @@ class BatchOutcome:
     last: int | None = None
     #: The version of each write, in their order.
     versions: Sequence[str] = ()
+    #: How much was required and met: requirements, expectations and releases.
+    judged: int = 0
     #: What could not be met: ``write`` or ``require`` is its index, ``reason`` one of ``condition``, ``held``, ``stale_fence`` and
     #: ``too_many_keys``, and ``current`` the register in place, as the server sends it, or None.
     failed: Sequence[dict[str, Any]] = field(default_factory=list)
@@ -40,6 +42,7 @@ def outcome_of(answer: dict[str, Any]) -> BatchOutcome:
         first=answer.get("first"),
         last=answer.get("last"),
         versions=answer.get("versions", ()),
+        judged=answer.get("judged", 0),
         failed=answer.get("failed", []),
     )
 

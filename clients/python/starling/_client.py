@@ -44,8 +44,10 @@ TIMEOUT = 10.0
 _GRACE = 0.1
 #: Before a batch of which nobody knows what became is sent again, in seconds.
 _RESEND_PAUSE = 0.1
-#: What has a life of its own in a client, and so methods of its own.
-_NOT_REQUESTS = {"subscribe", "unsubscribe", "hello", "broadcast", "delete", "claim", "renew", "release"}
+#: For how long that is known to be safe, with a minute in hand (protocol/README.md, Promises), in seconds.
+_ANSWERS_KEPT = 14 * 60.0
+#: What this client does itself, or has a method for that does more than ask.
+_NOT_REQUESTS = {"subscribe", "unsubscribe", "hello", "ping", "broadcast", "delete", "claim", "renew", "release", "batch"}
 
 
 class Client:
@@ -450,7 +452,7 @@ class Client:
         except TimeoutError:
             kind, name = message["type"], message.get("key", message.get("pattern"))
             what = kind if name is None else f"{kind} of {name}"
-            text = f"the server has not answered the {what} in {timeout:g} s"
+            text = f"the server has not answered the {what} in {timeout:.3g} s"
             if kind in ("get", "list"):
                 raise StarlingTimeoutError(text) from None
             raise StarlingError("outcome_unknown", f"{text}; it may have been carried out") from None
@@ -483,14 +485,14 @@ class Client:
         answer = await self._answer({"type": "touch", "key": key, "ttl": ttl}, timeout)
         return bool(answer["applied"])
 
-    async def batch(
+    def batch(
         self,
         writes: Sequence[Mapping[str, Any]],
         *,
         require: Sequence[Mapping[str, Any]] = (),
         op: str | None = None,
         timeout: float = TIMEOUT,
-    ) -> BatchOutcome:
+    ) -> Awaitable[BatchOutcome]:
         """Changes several keys in one commit, or none of them. It is not queued. Where its answer is lost, it is asked again for as long
         as there is time: the server knows it by its ``op``.
 
@@ -498,28 +500,41 @@ class Client:
             be), ``{"key", "delete": True, "expect"}`` or ``{"key", "release": lease.fence}``
         :param require: what has to be in place: ``{"key", "version"}`` (None: absent) or ``{"key", "fence"}``
         :param op: to send it again after ``outcome_unknown``: at least 64 random bits
-        :raises StarlingError: ``bad_option``, ``bad_key``, ``bad_value``, ``offline``, ``outcome_unknown``, what the server has against it
+        :return: an awaitable of what became of it, which need not be awaited; a lease that it releases has ended then
+        :raises StarlingError: at once ``bad_option``, ``bad_key``, ``bad_value``; when awaited ``offline``, ``outcome_unknown``, what the server
+            has against it
         """
         self._check_use()
         check_timeout(timeout)
         message = pack_batch(writes, require, secrets.token_hex(16) if op is None else op)
-        return outcome_of(await self._resend(message, time.monotonic() + timeout))
+        task = asyncio.ensure_future(self._resend(message, time.monotonic() + min(timeout, _ANSWERS_KEPT)))
+        self._asking.add(task)
+        task.add_done_callback(self._batched)
+        return task
 
-    async def _resend(self, message: dict[str, Any], end: float) -> dict[str, Any]:
+    def _batched(self, task: asyncio.Task[BatchOutcome]) -> None:
+        self._asking.discard(task)
+        # As with single writes: it need not be awaited, and does not fail in silence.
+        if not task.cancelled() and (error := task.exception()):
+            self.log.warning("the batch failed: %s", error)
+
+    async def _resend(self, message: dict[str, Any], end: float) -> BatchOutcome:
         unknown: StarlingError | None = None
         while True:
             left = max(0.0, end - time.monotonic())
             try:
-                return await self._answer(message, left, lambda answer: self._engine.holds.batched(message, answer))
+                return outcome_of(await self._answer(message, left, lambda answer: self._engine.holds.batched(message, answer)))
             except StarlingError as error:
-                # It was sent before: that it cannot be sent now says nothing of what became of it.
-                is_unanswered = error.code in ("offline", "timeout")
-                if error.code != "outcome_unknown" and not (unknown and is_unanswered):
+                if error.code == "outcome_unknown" and unknown is None:
+                    unknown = StarlingError(error.code, f"{error}; ask again with the op {message['op']}", {"op": message["op"]})
+                # Once it may have been made, nothing but its answer says what became of it.
+                if unknown is None:
                     raise
-                unknown = unknown or error
-                if time.monotonic() + _RESEND_PAUSE >= end or self._engine.state == "closed":
+                may_retry = error.code in ("outcome_unknown", "offline", "timeout") or error.details.get("retry") is True
+                rest = max(_RESEND_PAUSE, error.details.get("retry_after_ms", 0) / 1000)
+                if not may_retry or time.monotonic() + rest >= end or self._engine.state == "closed":
                     raise unknown from None
-            await asyncio.sleep(_RESEND_PAUSE)
+            await asyncio.sleep(rest)
 
     async def request(self, kind: str, fields: Mapping[str, Any] | None = None, *, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Asks the server what this client has no method for. It is not queued.
@@ -533,7 +548,7 @@ class Client:
         check_timeout(timeout)
         check_text("kind", kind, 128)
         if not isinstance(kind, str) or kind in _NOT_REQUESTS:
-            raise StarlingError("bad_option", f"kind is {kind!r}; it is the type of a message that has no method of its own")
+            raise StarlingError("bad_option", f"{kind} cannot be asked like this: the client has a method for it, or does it by itself")
         members = json.loads(to_json(to_object(fields or {}, "fields"), f"the fields of {kind}"))
         return await self._answer({**members, "type": kind}, timeout)
 

@@ -48,6 +48,8 @@ class Lease:
         self._renews = renew
         self._forget = forget
         self._is_over = False
+        # Whether the server has said that it is given up: by now it may be another's.
+        self._is_released = False
         self._renew_at = NEVER
         # When it has certainly ended, by a clock that nobody sets: its time, counted from when it was asked for.
         self._valid_until = NEVER
@@ -103,7 +105,10 @@ class Lease:
         def take(answer: dict[str, Any]) -> None:
             if answer["type"] == "refused":
                 raise refusal(answer)
+            self._is_released = True
 
+        if self._is_released:
+            return
         self._finish(None)
         await self._engine.request({"type": "release", "key": self.key, "fence": self.fence}, take)
 
@@ -145,6 +150,7 @@ class Lease:
 
     def released(self) -> None:
         """It was given up by a batch."""
+        self._is_released = True
         self._finish(None)
 
     def _finish(self, reason: str | None) -> None:

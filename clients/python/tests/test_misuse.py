@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import starling
+import websockets
 from starling._outbox import Outbox
 from starling._register import parse
 from websockets.asyncio.client import connect as connect_raw
@@ -360,8 +362,51 @@ class WithServerTests(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(await client.batch(done, op="0011223344556677"), outcome)
             self.assertEqual((await client.fetch("a")).value, 2)
             self.assertEqual((await client.request("get", {"key": "a"}))["value"], 2)
+            async with starling.connect(self.server.url) as other:
+                await other.claim("lock", ttl=60)
+                await lease.release()
+            # It need not be awaited.
+            client.batch([{"key": "left", "value": 1}])
+            await until(lambda: client.get("left") == 1, "it is made")
             with self.assertRaises(starling.StarlingError):
                 await client.request("subscribe", {"pattern": "*"})
+
+    async def test_a_batch_that_may_have_been_made_is_asked_again_until_it_is_known(self) -> None:
+        """A server that loses the first answer, and has no time for the second."""
+        asked: list[str] = []
+
+        async def serve(connection: Any) -> None:
+            await connection.send(json.dumps({"type": "welcome", "limits": {}, "time": int(time.time() * 1000), "agent": "a"}))
+            async for text in connection:
+                message = json.loads(text)
+                if message["type"] == "ping":
+                    await connection.send(json.dumps({"type": "pong", "id": message.get("id"), "time": int(time.time() * 1000)}))
+                elif message["type"] == "hello":
+                    welcome = {"type": "welcome", "id": message["id"], "limits": {}, "time": int(time.time() * 1000), "agent": "a"}
+                    await connection.send(json.dumps(welcome))
+                elif message["type"] == "batch":
+                    asked.append(message["op"])
+                    if len(asked) == 1:
+                        return
+                    answer = {"type": "error", "code": "overloaded", "message": "no time", "retry": True}
+                    if message["op"] == "never":
+                        answer["retry"] = False
+                    elif len(asked) > 2:
+                        answer = {"type": "batched", "applied": True, "durable": True, "first": 1, "last": 1, "versions": ["01a0c5d3e800-0000-a"]}
+                    await connection.send(json.dumps({**answer, "id": message["id"]}))
+
+        async with websockets.serve(serve, "127.0.0.1", 0) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            async with starling.connect(f"ws://127.0.0.1:{port}/sync") as client:
+                self.assertTrue((await client.batch([{"key": "a", "value": 1}])).applied)
+                self.assertEqual(len(asked), 3)
+                self.assertEqual(len(set(asked)), 1)
+                # Not known, and not to be found out: that is no refusal.
+                asked.clear()
+                with self.assertRaises(starling.StarlingError) as caught:
+                    await client.batch([{"key": "a", "value": 1}], op="never")
+                self.assertEqual(caught.exception.code, "outcome_unknown")
+                self.assertEqual(caught.exception.details, {"op": "never"})
 
     async def test_a_batch_that_would_be_another_one_is_refused_here(self) -> None:
         write = {"key": "k", "value": 1}

@@ -156,9 +156,11 @@ extension Message {
 extension StarlingClient {
     /// Before a batch of which nobody knows what became is sent again.
     private static let resendPause = Duration.milliseconds(100)
-    /// What has a life of its own in a client, and so methods of its own.
+    /// For how long that is known to be safe, with a minute in hand (`protocol/README.md`, Promises).
+    private static let answersKept = Duration.seconds(14 * 60)
+    /// What this client does itself, or has a method for that does more than ask.
     private static let notRequests: Set<String> = [
-        "subscribe", "unsubscribe", "hello", "broadcast", "delete", "claim", "renew", "release",
+        "subscribe", "unsubscribe", "hello", "ping", "broadcast", "delete", "claim", "renew", "release", "batch",
     ]
 
     /// Changes several keys in one commit, or none of them. It is not queued. Where its answer is lost, it is asked again for as
@@ -175,35 +177,43 @@ extension StarlingClient {
         timeout: Duration = StarlingClient.patience
     ) async throws -> BatchOutcome {
         var message = Message("batch")
-        message.add("op", op ?? UUID().uuidString)
+        let op = op ?? UUID().uuidString
+        message.add("op", op)
         message.add("require", raw: "[\(try requirements.map { try $0.json() }.joined(separator: ","))]")
         message.add("writes", raw: "[\(writes.map(\.message).joined(separator: ","))]")
         let released = Dictionary(writes.map { ($0.key, $0.released) }) { first, _ in first }
-        return try BatchOutcome(try await resend(message, released, until: .now + timeout))
+        return try BatchOutcome(
+            try await resend(message, op: op, released, until: .now + min(timeout, Self.answersKept)))
     }
 
     private func resend(
-        _ message: Message, _ released: [String: UInt64?], until end: ContinuousClock.Instant
+        _ message: Message, op: String, _ released: [String: UInt64?], until end: ContinuousClock.Instant
     ) async throws -> JSONObject {
         var unknown: StarlingError?
         while true {
+            var pause = Self.resendPause
             do {
-                let left = max(.zero, end - .now)
-                return try await ask(message, "batch", left) { [core] answer, state in
-                    guard answer.bool("applied") == true else { return answer }
-                    for lease in state.leases.values where released[lease.key] == lease.fence {
-                        core.lose(lease, nil, &state)
+                let answer = try await ask(message, "batch", max(.zero, end - .now)) { [core] answer, state in
+                    if answer.bool("applied") == true {
+                        for lease in state.leases.values where released[lease.key] == lease.fence {
+                            lease.wasReleased()
+                            core.lose(lease, nil, &state)
+                        }
                     }
                     return answer
                 }
+                return answer
             } catch let error as StarlingError {
-                // It was sent before: that it cannot be sent now says nothing of what became of it.
-                let isUnanswered = ["offline", "timeout"].contains(error.code)
-                guard error.code == "outcome_unknown" || unknown != nil && isUnanswered else { throw error }
-                unknown = unknown ?? error
-                if let unknown, .now + Self.resendPause >= end || state == .closed { throw unknown }
+                if error.code == "outcome_unknown", unknown == nil {
+                    unknown = StarlingError(error.code, "\(error); ask again with the op \(op)")
+                }
+                // Once it may have been made, nothing but its answer says what became of it.
+                guard let unknown else { throw error }
+                let mayRetry = ["outcome_unknown", "offline", "timeout"].contains(error.code) || error.mayRetry
+                pause = max(pause, error.retryAfter)
+                if !mayRetry || .now + pause >= end || state == .closed { throw unknown }
             }
-            try await Task.sleep(for: Self.resendPause)
+            try await Task.sleep(for: pause)
         }
     }
 
@@ -219,7 +229,9 @@ extension StarlingClient {
         timeout: Duration = StarlingClient.patience
     ) async throws -> Data {
         guard !Self.notRequests.contains(type) else {
-            throw StarlingError("bad_option", "\(type) has a method of its own")
+            throw StarlingError(
+                "bad_option",
+                "\(type) cannot be asked like this: the client has a method for it, or does it by itself")
         }
         guard let object = try? JSONObject(Array(try Self.json(fields, of: type).utf8)) else {
             throw StarlingError("bad_value", "the fields of \(type) are no object")

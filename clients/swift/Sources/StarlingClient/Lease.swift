@@ -15,6 +15,8 @@ public final class Lease: Sendable {
         /// When it has certainly ended, by a clock that nobody sets: its time, counted from when it was asked for.
         var validUntil: ContinuousClock.Instant?
         var isOver = false
+        /// Whether the server has said that it is given up: by now it may be another's.
+        var isReleased = false
         var renewal: Task<Void, Never>?
     }
 
@@ -107,13 +109,18 @@ public final class Lease: Sendable {
     ///
     /// - Throws: ``StarlingError`` `offline`, `outcome_unknown`: the server may keep it until its time is over.
     public func release() async throws {
+        if state.withLock(\.isReleased) { return }
         lose(nil)
         var message = Message("release")
         message.add("key", key)
         message.add("fence", fence)
         let answer = try await client.ask(message, "release")
         if answer.string("type") == "refused" { throw StarlingError(refused: answer) }
+        wasReleased()
     }
+
+    /// The server says that it is given up.
+    func wasReleased() { state.withLock { $0.isReleased = true } }
 
     func lose(_ reason: String?) {
         client.core.perform { client.core.lose(self, reason, &$0) }
