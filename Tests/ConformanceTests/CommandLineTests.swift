@@ -92,6 +92,31 @@ extension ConformanceTests {
             }
         }
 
+        @Test(
+            "A batch from a file or a pipe is made whole, says why it was not, and is not sent where a field is mistyped"
+        )
+        func batch() throws {
+            let server = try ServerProcess()
+            func run(_ input: String, _ options: String...) throws -> (status: Int32, output: String, errors: String) {
+                try ServerProcess.run(["batch", "--url", server.url] + options, input: input)
+            }
+            let made = #"{"writes":[{"key":"a","value":1,"expect":null},{"key":"b","value":2}]}"#
+            #expect(try run(made, "--op", "0011223344556677").status == 0)
+            #expect(try run(made, "--op", "0011223344556677", "--json").output.contains(#""first":1,"last":2"#))
+            let refused = try run(made)
+            #expect(refused.status == 1 && refused.errors.contains("writes[0], a: it has version"))
+            #expect(refused.errors.contains("nothing was changed"))
+            for wrong in [
+                "", "{}", "[]", #"{"writes":[{"key":"c","value":1,"exepct":null}]}"#, #"{"writes":[],"requires":[]}"#,
+            ] {
+                let answer = try run(wrong)
+                #expect(answer.status == 64 && answer.errors.contains("the standard input"), "\(wrong): \(answer)")
+            }
+            let none = try ServerProcess.run(["batch", "/no/such/file", "--url", server.url])
+            #expect(none.status == 64 && none.errors.contains("cannot be read"))
+            #expect(try ServerProcess.run(["get", "c", "--url", server.url]).status == 1)
+        }
+
         @Test("Health, readiness and metrics answer on the same port")
         func http() throws {
             let server = try ServerProcess()

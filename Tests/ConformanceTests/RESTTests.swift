@@ -87,11 +87,19 @@ extension ConformanceTests {
             #expect(try client.ask("POST", "/v1/batches", done).json.string("code") == "stale_fence")
             for body in [
                 "", "[]", "{}", #"{"writes":[]}"#, #"{"writes":[{"key":"a"}]}"#, #"{"wrties":[]}"#,
-                #"{"writes":[{"key":"a","value":1}],"id":1}"#,
+                #"{"writes":[{"key":"a","value":1}],"id":1}"#, #"{"writes":[{"key":"a","value":1,"exepct":null}]}"#,
+                #"{"writes":[{"key":"a","value":1}],"require":[{"key":"a","verison":null}]}"#,
+                #"{"writes":[{"key":"a","value":1}],"op":"o"}"#,
             ] {
-                #expect(try client.ask("POST", "/v1/batches", body).status == 400, "\(body)")
+                #expect(
+                    try client.ask("POST", "/v1/batches", body, body.hasSuffix(#""op":"o"}"#) ? named : [:]).status
+                        == 400, "\(body)")
             }
             #expect(try client.ask("POST", "/v1/batches?ttl=1", body).status == 400)
+            #expect(try client.ask("PUT", "/v1/keys/p", "1", ["Idempotency-Key": "q"]).status == 200)
+            #expect(try client.ask("PUT", "/v1/keys/p", "2", ["Idempotency-Key": "q"]).status == 400)
+            #expect(try client.ask("PUT", "/v1/keys/p", "3", ["Idempotency-Key": ""]).status == 400)
+            #expect(try client.ask("GET", "/v1/keys/p").body == "1")
         }
 
         @Test(

@@ -54,13 +54,13 @@ struct UpkeepTests {
 
     private func keep(_ writer: SQLiteWriter, _ op: String, bearer: String = "", at now: UInt64) throws {
         try writer.begin(now: now, clockBound: nil)
-        let operation = Operation(op: Array(op.utf8), bearer: Array(bearer.utf8))
+        let operation = OperationID(op: Array(op.utf8), bearer: Array(bearer.utf8))
         try writer.put(KeptAnswer(operation, answeredAt: now, text: Array("\(op) at \(now)".utf8)))
         try writer.commit()
     }
 
     private func answer(_ writer: SQLiteWriter, _ op: String, bearer: String = "", since: UInt64) throws -> String? {
-        try writer.answer(to: Operation(op: Array(op.utf8), bearer: Array(bearer.utf8)), since: since)
+        try writer.answer(to: OperationID(op: Array(op.utf8), bearer: Array(bearer.utf8)), since: since)
             .map { String(decoding: $0, as: UTF8.self) }
     }
 
@@ -80,17 +80,37 @@ struct UpkeepTests {
         // Four of the eight that were too old.
         #expect(try ["a", "0", "1", "2"].map { try answer(writer, $0, since: 0) } == [nil, nil, nil, "2 at 3000"])
         #expect(try answer(writer, "a", bearer: "x", since: 0) == nil)
+        // And all the others, when nobody wants anything.
+        try writer.begin(now: 3_002 + KeptAnswer.lifetime, clockBound: nil)
+        _ = try writer.collect(before: 0, limit: 1)
+        try writer.commit()
+        #expect(try answer(writer, "2", since: 0) == nil && answer(writer, "b", since: 0) != nil)
         // A clock that was set back makes nothing old.
         try keep(writer, "c", at: 5)
         try keep(writer, "d", at: 6)
         #expect(try answer(writer, "b", since: 0) != nil && answer(writer, "c", since: 0) != nil)
     }
 
+    @Test("One bearer's answers make way for that one's, and not for those of others")
+    func answersOfBearers() throws {
+        let writer = try open().makeWriter()
+        try keep(writer, "a", bearer: "x", at: 1_000)
+        try writer.begin(now: 1_001, clockBound: nil)
+        for number in 0...KeptAnswer.maximumCountOfBearer {
+            let operation = OperationID(op: Array("\(number)".utf8), bearer: [0x79])
+            try writer.put(KeptAnswer(operation, answeredAt: 1_001, text: [0x31]))
+        }
+        try writer.commit()
+        #expect(try answer(writer, "0", bearer: "y", since: 0) == nil)
+        #expect(try answer(writer, "1", bearer: "y", since: 0) == "1")
+        #expect(try answer(writer, "a", bearer: "x", since: 0) == "a at 1000")
+    }
+
     @Test("What is rolled back is not kept")
     func answersRolledBack() throws {
         let writer = try open().makeWriter()
         try writer.begin(now: 1, clockBound: nil)
-        let operation = Operation(op: [0x61], bearer: [])
+        let operation = OperationID(op: [0x61], bearer: [])
         try writer.put(KeptAnswer(operation, answeredAt: 1, text: [0x31]))
         #expect(try writer.answer(to: operation, since: 0) == [0x31])
         writer.rollback()

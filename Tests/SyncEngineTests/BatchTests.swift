@@ -136,7 +136,7 @@ struct BatchTests {
         #expect(try failures(outcomes([request([release(grant.fence + 1)])]).first).map(\.reason) == [.staleFence])
         let fenced = Requirement(key: lock, state: .fence(grant.fence))
         let done = try request([Self.write("a", "done"), release(grant.fence)], require: [fenced])
-        #expect(try receipt(outcomes([done]).first).releasedKeys == [lock])
+        #expect(try receipt(outcomes([done]).first).released == [ClientMessage.Fence(key: lock, token: grant.fence)])
         #expect(store.committed[lock]?.register.isTombstone == true && store.committed[lock]?.lease == nil)
         #expect(store.committed[lock]?.fence == grant.fence)
         #expect(try failures(outcomes([done]).first).map(\.reason) == [.staleFence, .staleFence])
@@ -189,6 +189,37 @@ struct BatchTests {
         let old = 1_000 + KeptAnswer.lifetime
         #expect(try next.receipt(next.outcomes([first], now: old).first) == receipts[0])
         #expect(try next.receipt(next.outcomes([first], now: old + 1).first).firstRevision == 6)
+    }
+
+    @Test("The same op with another batch is refused, and not answered as if that had been made")
+    mutating func otherBatch() throws {
+        func batch(_ value: String) throws -> WriteRequest {
+            var message = ClientMessage.Batch(op: [0x6F], members: [try Self.write("a", value)])
+            message.fingerprint = message.hash
+            return WriteRequest(
+                action: .batch(.init(message, bearer: [])), agent: try Agent("a"),
+                origin: Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1)))
+        }
+        let outcomes = outcomes([try batch("1"), try batch("2"), try batch("1")])
+        guard case .refused(let error) = outcomes[1] else { throw Unexpected(outcome: outcomes[1]) }
+        #expect(error.code == .badMessage)
+        #expect(try receipt(outcomes[0]) == receipt(outcomes[2]))
+        #expect(try value("a") == "1" && committer.head == 1)
+    }
+
+    @Test("Hundreds of great values in place are not held, and few are shown")
+    mutating func greatValues() throws {
+        let value = "\"" + String(repeating: "v", count: 1 << 20) + "\""
+        for index in 0..<40 { _ = try outcomes([request([Self.write("k\(index)", value)])]) }
+        let members = try (0..<40).map { try Self.write("k\($0)", "1", .absent) }
+        let requirements = try (0..<40).map { Requirement(key: try Key("k\($0)"), state: .absent) }
+        let request = try request(members, require: requirements)
+        let (batch, _) = committer.commit([request, request], now: 1_000)
+        let shown = try batch.results[0].map { try failures($0.outcome) }
+        #expect(shown.map(\.count) == [16, 16])
+        let bytes = shown.joined().reduce(0) { $0 + ($1.current?.register.value?.count ?? 0) }
+        #expect(bytes < 4 << 20 && shown.joined().allSatisfy { $0.current?.revision ?? 0 > 0 })
+        #expect(request.rows == 80)
     }
 
     @Test("A batch that was not applied is judged anew: nothing of it is remembered")

@@ -83,6 +83,31 @@ struct CommitterTests {
         #expect(version.stamp > committer.lastStamp)
     }
 
+    @Test("What two commits that seemed to fail have ended and made is kept up for nobody")
+    func heldByNobody() throws {
+        let store = SimulatedDisk()
+        var committer = try committer(store)
+        let lock = try Key("lock")
+        func claim(_ slot: Int32) throws -> WriteRequest {
+            WriteRequest(
+                action: .lease(ClientMessage.Lease(.claim, key: lock, endsWithConnection: true)), agent: try Agent("a"),
+                origin: Origin(loop: 0, connection: ConnectionID(slot: slot, generation: 1)))
+        }
+        _ = committer.commit([try claim(0)], now: 1_000)
+        let fence = try #require(store.committed[lock]?.fence)
+        store.fault = .commitKept
+        let end = WriteRequest(
+            action: .end(Hold(key: lock, fence: fence)), agent: try Agent("a"),
+            origin: Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1)))
+        _ = committer.commit([end], now: 1_001)
+        _ = committer.commit([try claim(1)], now: 1_002)
+        store.fault = .none
+        // It is on the disk, and its connection was told that nobody knows.
+        #expect(store.committed[lock]?.fence != fence && store.committed[lock]?.lease == .claimUntilDisconnect)
+        _ = committer.commit([try request("a", "1")], now: 1_003 + WriteJudge.connectionLease)
+        #expect(store.committed[lock]?.register.isTombstone == true)
+    }
+
     @Test("A failure before the commit changes nothing, and says so", arguments: [SimulatedDisk.Fault.begin, .put])
     func refused(fault: SimulatedDisk.Fault) throws {
         let store = SimulatedDisk()

@@ -130,6 +130,28 @@ final class ShardTests {
         #expect(seen() == ["ack w", "update k", "unsubscribed s"])
     }
 
+    @Test("A batch that is sent again does not make its connection forget what it has claimed since")
+    func repeatedRelease() throws {
+        let lock = try Key("lock")
+        func claim() throws -> UInt64 {
+            try receive(#"{"type":"claim","id":"c","key":"lock","until":"disconnect"}"#)
+            deliver(commit())
+            return try #require(store.committed[lock]?.fence)
+        }
+        let batch = #"{"type":"batch","id":"b","op":"o","writes":[{"key":"lock","release":\#(try claim())}]}"#
+        try receive(batch)
+        deliver(commit())
+        #expect(store.committed[lock]?.register.isTombstone == true && shard.holds.isEmpty)
+        let second = try claim()
+        try receive(batch)
+        deliver(commit())
+        #expect(shard.holds == [Hold(key: lock, fence: second)])
+        shard.disconnect(client)
+        shard.flush(into: output)
+        deliver(commit())
+        #expect(store.committed[lock]?.register.isTombstone == true)
+    }
+
     @Test("A key that changes while a first snapshot is read is told once", arguments: [true, false])
     func handoff(isReadBefore: Bool) throws {
         for key in ["a", "b"] { try receive(#"{"type":"broadcast","id":"w","key":"\#(key)","value":1}"#) }

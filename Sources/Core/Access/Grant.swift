@@ -72,7 +72,7 @@ package final class Grant: Sendable {
     /// Counts a message against what all bearers may send together.
     ///
     /// - Returns: nil if it may pass, else how long to wait before the next one, in milliseconds.
-    package func take(bytes: Int, now: UInt64) -> UInt64? {
-        rate?.take(bytes: bytes, now: now)
+    package func take(bytes: Int, messages: Int = 1, now: UInt64) -> UInt64? {
+        rate?.take(bytes: bytes, messages: messages, now: now)
     }
 }

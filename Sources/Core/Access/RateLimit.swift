@@ -27,13 +27,14 @@ package struct RateLimit: Sendable {
 
     /// Counts a message.
     ///
+    /// - Parameter count: as how many.
     /// - Returns: nil if it may pass, else how long to wait before the next one, in milliseconds; nothing is counted then.
-    package mutating func take(bytes size: Int, now: UInt64) -> UInt64? {
+    package mutating func take(bytes size: Int, messages count: Int = 1, now: UInt64) -> UInt64? {
         messages?.fill(now)
         bytes?.fill(now)
         let wait = max(messages?.wait ?? 0, bytes?.wait ?? 0)
         guard wait == 0 else { return wait }
-        messages?.take(1)
+        messages?.take(count)
         bytes?.take(size)
         return nil
     }
@@ -79,8 +80,8 @@ package final class RateLimiter: Sendable {
         state = Mutex(RateLimit(limits))
     }
 
-    /// Counts a message, as ``RateLimit/take(bytes:now:)`` does.
-    package func take(bytes: Int, now: UInt64) -> UInt64? {
-        state.withLock { $0.take(bytes: bytes, now: now) }
+    /// Counts a message, as ``RateLimit/take(bytes:messages:now:)`` does.
+    package func take(bytes: Int, messages: Int = 1, now: UInt64) -> UInt64? {
+        state.withLock { $0.take(bytes: bytes, messages: messages, now: now) }
     }
 }

@@ -1,8 +1,7 @@
 /// A digest of registers in the order of their keys, by which two replicas find out where they differ without showing
-/// each other everything: 64 bits of FNV-1a over every field that is part of a register's identity, lengths included
-/// (Fowler, Noll and Vo). It guards against loss and mistakes, not against malice.
+/// each other everything: 64 bits of ``FNV1a`` over every field that is part of a register's identity, lengths included. It guards against loss and mistakes, not against malice.
 package struct RegisterDigest: Equatable, Sendable {
-    private var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    private var hash = FNV1a()
     /// How many registers are in it.
     package private(set) var count: UInt64 = 0
 
@@ -21,20 +20,16 @@ package struct RegisterDigest: Equatable, Sendable {
 
     /// 16 hex digits.
     package var text: [UInt8] {
-        stride(from: 60, through: 0, by: -4).map { Hex.digit(hash >> UInt64($0)) }
+        stride(from: 60, through: 0, by: -4).map { Hex.digit(hash.hash >> UInt64($0)) }
     }
 
     private mutating func add(_ field: [UInt8]?) {
         // The length first, so that bytes cannot move from one field to the next unseen; what is absent has one of its own.
         var length = field.map { UInt64($0.count) } ?? .max
         for _ in 0..<8 {
-            add(UInt8(truncatingIfNeeded: length))
+            hash.add(UInt8(truncatingIfNeeded: length))
             length >>= 8
         }
-        for byte in field ?? [] { add(byte) }
-    }
-
-    private mutating func add(_ byte: UInt8) {
-        hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3
+        if let field { hash.add(field.span) }
     }
 }

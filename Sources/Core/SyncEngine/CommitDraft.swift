@@ -6,12 +6,20 @@ import SyncProtocol
 /// The connection that holds a register which ends with it.
 struct Owner {
     let origin: Origin
+    /// Tells the register from a later one of the key: a commit that seemed to fail may have ended the one, and made the other.
+    let fence: UInt64
     /// Whether the server keeps the register while the connection lives.
     let isKept: Bool
 
     init(_ origin: Origin, _ held: CommittedBatch.Held, before: Owner?) {
         self.origin = origin
+        fence = held.hold.fence
         isKept = held.isKept ?? before?.isKept ?? true
+    }
+
+    /// Whether it is of this register, and has it kept up.
+    func keeps(_ stored: StoredRegister) -> Bool {
+        isKept && fence == stored.fence && stored.lease?.endsWithConnection == true
     }
 }
 
@@ -53,7 +61,10 @@ struct CommitDraft {
     /// Who holds what ends with a connection, where the batch has changed that; nil: nobody any more.
     var owners: [Key: Owner?] = [:]
     /// What is answered to requests that will be known again.
-    private(set) var keptAnswers: [Operation: KeptAnswer] = [:]
+    private(set) var keptAnswers: [OperationID: KeptAnswer] = [:]
+    /// How many bytes of values may still be shown to those who were refused: a commit can have thousands of small requests that are, each
+    /// over a great value.
+    private var shownBytes = 2 << 20
     /// By how much the batch has changed the number of keys in each scope that a limit was asked for in it.
     private var growth: [Scope: Int] = [:]
     var answers: [(request: WriteRequest, outcome: WriteOutcome, held: CommittedBatch.Held?)] = []
@@ -132,6 +143,23 @@ struct CommitDraft {
         }
         growth[scope] = difference
         return difference
+    }
+
+    /// What is told of an outcome, as of a register below.
+    mutating func shown(_ outcome: WriteOutcome) -> WriteOutcome {
+        switch outcome {
+        case .superseded(let version, let winner): .superseded(version: version, winner: shown(winner))
+        case .conditionFailed(let current?): .conditionFailed(current: shown(current))
+        default: outcome
+        }
+    }
+
+    /// What is told of a register that stays in place: without its value, once there was much of that.
+    mutating func shown(_ stored: StoredRegister) -> StoredRegister {
+        guard let value = stored.register.value else { return stored }
+        guard shownBytes > 0 else { return stored.withoutValue }
+        shownBytes -= value.count
+        return stored
     }
 
     mutating func keep(_ answer: KeptAnswer) {

@@ -5,26 +5,39 @@ import SyncProtocol
 /// Batches: judged as a whole, then made as a whole. In a commit they stand between other requests like any write: they see those
 /// before them, and none of their own members.
 extension Committer {
+    /// How many failures of a batch are told of.
+    private static var maximumFailures: Int { 16 }
+
     mutating func carryOut(
         _ batch: WriteRequest.Batch, _ request: WriteRequest, now: UInt64, in draft: inout CommitDraft
     ) throws(StoreError) {
         let message = batch.message
-        let operation = message.op.map { Operation(op: $0, bearer: batch.bearer) }
-        if let operation, let known = try receipt(of: operation, message, now: now, in: draft) {
-            return draft.answer(request, .batched(known))
+        let operation = message.op.map { OperationID(op: $0, bearer: batch.bearer) }
+        if let operation, let outcome = try keptOutcome(of: operation, message, now: now, in: draft) {
+            return draft.answer(request, outcome)
         }
+        // Without their values: hundreds of great ones would be held at once, and none of them is looked at.
         var required: [StoredRegister?] = []
-        for requirement in message.requirements { required.append(try current(of: requirement.key, in: draft)) }
+        for requirement in message.requirements {
+            required.append(try current(of: requirement.key, in: draft)?.withoutValue)
+        }
         var current: [StoredRegister?] = []
-        for member in message.members { current.append(try self.current(of: member.key, in: draft)) }
+        for member in message.members { current.append(try self.current(of: member.key, in: draft)?.withoutValue) }
         var failures = judge.failures(of: message, required: required, current: current, now: now)
         failures += try quotaFailures(request, message, current, &draft)
-        guard failures.isEmpty else { return draft.answer(request, .batchRefused(failures)) }
+        guard failures.isEmpty else {
+            failures = Array(failures.prefix(Self.maximumFailures))
+            for index in failures.indices where failures[index].current?.register.value != nil {
+                let found = try self.current(of: failures[index].key, in: draft)
+                failures[index].current = found.map { draft.shown($0) }
+            }
+            return draft.answer(request, .batchRefused(failures))
+        }
         apply(message, request, operation, over: current, now: now, in: &draft)
     }
 
     private mutating func apply(
-        _ message: ClientMessage.Batch, _ request: WriteRequest, _ operation: Operation?,
+        _ message: ClientMessage.Batch, _ request: WriteRequest, _ operation: OperationID?,
         over current: [StoredRegister?], now: UInt64, in draft: inout CommitDraft
     ) {
         let firstRevision = draft.head + 1
@@ -35,25 +48,40 @@ extension Committer {
             let key = change.register.key
             if owner(of: key, in: draft) != nil { draft.owners[key] = .some(nil) }
         }
-        let receipt = BatchReceipt(
-            firstRevision: firstRevision, firstVersion: changes[0].register.version, count: changes.count,
-            releasedKeys: message.releasedKeys)
-        if let operation { draft.keep(KeptAnswer(operation, answeredAt: now, text: receipt.text)) }
+        var receipt = BatchReceipt(
+            firstRevision: firstRevision, firstVersion: changes[0].register.version, count: changes.count)
+        if let operation {
+            draft.keep(KeptAnswer(operation, answeredAt: now, text: receipt.text(message.fingerprint)))
+        }
+        receipt.released = message.released
+        receipt.judged = message.conditions
         draft.answer(request, .batched(receipt))
     }
 
-    /// The answer that the same request was given before, as long as that is remembered.
-    private mutating func receipt(
-        of operation: Operation, _ message: ClientMessage.Batch, now: UInt64, in draft: CommitDraft
-    ) throws(StoreError) -> BatchReceipt? {
+    /// What the same request was answered before, as long as that is remembered.
+    private mutating func keptOutcome(
+        of operation: OperationID, _ message: ClientMessage.Batch, now: UInt64, in draft: CommitDraft
+    ) throws(StoreError) -> WriteOutcome? {
         let since = now > KeptAnswer.lifetime ? now - KeptAnswer.lifetime : 0
         var text = draft.keptAnswers[operation]?.text
         if text == nil { text = try store.answer(to: operation, since: since) }
         guard let text else { return nil }
-        guard let receipt = BatchReceipt(text, releasedKeys: message.releasedKeys) else {
-            throw StoreError("the answer kept for an op is none: the database was altered, or is damaged")
+        guard let (kept, fingerprint) = KeptAnswer.batch(text) else {
+            throw StoreError(
+                "the answer kept for an op is none: the database was altered, or is damaged",
+                code: StoreError.damagedRow)
         }
-        return receipt
+        guard fingerprint == message.fingerprint else {
+            return .refused(
+                WireError(
+                    .badMessage,
+                    "this op is that of another batch, which was applied with revisions \(kept.firstRevision) to "
+                        + "\(kept.lastRevision); nothing of this one was",
+                    hint: "make up an op for each batch, and send it again only with the same text"))
+        }
+        var receipt = kept
+        receipt.judged = message.conditions
+        return .batched(receipt)
     }
 
     /// The writes of a batch for which there are too many keys: its own count, in the order in which they stand.

@@ -1,5 +1,5 @@
 import Registers
-import SyncProtocol
+package import SyncProtocol
 
 /// What the committer does of its own accord: registers expire, what ended with a connection goes, tombstones are
 /// forgotten.
@@ -19,7 +19,7 @@ extension Committer {
         draft.hasSwept = true
         for stored in try store.expired(at: now, limit: sweep.limit, skipping: sweep.skipped) {
             let key = stored.register.key
-            if owners[key]?.isKept == true, stored.lease?.endsWithConnection == true {
+            if owners[key]?.keeps(stored) == true {
                 // Its connection lives; the server just could not keep it up in time.
                 let hold = Hold(key: key, fence: stored.fence)
                 draft.apply(judge.kept(hold, stored, now: now), replacing: stored, origin: .server)
@@ -35,12 +35,15 @@ extension Committer {
         }
     }
 
+    /// Whether a register is kept up for a connection that is to end it.
+    package func isKeptUp(_ stored: StoredRegister) -> Bool { owners[stored.register.key]?.keeps(stored) == true }
+
     /// Ends what was bound to connections of an earlier run: to be repeated until a batch has no changes, before anyone
     /// is served, or, where that failed, as soon as it can be done.
     package mutating func endHolds(now: UInt64) -> (CommittedBatch, StoreError?) {
         transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
             for stored in try committer.store.connectionBound(limit: Self.portion)
-            where committer.owners[stored.register.key] == nil {
+            where committer.owners[stored.register.key]?.fence != stored.fence {
                 var tombstone = stored
                 tombstone.register = stored.register.ended(.disconnected)
                 tombstone.op = nil

@@ -171,6 +171,7 @@ package struct Committer<Store: WriteStore> {
         }
         switch judge.judge(request, current: current, fenced: fenced, now: now) {
         case .answer(let outcome):
+            let outcome = draft.shown(outcome)
             let held = outcome.isSuccess ? held(current, request, draft) : nil
             if let held { draft.owners[key] = Owner(request.origin, held, before: owner(of: key, in: draft)) }
             draft.answer(request, outcome, held: held)
@@ -254,7 +255,9 @@ package struct Committer<Store: WriteStore> {
     mutating func current(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
         if let stored = draft.latest(of: key) { return stored }
         if let stored = cache.find(key) { return stored }
-        return try store.current(of: key)
+        let stored = try store.current(of: key)
+        if let stored { cache.insert(stored) }
+        return stored
     }
 
     /// Begins a transaction, if anything is for the disk: transient broadcasts alone are not.
@@ -277,6 +280,7 @@ package struct Committer<Store: WriteStore> {
     private func greatestStamp(of requests: [WriteRequest], now: UInt64) -> Stamp {
         let limit = Stamp(milliseconds: min(now + judge.maximumDrift, Stamp.maximumMilliseconds), counter: .max)
         var greatest = max(judge.clock.last, Stamp(milliseconds: min(now, Stamp.maximumMilliseconds)))
+        // How many are stamped.
         var rows = requests.count
         for request in requests {
             switch request.action {
@@ -285,7 +289,7 @@ package struct Committer<Store: WriteStore> {
                 if case .version(let version) = write.stamping { brought = version.stamp }
                 if let brought, brought <= limit { greatest = max(greatest, brought) }
             case .merge(let register): greatest = max(greatest, register.version.stamp)
-            case .batch: rows += request.rows - 1
+            case .batch(let batch): rows += batch.message.members.count - 1
             case .lease, .touch, .keep, .end: break
             }
         }

@@ -151,9 +151,9 @@ package struct WriteRequest: Sendable {
         }
     }
 
-    /// How many rows it may change.
+    /// How many registers it looks at.
     package var rows: Int {
-        if case .batch(let batch) = action { return batch.message.members.count }
+        if case .batch(let batch) = action { return batch.message.rows }
         return 1
     }
 
@@ -185,9 +185,14 @@ extension ClientMessage.Lease {
 }
 
 extension ClientMessage.Batch {
-    /// About how much memory the batch takes, in bytes.
+    /// How many registers it looks at.
+    var rows: Int { members.count + requirements.count }
+
+    /// About how much memory the batch takes, and its answer, in bytes.
     var cost: Int {
-        var cost = requirements.reduce(256) { $0 + WriteRequest.cost($1.key, nil, nil) }
+        // A version with an agent of 64 quotes.
+        let version = 160
+        var cost = requirements.reduce(256) { $0 + WriteRequest.cost($1.key, nil, nil) } + version * members.count
         for member in members {
             switch member {
             case .write(let write): cost += write.cost

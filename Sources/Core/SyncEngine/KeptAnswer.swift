@@ -3,7 +3,7 @@ import Registers
 import SyncProtocol
 
 /// A request that is known again: by the op that its sender made up, among those of the same bearer.
-package struct Operation: Hashable, Sendable {
+package struct OperationID: Hashable, Sendable {
     package let op: [UInt8]
     /// ``Grant/bearer``.
     package let bearer: [UInt8]
@@ -19,16 +19,17 @@ package struct Operation: Hashable, Sendable {
 package struct KeptAnswer: Equatable, Sendable {
     /// For how long an answer is kept, in milliseconds.
     package static let lifetime: UInt64 = 15 * 60_000
-    /// How many answers are kept; older ones go first.
+    /// How many answers are kept, in all and of one bearer; older ones go first. So nobody can have all others forgotten.
     package static let maximumCount = 65_536
+    package static let maximumCountOfBearer = 16_384
 
-    package let operation: Operation
+    package let operation: OperationID
     /// When it was given, by the wall clock, in milliseconds.
     package let answeredAt: UInt64
     /// The answer as JSON.
     package let text: [UInt8]
 
-    package init(_ operation: Operation, answeredAt: UInt64, text: [UInt8]) {
+    package init(_ operation: OperationID, answeredAt: UInt64, text: [UInt8]) {
         self.operation = operation
         self.answeredAt = answeredAt
         self.text = text
@@ -36,22 +37,33 @@ package struct KeptAnswer: Equatable, Sendable {
 }
 
 extension BatchReceipt {
-    /// Its text in a ``KeptAnswer``, without the keys that its request says.
-    var text: [UInt8] {
+    /// Its text in a ``KeptAnswer``.
+    ///
+    /// - Parameter fingerprint: that of the batch.
+    func text(_ fingerprint: UInt64) -> [UInt8] {
         var buffer = ByteBuffer()
         buffer.writeString("{\"first\":\(firstRevision),\"count\":\(count),\"version\":")
         buffer.writeJSONString(firstVersion.bytes)
-        buffer.writeString("}")
+        buffer.writeString(",\"batch\":\"\(String(fingerprint, radix: 16))\"}")
         return Array(buffer.readableBytesView)
     }
+}
 
-    /// - Parameter text: what ``text`` gave; nil comes of anything else.
-    init?(_ text: [UInt8], releasedKeys: [Key]) {
-        guard let object = try? JSONObject(text), let first = object.integer("first"), first > 0,
-            let count = object.integer("count"), 1...Int64(Int32.max) ~= count,
-            let version = object.string("version").flatMap({ try? Version($0) })
+extension KeptAnswer {
+    /// What a batch was given, and its fingerprint.
+    ///
+    /// - Returns: nil where the text is not what was kept of one: the database was altered, or is damaged.
+    static func batch(_ text: [UInt8]) -> (receipt: BatchReceipt, fingerprint: UInt64)? {
+        guard let object = try? JSONObject(text), let first = object.integer("first").flatMap(UInt64.init(exactly:)),
+            let count = object.integer("count"), 1...Int64(ClientMessage.Batch.maximumMembers) ~= count,
+            first > 0, first < UInt64(Int64.max) - UInt64(count),
+            let version = object.string("version").flatMap({ try? Version($0) }),
+            version.stamp.rawValue < .max - UInt64(count),
+            let fingerprint = object.string("batch").flatMap({ UInt64($0, radix: 16) })
         else { return nil }
-        self.init(
-            firstRevision: UInt64(first), firstVersion: version, count: Int(count), releasedKeys: releasedKeys)
+        return (BatchReceipt(firstRevision: first, firstVersion: version, count: Int(count)), fingerprint)
     }
+
+    /// Whether a text can be that of an answer.
+    package static func isValid(_ text: [UInt8]) -> Bool { batch(text) != nil }
 }

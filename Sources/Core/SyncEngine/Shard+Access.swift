@@ -17,7 +17,10 @@ extension Shard {
         state.lastMessageAt = now
         // They are paid for before they are checked.
         if case .credentials = incoming { return incoming }
-        if let wait = state.rate?.take(bytes: size, now: now) ?? state.grant.take(bytes: size, now: now) {
+        let count = incoming.writes
+        if let wait = state.rate?.take(bytes: size, messages: count, now: now)
+            ?? state.grant.take(bytes: size, messages: count, now: now)
+        {
             return tooFast(incoming, wait: wait, state)
         }
         state.strikes = max(0, state.strikes - 1)
@@ -208,6 +211,12 @@ extension ConnectionState {
 }
 
 extension Incoming {
+    /// As how many messages it counts: a batch as one for each of its writes.
+    fileprivate var writes: Int {
+        if case .message(.batch(let batch)) = self { return batch.members.count }
+        return 1
+    }
+
     /// The id that the answer carries.
     fileprivate var id: RequestID? {
         switch self {

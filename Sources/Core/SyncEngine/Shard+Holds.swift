@@ -38,7 +38,9 @@ extension Shard {
             return
         }
         if case .batched(let receipt) = result.outcome {
-            for key in receipt.releasedKeys { state.holds[key] = nil }
+            for claim in receipt.released where state.holds[claim.key]?.fence == claim.token {
+                state.holds[claim.key] = nil
+            }
         }
         guard let key = result.key else { return }
         if let held = result.hold {
@@ -81,6 +83,13 @@ extension Shard {
                 ask(.end(hold), of: pending.connection)
             }
         }
+    }
+
+    /// What connections here hold, and what those held that are gone and that has not ended yet.
+    package var holds: [Hold] {
+        holders.flatMap { slot in
+            (connections[Int(slot)]?.holds ?? [:]).map { Hold(key: $0.key, fence: $0.value.fence) }
+        } + pendingEnds.keys
     }
 
     /// A connection is gone: so is what it holds.

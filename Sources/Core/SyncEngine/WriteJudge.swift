@@ -77,6 +77,7 @@ package struct WriteJudge: Sendable {
         now: UInt64
     ) -> Verdict {
         if let op = write.op, let current, current.op == op, current.lease?.isExclusive != true {
+            if let value = current.register.value, value != write.value { return .answer(.refused(Self.otherWrite)) }
             // The same write again, and nothing has come in between: answered as the first time.
             return .answer(
                 .applied(
@@ -121,6 +122,11 @@ package struct WriteJudge: Sendable {
             return .answer(.superseded(version: version, winner: current))
         }
     }
+
+    /// An op that names two writes would have the second one answered as if it were made.
+    private static let otherWrite = WireError(
+        .badMessage, "this op is that of another write, which was applied; nothing of this one was",
+        hint: "make up an op for each write, and send it again only with the same text")
 
     /// Whether a register is another one with a later expiry.
     private static func isTouched(_ register: Register, _ current: Register) -> Bool {

@@ -25,7 +25,7 @@ package protocol WriteStore {
     mutating func put(_ register: StoredRegister, replacing: UInt64?) throws(StoreError)
 
     /// What was answered to a request, at `since` (milliseconds) or later. Within a transaction.
-    mutating func answer(to operation: Operation, since: UInt64) throws(StoreError) -> [UInt8]?
+    mutating func answer(to operation: OperationID, since: UInt64) throws(StoreError) -> [UInt8]?
 
     /// Keeps an answer, in the place of one to the same request, and forgets some of those whose time is over, and as many of the
     /// oldest as there are too many. Within a transaction.

@@ -8,15 +8,17 @@ package struct BatchReceipt: Equatable, Sendable {
     package var firstVersion: Version
     /// How many writes there were; at least one.
     package var count: Int
-    /// The keys of claims that were given up.
-    package var releasedKeys: [Key]
+    /// How much was required and met: requirements, conditions and releases.
+    package var judged = 0
+    /// The claims that were given up by it now: none where it took effect earlier.
+    package var released: [ClientMessage.Fence]
 
-    package init(firstRevision: UInt64, firstVersion: Version, count: Int, releasedKeys: [Key] = []) {
+    package init(firstRevision: UInt64, firstVersion: Version, count: Int, released: [ClientMessage.Fence] = []) {
         precondition(count > 0)
         self.firstRevision = firstRevision
         self.firstVersion = firstVersion
         self.count = count
-        self.releasedKeys = releasedKeys
+        self.released = released
     }
 
     package var lastRevision: UInt64 { firstRevision + UInt64(count) - 1 }

@@ -9,6 +9,8 @@ extension ClientMessage {
         package var id: RequestID?
         /// Makes a resend safe: its answer is kept.
         package var op: [UInt8]?
+        /// Tells a resend from another batch that was given the same op by mistake: ``hash``. Only where there is an op.
+        package var fingerprint: UInt64 = 0
         /// What has to be in place, of other keys too.
         package var requirements: [Requirement]
         /// Each of another key.
@@ -23,10 +25,21 @@ extension ClientMessage {
             self.members = members
         }
 
-        /// The keys of claims that it gives up.
-        package var releasedKeys: [Key] {
+        /// How much it requires: requirements, conditions of its writes, and releases.
+        package var conditions: Int {
+            members.reduce(requirements.count) { count, member in
+                switch member {
+                case .write(let write): count + (write.condition == .none ? 0 : 1)
+                case .release: count + 1
+                }
+            }
+        }
+
+        /// The claims that it gives up.
+        package var released: [ClientMessage.Fence] {
             members.compactMap { member in
-                if case .release(let lease) = member { lease.key } else { nil }
+                guard case .release(let lease) = member, let fence = lease.fence else { return nil }
+                return ClientMessage.Fence(key: lease.key, token: fence)
             }
         }
     }

@@ -29,6 +29,7 @@ extension ClientMessageDecoder {
                 batch.members.append(try member(fields, text, &keys))
             }
         }
+        if batch.op != nil { batch.fingerprint = batch.hash }
         return batch
     }
 
@@ -85,8 +86,10 @@ extension ClientMessageDecoder {
         }
         let isDelete = try fields.bool(.delete, text) ?? false
         if let fence = try fields.token(.release, text) {
-            let others: [Envelope.Field] = [.value, .ttl, .metadata, .expect]
-            guard !isDelete, others.allSatisfy({ fields.envelope[$0] == nil }) else {
+            let others: [Envelope.Field] = [.value, .metadata, .expect]
+            guard !isDelete, !fields.has(.ttl), !fields.has(.session),
+                others.allSatisfy({ fields.envelope[$0] == nil })
+            else {
                 throw WireError(.badMessage, "a release has a key and its fence, and nothing else")
             }
             return .release(ClientMessage.Lease(.release, key: key, fence: fence))
@@ -119,7 +122,8 @@ extension ClientMessageDecoder {
         }
         guard keys.insert(key).inserted else {
             throw WireError(
-                .badMessage, "\(key) stands twice", hint: "a batch is applied at once: which of the two is meant?")
+                .badMessage, "the key \(key) stands twice",
+                hint: "a batch is applied at once: which of the two is meant?")
         }
         return key
     }

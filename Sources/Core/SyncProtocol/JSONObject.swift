@@ -76,6 +76,9 @@ package struct JSONObject: Sendable {
         return JSONText.unescape(slice, in: text.span).map { String(decoding: $0, as: UTF8.self) }
     }
 
+    /// The elements of an array; nil where it is none.
+    package static func elements(of text: [UInt8]) -> [[UInt8]]? { try? elements(text) }
+
     private static func elements(_ text: [UInt8]) throws(JSONError) -> [[UInt8]] {
         let span = text.span
         var scanner = JSONScanner(maximumDepth: JSONScanner.maximumServerDepth)

@@ -261,7 +261,8 @@ package struct JSONError: Error, Equatable, CustomStringConvertible {
         case .invalidUTF8: "JSON string at byte \(offset) is not valid UTF-8"
         case .tooDeep: "JSON is nested deeper than \(JSONScanner.maximumDepth) levels at byte \(offset)"
         case .trailing: "JSON goes on behind its end, at byte \(offset); send one object per message"
-        case .notAnObject: "a message is one JSON object, like {\"type\":\"ping\"}"
+        case .notAnObject:
+            "what is there at byte \(offset) is no JSON object; a message is one, like {\"type\":\"ping\"}"
         }
     }
 

@@ -82,6 +82,13 @@ package struct StoredRegister: Equatable, Sendable {
         self.lease = lease
     }
 
+    /// The same with an empty value, which no JSON is: for what is told of a register without its value.
+    package var withoutValue: StoredRegister {
+        var copy = self
+        if copy.register.value != nil { copy.register.value = [] }
+        return copy
+    }
+
     /// Whether a claim on the key is in force at `wallMilliseconds`.
     package func isHeld(at wallMilliseconds: UInt64) -> Bool {
         lease?.isExclusive == true && register.isVisible(at: wallMilliseconds)
@@ -172,7 +179,8 @@ extension ServerMessage {
         buffer.writeStaticString(name)
         if let stored {
             writeRegister(
-                stored.register, revision: stored.revision, showsValue: shows == .everything, to: &buffer)
+                stored.register, revision: stored.revision,
+                showsValue: shows == .everything && stored.register.value?.isEmpty != true, to: &buffer)
         } else {
             buffer.writeStaticString("null")
         }

@@ -2,9 +2,6 @@ package import NIOCore
 package import Registers
 
 extension ServerMessage {
-    /// How many failures of a batch are told of.
-    private static let maximumFailures = 16
-
     /// `{"type":"batched",…}`: what became of a batch that carried an id; or an `error`, which needs none.
     ///
     /// - Parameter shows: how much is told of what is in place of a key.
@@ -25,7 +22,7 @@ extension ServerMessage {
         case .batched(let receipt): writeReceipt(receipt, to: &buffer)
         case .batchRefused(let failures):
             buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"failed\":[")
-            for (index, failure) in failures.prefix(maximumFailures).enumerated() {
+            for (index, failure) in failures.enumerated() {
                 if index > 0 { buffer.writeInteger(UInt8(ascii: ",")) }
                 writeFailure(failure, shows(failure.current, failure.key), to: &buffer)
             }
@@ -46,6 +43,8 @@ extension ServerMessage {
             buffer.writeJSONString(version.bytes)
         }
         buffer.writeInteger(UInt8(ascii: "]"))
+        // Unknown fields are ignored, so a mistyped "expect" is: how much was looked at is said.
+        if receipt.judged > 0 { buffer.writeString(",\"judged\":\(receipt.judged)") }
     }
 
     private static func writeFailure(_ failure: BatchFailure, _ shows: Disclosure, to buffer: inout ByteBuffer) {

@@ -1,3 +1,4 @@
+import Foundation
 import GRDB
 import Registers
 package import SyncEngine
@@ -82,6 +83,7 @@ extension DatabaseFile {
                 break reading
             }
         }
+        Self.checkAnswers(database, seal, &check)
         // Asked for last: a server that is running raises it before it gives a stamp.
         if let bound = try? Meta.state(database).clockBound, check.greatestStamp > bound {
             check.note("the clock's bound is below a stamp that was given, and could be given again")
@@ -103,6 +105,28 @@ extension DatabaseFile {
             for difference in try Schema.differences(database) { check.note(difference.text) }
         } catch {
             check.note("its tables cannot be compared: \(describe(error))")
+        }
+    }
+
+    /// Whether each answer that is kept is one.
+    private static func checkAnswers(_ database: Database, _ seal: RowSeal?, _ check: inout DatabaseCheck) {
+        do {
+            // An older database has none.
+            guard try database.tableExists("answer") else { return }
+            let rows = try Row.fetchCursor(database, sql: "SELECT bearer, op, answered_at, answer, key_id FROM answer")
+            while let row = try rows.next() {
+                let answer = SealedAnswer(
+                    bearer: Array(row["bearer"] as Data), op: Array((row["op"] as String).utf8),
+                    answeredAt: row["answered_at"], keyID: row["key_id"])
+                let bytes = Array(row["answer"] as Data)
+                if seal?.hasKey(of: answer) == false { continue }
+                guard let text = try? seal?.open(answer, bytes) ?? bytes, KeptAnswer.isValid(text) else {
+                    check.note("an answer that is kept for an op is none of Starling's")
+                    continue
+                }
+            }
+        } catch {
+            check.note("the answers that are kept cannot be read: \(describe(error))")
         }
     }
 

@@ -122,6 +122,45 @@ final class RowSeal: Sendable {
         return (length == 0 ? nil : Array(plain[4..<end]), end < plain.count ? Array(plain[end...]) : nil)
     }
 
+    // MARK: Kept answers
+
+    /// Encrypts an answer, and says with which key.
+    func seal(_ answer: inout SealedAnswer, _ text: [UInt8]) throws(StoreError) -> [UInt8] {
+        let keys = cipher.snapshot
+        answer.keyID = keys.current.id
+        return try keys.encrypt(Data(text), with: keys.current.id, authenticating: fields(of: answer))
+    }
+
+    /// Whether the key of an answer is there: one that is kept for minutes is not encrypted anew.
+    func hasKey(of answer: SealedAnswer) -> Bool { answer.keyID.map { cipher.snapshot.has($0) } ?? true }
+
+    /// - Throws: ``StoreError`` with the code of a damaged page where the answer is none of ours.
+    func open(_ answer: SealedAnswer, _ bytes: [UInt8]) throws(StoreError) -> [UInt8] {
+        // What was kept before the database was to be encrypted.
+        if answer.keyID == nil, accepts == .plain { return bytes }
+        let keys = cipher.snapshot
+        guard let id = answer.keyID, keys.has(id),
+            let text = keys.decrypt(bytes, with: id, authenticating: fields(of: answer))
+        else {
+            throw StoreError(
+                "an answer that is kept does not decrypt: it was altered, or its key is not in \(cipher.path)",
+                code: StoreError.damagedRow)
+        }
+        return text
+    }
+
+    private static let answerFormat: UInt8 = 3
+
+    private func fields(of answer: SealedAnswer) -> Data {
+        var data = Data([Self.answerFormat])
+        for field in [answer.bearer, answer.op, node, Array((answer.keyID ?? "").utf8)] {
+            withUnsafeBytes(of: UInt32(field.count).bigEndian) { data.append(contentsOf: $0) }
+            data.append(contentsOf: field)
+        }
+        withUnsafeBytes(of: answer.answeredAt.bigEndian) { data.append(contentsOf: $0) }
+        return data
+    }
+
     // MARK: What is authenticated
 
     private static let format: UInt8 = 2

@@ -66,7 +66,7 @@ package final class SQLiteWriter: WriteStore {
             rekeying = nil
         }
         upkeep = try UpkeepStatements(on: handle, seal: seal)
-        answers = try AnswerStatements(on: handle)
+        answers = try AnswerStatements(on: handle, seal: seal)
     }
 
     package func state() throws(StoreError) -> StoreState {
@@ -154,7 +154,7 @@ package final class SQLiteWriter: WriteStore {
         }
     }
 
-    package func answer(to operation: Operation, since: UInt64) throws(StoreError) -> [UInt8]? {
+    package func answer(to operation: OperationID, since: UInt64) throws(StoreError) -> [UInt8]? {
         try answers.answer(to: operation, since: since)
     }
 
@@ -199,6 +199,7 @@ package final class SQLiteWriter: WriteStore {
 
     package func collect(before cutoff: UInt64, limit: Int) throws(StoreError) -> CollectedTombstones {
         let known = try state()
+        try answers.collect(now: now)
         return try upkeep.collect(before: cutoff, limit: limit, known: known)
     }
 

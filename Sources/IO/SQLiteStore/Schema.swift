@@ -59,17 +59,20 @@ enum Schema {
             // The tables stay as they are. Encrypted rows have another format from here on, which older versions cannot read.
         }
         migrator.registerMigration("5: answers that are kept") { database in
-            // What was answered to requests that changed several keys, by the op that they are known again by. The ids rise, so
-            // the first are the oldest.
+            // What was answered to requests that changed several keys, by the op that they are known again by. The ids rise, and so do
+            // the numbers of each bearer, so the least are the oldest.
             try database.execute(
                 sql: """
                     CREATE TABLE answer (
                         id INTEGER PRIMARY KEY,
+                        bearer BLOB NOT NULL,
+                        number INTEGER NOT NULL,
                         op TEXT NOT NULL,
-                        bearer TEXT NOT NULL,
                         answered_at INTEGER NOT NULL,
-                        answer TEXT NOT NULL,
-                        UNIQUE (op, bearer)
+                        answer BLOB NOT NULL,
+                        key_id TEXT,
+                        UNIQUE (bearer, op),
+                        UNIQUE (bearer, number)
                     ) STRICT;
                     """)
         }

@@ -14,11 +14,11 @@ extension Outbox {
             batch.members = writes(
                 to: BatchLedger.group, named: batchName, deletes: Int.random(in: 0..<4, using: &world.random) == 0)
         } else {
-            let keys = ["a:1", "b:1", "c", "l:1", "d:\(Int.random(in: 0..<40, using: &world.random))"]
+            let keys = ["a:1", "b:1", "c", "l:1", "p:\(name)", "d:\(Int.random(in: 0..<40, using: &world.random))"]
                 .shuffled(using: &world.random).prefix(Int.random(in: 1...4, using: &world.random))
             batch.members = writes(to: keys.map { Key(unchecked: Array($0.utf8)) }, named: batchName, deletes: false)
-            addClaim(to: &batch, world)
         }
+        addClaim(to: &batch, world)
         require(of: &batch, world)
         let isSafe = Bool.random(using: &world.random)
         if isSafe { batch.op = Array("op-\(batchName)".utf8) }

@@ -158,16 +158,21 @@ struct Outbox {
         }
     }
 
-    mutating func failed(_ id: String, _ message: JSONObject, _ world: World) {
-        guard let index = pending.firstIndex(where: { $0.id == id }) else { return }
+    /// - Returns: what to send again at once.
+    mutating func failed(_ id: String, _ message: JSONObject, _ world: World) -> ClientMessage? {
+        guard let index = pending.firstIndex(where: { $0.id == id }) else { return nil }
+        var again: ClientMessage?
         let mayRetry = message.bool("retry") == true
         if mayRetry, pending[index].request.isSafe {
-            // It stays, and is sent again on the next connection.
+            // It stays, and is sent again on this connection or on the next one.
             pending[index].request.isFreshlyStamped = false
+            let isDisk = ["storage_failed", "outcome_unknown"].contains(message.string("code") ?? "")
+            if isDisk, Bool.random(using: &world.random) { again = pending[index].request.message }
         } else {
             pending.remove(at: index)
         }
         let expected = ["drift", "stale_version", "held", "stale_fence", "storage_failed", "outcome_unknown"]
         if !expected.contains(message.string("code") ?? "") { world.note("\(name) got \(message.members)") }
+        return again
     }
 }

@@ -148,8 +148,8 @@ final class SimulatedClient {
         case "error":
             if live[id] != nil {
                 live[id] = nil
-            } else {
-                outbox.failed(id, message, world)
+            } else if let again = outbox.failed(id, message, world) {
+                connection?.uplink.append(again)
             }
         case "subscribed": subscribed(id, message, world)
         case "update": update(message, world)

@@ -26,7 +26,7 @@ package final class SimulatedDisk: WriteStore {
         package var epoch = Epoch(0xABCD)
         var collected = CollectedTombstones(revision: 0, stamp: .zero, fence: 0)
         /// What was answered to requests that are known again.
-        var answers: [Operation: KeptAnswer] = [:]
+        var answers: [OperationID: KeptAnswer] = [:]
 
         package var head: UInt64 {
             registers.values.reduce(collected.revision) { max($0, $1.revision) }
@@ -103,7 +103,7 @@ package final class SimulatedDisk: WriteStore {
         puts.append((register, old))
     }
 
-    package func answer(to operation: Operation, since: UInt64) -> [UInt8]? {
+    package func answer(to operation: OperationID, since: UInt64) -> [UInt8]? {
         guard let answer = (draft ?? content).answers[operation], answer.answeredAt >= since else { return nil }
         return answer.text
     }

@@ -253,6 +253,7 @@ final class World {
                 compare(client.name, held.values.filter { !$0.isTombstone }, wanted, pattern)
             }
         }
+        checkHolds()
         oracle.settlePeer(now: max(latest, wall))
         // A tombstone that one has collected and the other has not is no difference.
         compare(
@@ -264,6 +265,16 @@ final class World {
         }
         for loop in server.loops where !loop.shard.isQuiescent {
             note("something is kept that nobody will ask for")
+        }
+    }
+
+    /// What is kept up for a connection is known to that one, which will end it. (What is not kept up ends by its time.)
+    private func checkHolds() {
+        let known = server.loops.reduce(into: Set<Hold>()) { $0.formUnion($1.shard.holds) }
+        for (key, stored) in disk.committed where stored.lease?.endsWithConnection == true {
+            if server.committer.isKeptUp(stored), !known.contains(Hold(key: key, fence: stored.fence)) {
+                note("\(key) is kept up for a connection, and none knows it: fence \(stored.fence)")
+            }
         }
     }
 

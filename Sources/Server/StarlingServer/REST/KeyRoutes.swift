@@ -79,7 +79,7 @@ enum KeyRoutes {
         var write = SyncMessage("broadcast")
         try await add(bodyOf: request, to: &write)
         if let ttl = try query.one("ttl") { try add(ttl: ttl, to: &write) }
-        write.add("op", request.headers[.idempotencyKey])
+        write.add("op", try RESTRoutes.op(of: request))
         return try await carryOut(write, of: key, request, context)
     }
 
@@ -111,7 +111,7 @@ enum KeyRoutes {
         let query = try Query(request, known: ["key"])
         let key = try RESTRoutes.key(of: request, query, under: path)
         var delete = SyncMessage("delete")
-        delete.add("op", request.headers[.idempotencyKey])
+        delete.add("op", try RESTRoutes.op(of: request))
         return try await carryOut(delete, of: key, request, context)
     }
 

@@ -96,7 +96,10 @@ struct Problem: Error {
         switch ErrorCode(rawValue: reason) {
         case nil:
             self.init(.preconditionFailed, reason, "nothing was applied: what was to be in place of \(key) is not")
-        case .held: self.init(.held, "nothing was applied: \(key) is under a claim", hint: Self.hint(.held))
+        case .held:
+            self.init(
+                .held, "nothing was applied: \(key) is under a claim",
+                hint: "the holder gives it up in a batch by release with its fence")
         case .tooManyKeys: self.init(.tooManyKeys, "nothing was applied: \(key) would be one key too many")
         case let code?: self.init(code, "nothing was applied: the claim of \(key) is not in force")
         }

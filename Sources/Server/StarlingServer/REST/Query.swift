@@ -28,7 +28,9 @@ struct Query {
     func allow(_ known: Set<String>) throws(Problem) {
         guard let unknown = items.first(where: { !known.contains($0.name) }) else { return }
         let names = known.sorted().joined(separator: ", ")
-        throw Problem(.badMessage, "there is no parameter \(unknown.name) here; there are \(names)")
+        throw Problem(
+            .badMessage,
+            "there is no parameter \(unknown.name) here; there \(names.isEmpty ? "is none" : "are \(names)")")
     }
 
     /// All values of a parameter, in their order.

@@ -73,22 +73,34 @@ enum RESTRoutes {
 
     /// Adds the members of a request's body to a message, and the op that `Idempotency-Key` is.
     ///
-    /// - Parameter fields: the members that there may be.
+    /// - Parameters:
+    ///   - fields: the members that there may be.
+    ///   - check: finds out what is wrong with one.
     static func addBody(
-        of request: Request, _ fields: Set<String>, to message: inout SyncMessage
+        of request: Request, _ fields: Set<String>, to message: inout SyncMessage,
+        check: (_ name: String, _ json: [UInt8]) throws(Problem) -> Void = { (_, _) throws(Problem) in }
     ) async throws(Problem) {
+        let op = fields.contains("op") ? try op(of: request) : nil
         let bytes = Array(await body(of: request).readableBytesView)
         guard String(validating: bytes, as: UTF8.self) != nil else { throw Problem(.badJSON, "the body is no UTF-8") }
         let members: [(name: String, value: [UInt8])]
         do throws(JSONError) {
             members = try JSONObject(bytes).members
         } catch {
-            throw Problem(.badJSON, "the body is no JSON object: \(error)")
+            throw Problem(
+                .badJSON,
+                bytes.isEmpty ? "the body is empty; it is an object of JSON" : "the body is no object of JSON: \(error)"
+            )
         }
         for (name, json) in members {
             guard fields.contains(name) else {
                 let names = fields.sorted().joined(separator: ", ")
                 throw Problem(.badMessage, "there is no field \(name) here; there are \(names)")
+            }
+            try check(name, json)
+            if name == "op", op != nil {
+                if json.elementsEqual("null".utf8) { continue }
+                throw Problem(.badMessage, "Idempotency-Key is the op of the body, and both are there: which is it?")
             }
             do throws(WireError) {
                 try message.add(name, json: ByteBuffer(bytes: json))
@@ -96,7 +108,17 @@ enum RESTRoutes {
                 throw Problem(error)
             }
         }
-        if fields.contains("op") { message.add("op", request.headers[.idempotencyKey]) }
+        message.add("op", op)
+    }
+
+    /// The op that `Idempotency-Key` is.
+    static func op(of request: Request) throws(Problem) -> String? {
+        guard let op = request.headers[.idempotencyKey] else { return nil }
+        // What was no UTF-8 has become this.
+        guard 1...128 ~= op.utf8.count, !op.unicodeScalars.contains("\u{FFFD}") else {
+            throw Problem(.badMessage, "Idempotency-Key is a text of 1 to 128 bytes, with at least 64 random bits")
+        }
+        return op
     }
 
     /// An answer as a body: without what only pairs answers with questions.

@@ -1,0 +1,48 @@
+import Registers
+
+extension ClientMessage.Batch {
+    /// A hash of all that the batch asks for, the session aside, which may be the connection's. Values and metadata count as their text.
+    package var hash: UInt64 {
+        var hash = FNV1a()
+        for requirement in requirements {
+            hash.add(field: requirement.key.bytes)
+            switch requirement.state {
+            case .absent: hash.add(0)
+            case .version(let version): hash.add(field: version.bytes)
+            case .fence(let fence): hash.add(number: fence)
+            }
+        }
+        for member in members {
+            hash.add(field: member.key.bytes)
+            switch member {
+            case .release(let lease): hash.add(number: lease.fence)
+            case .write(let write):
+                hash.add(field: write.value)
+                hash.add(field: write.metadata)
+                hash.add(number: write.timeToLive)
+                switch write.condition {
+                case .none: hash.add(0)
+                case .absent: hash.add(1)
+                case .version(let version): hash.add(field: version.bytes)
+                }
+            }
+        }
+        return hash.hash
+    }
+}
+
+extension FNV1a {
+    /// The length first, so that bytes cannot move from one field to the next unseen; what is absent has one of its own.
+    fileprivate mutating func add(field: [UInt8]?) {
+        add(number: field.map { UInt64($0.count) })
+        if let field { add(field.span) }
+    }
+
+    fileprivate mutating func add(number: UInt64?) {
+        var rest = number ?? .max
+        for _ in 0..<8 {
+            add(UInt8(truncatingIfNeeded: rest))
+            rest >>= 8
+        }
+    }
+}
