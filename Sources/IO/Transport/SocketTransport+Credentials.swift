@@ -9,7 +9,7 @@ extension SocketTransport {
     /// Has the credentials of a hello checked. Until that is done, nothing behind it is read.
     func check(_ hello: ClientMessage.Hello, size: Int) {
         guard let secret = hello.token, driver.mayCheckCredentials(hello, size: size, of: id) else { return }
-        isChecking = true
+        life.pause(for: .credentials)
         let eventLoop = driver.eventLoop
         let answer = NIOLoopBound(
             { [self] (result: Result<Grant, AccessRefusal>) in
@@ -22,8 +22,7 @@ extension SocketTransport {
     }
 
     private func checked(_ hello: ClientMessage.Hello, size: Int, _ result: Result<Grant, AccessRefusal>) {
-        isChecking = false
-        guard context != nil, !isClosing else { return }
+        guard context != nil, life.isServing else { return }
         // The rules may have changed since they were asked.
         var result = result
         if case .success(let grant) = result, let problem = driver.services.authority.problem(with: grant) {
@@ -31,7 +30,7 @@ extension SocketTransport {
         }
         driver.receive(.credentials(hello, result), size: size, from: id)
         meet()
-        resume()
+        resume(from: .credentials)
         driver.run()
     }
 }

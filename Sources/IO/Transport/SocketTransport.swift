@@ -40,19 +40,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     /// Of a silent or slow peer, which few are.
     private var keepAlive: KeepAlive?
     var held: HeldMemory
-    private var isPaused = false
-    /// Whether credentials are being checked, and what comes behind them has to wait.
-    var isChecking = false
-    /// Whether others have their turn.
-    private var isYielding = false
-    /// Whether the channel asked for more bytes while there was no wish for them.
-    private var hasHeldRead = false
-    /// Whether the client has closed its sending side; what it sent before may still wait to be read.
-    private var isInputClosed = false
-    private var isShuttingDown = false
-    private(set) var isClosing = false
-    /// Whether the sending side is closed.
-    private var isFinished = false
+    var life = ConnectionLife()
 
     /// - Parameters:
     ///   - gate: what it came through, and leaves when it is closed; nil: somebody else does that.
@@ -116,12 +104,12 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case ChannelEvent.inputClosed = event {
             // The client sends no more. It may still read: what it is owed is sent before the end.
-            isInputClosed = true
-            if isFinished {
-                context.close(promise: nil)
-            } else if !isPaused {
+            switch life.inputEnded() {
+            case .close: context.close(promise: nil)
+            case .take:
                 driver.readable(self)
                 driver.run()
+            case .wait: break
             }
         }
         context.fireUserInboundEventTriggered(event)
@@ -139,7 +127,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
             inbound.discardReadBytes()
             inbound.writeBuffer(&bytes)
         }
-        if !isPaused { driver.readable(self) }
+        if life.isReading { driver.readable(self) }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -153,11 +141,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
 
     /// Asked by the channel before it reads: it does not while this connection is paused.
     func read(context: ChannelHandlerContext) {
-        if isPaused {
-            hasHeldRead = true
-        } else {
-            context.read()
-        }
+        if life.mayChannelRead() { context.read() }
     }
 
     /// After how many messages and control frames others have their turn, unless what came has been there for less than
@@ -174,7 +158,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
         // Not elsewhere: this is never in the middle of a fan-out.
         if held.party == .stranger { meet() }
         defer { sendPongs() }
-        while !isPaused {
+        while life.isReading {
             if takenBytes >= Self.largestTurn
                 || (deflate != nil && loop.turns.hasTakenMuch && inbound.readableBytes > 0)
             {
@@ -185,12 +169,9 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
                 taken = 0
             }
             taken += 1
-            guard !isChecking, !isYielding, driver.mayRead(id, backlog: backlog) else {
-                isPaused = true
-                return
-            }
+            guard driver.mayRead(id, backlog: backlog) else { return life.pause(for: .room) }
             guard let event = reader.next(from: &inbound) else {
-                if isInputClosed { beginClosing(payload: nil) }
+                if life.hasTakenEverything { beginClosing(payload: nil) }
                 return
             }
             handle(event)
@@ -202,28 +183,24 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
 
     /// Lets others have their turn, and goes on behind them.
     private func yield() {
-        isPaused = true
-        isYielding = true
+        life.pause(for: .turn)
         loop.turns.enter(self)
     }
 
     /// It is this connection's turn again.
     func goOn() {
-        isYielding = false
         guard context != nil else { return }
-        resume()
+        resume(from: .turn)
         countHeld()
     }
 
-    /// Reads on, after a pause.
-    func resume() {
-        guard isPaused, !isChecking, !isYielding else { return }
-        isPaused = false
+    func resume() { resume(from: .room) }
+
+    /// Reads on, unless there is another reason not to.
+    func resume(from reason: ConnectionLife.Pause) {
+        guard life.resume(from: reason) else { return }
         readMessages()
-        if !isPaused, hasHeldRead {
-            hasHeldRead = false
-            context?.read()
-        }
+        if life.takeHeldRead() { context?.read() }
     }
 
     private func handle(_ event: MessageReader.Event) {
@@ -289,8 +266,8 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
 
     /// Pings a silent client, and finds out whether a slow or silent one is still there. To be called every second or so.
     func check(at now: NIODeadline) -> Liveness {
-        guard !isClosing else { return .alive }
-        if isPaused {
+        guard life.isServing else { return .alive }
+        if !life.isReading {
             // It is not read from: whatever it has answered is still to come.
             keepAlive?.pingedAt = nil
         } else if keepAlive?.pingedAt == nil, now - lastHeard >= driver.limits.pingInterval {
@@ -310,12 +287,11 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
 
     /// Ends the connection without what it is owed. It is told why, should it read again before the drain timeout.
     func giveUp(_ code: ErrorCode, _ reason: String) {
-        guard !isClosing else {
+        guard life.giveUp() == .tell else {
             // It is being sent what it is owed, which it is not any more.
             outbound.dropAll()
             return abort()
         }
-        isClosing = true
         driver.abandon(id)
         outbound.dropAll()
         sendBye(code, reason)
@@ -337,16 +313,19 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
 
     /// The server is stopping: the connection ends as if the client had asked, and is told why.
     func shutDown() {
-        isShuttingDown = true
-        beginClosing(payload: FrameEncoder.closePayload(.goingAway, reason: "the server is stopping"))
+        if life.beginStopping() {
+            close(payload: FrameEncoder.closePayload(.goingAway, reason: "the server is stopping"))
+        }
         driver.run()
     }
 
     /// No more is read. What came before is answered, then ``finish()`` is called; if that takes longer than the drain
     /// timeout, the connection is cut.
     private func beginClosing(payload: [UInt8]?) {
-        guard !isClosing else { return }
-        isClosing = true
+        if life.beginClosing() { close(payload: payload) }
+    }
+
+    private func close(payload: [UInt8]?) {
         ending = Ending(payload: payload)
         driver.receive(.close, from: id)
         schedule(driver.limits.drainTimeout)
@@ -355,7 +334,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     /// Everything is answered: sends the Close, and closes the sending side behind it. What the client is slow to take
     /// may still be queued; the drain timeout goes on.
     func finish() {
-        if isShuttingDown { sendBye(.shuttingDown, "the server is stopping") }
+        if life.saysGoodbye { sendBye(.shuttingDown, "the server is stopping") }
         if let payload = ending?.payload { sendControl(.close, payload) }
         outbound.finish()
     }
@@ -363,10 +342,11 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     /// The sending side is closed. Its own side the client closes: to close both at once would throw away what is still
     /// on its way to it.
     func socketFinished() {
-        isFinished = true
         ending?.timer?.cancel()
-        if isInputClosed { return abort() }
-        schedule(driver.limits.lingerTimeout)
+        switch life.outputEnded() {
+        case .close: abort()
+        case .linger: schedule(driver.limits.lingerTimeout)
+        }
     }
 
     /// Closes the socket when some time has passed.

@@ -95,7 +95,9 @@ public enum BatchOutcome: Sendable {
             case requirement(Int)
         }
 
+        /// Which write or requirement it is.
         public let place: Place
+        /// The key that it is about.
         public let key: String
         /// `condition`, `held`, `stale_fence` or `too_many_keys`.
         public let reason: String
