@@ -117,12 +117,25 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
             if case .write(let write) = message, let value = write.value {
                 check(value.count <= limit, "a value above the limit")
             }
+            if case .batch(let batch) = message { check(batch) }
         } catch {
             var buffer = ByteBuffer()
             ServerMessage.writeError(error, to: &buffer)
             check(
                 (try? JSONObject(Array(buffer.readableBytesView))) != nil,
                 "an error that is no message: \(String(buffer: buffer))")
+        }
+    }
+
+    private static func check(_ batch: ClientMessage.Batch) {
+        let keys = batch.members.map(\.key)
+        check(1...ClientMessage.Batch.maximumMembers ~= keys.count, "a batch of \(keys.count)")
+        check(Set(keys).count == keys.count, "a batch with a key twice")
+        check((batch.op == nil) == (batch.fingerprint == 0), "an op without a fingerprint")
+        for case .write(let write) in batch.members {
+            check(
+                write.value?.count ?? 0 <= limit && write.stamping == .server && !write.isTransient,
+                "a write of its own")
         }
     }
 

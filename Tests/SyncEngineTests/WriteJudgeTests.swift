@@ -100,7 +100,14 @@ struct WriteJudgeTests {
         let resent = try request {
             $0.op = Array("op".utf8)
             $0.condition = .absent
+            $0.value = current.register.value
         }
+        let reused = try request { $0.op = Array("op".utf8) }
+        guard case .answer(.refused(let error)) = judge.judge(reused, current: current, now: 5) else {
+            Issue.record("another write is answered as if it had been made")
+            return
+        }
+        #expect(error.code == .badMessage)
         #expect(
             judge.judge(resent, current: current, now: 5)
                 == .answer(.applied(version: current.register.version, revision: 9, isJudged: true)))

@@ -16,6 +16,16 @@ struct CursorTests {
         #expect(String(decoding: cursors[1].bytes, as: UTF8.self) == "0123456789abcdef:42~00000007")
     }
 
+    @Test("What a server adds that is one of several is passed over")
+    func vectors() throws {
+        let epoch = Epoch(0x0123_4567_89AB_CDEF)
+        let added = "^018bcfe56800.n1:5,n2:7~x"
+        let cursor = Cursor(epoch: epoch, revision: 42, digest: 7, lastKey: try Key("a^b@c"))
+        #expect(Cursor(Array("0123456789abcdef:42~00000007\(added)@a^b@c".utf8)) == cursor)
+        #expect(Cursor(Array("0123456789abcdef:42\(added)".utf8)) == Cursor(epoch: epoch, revision: 42))
+        #expect(Cursor(Array("0123456789abcdef:42\(added)@".utf8)) == nil)
+    }
+
     @Test("Anything else is no cursor")
     func invalid() {
         for text in [

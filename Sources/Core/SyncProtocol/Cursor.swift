@@ -3,7 +3,8 @@ package import Registers
 /// A place in the order of changes of one database, up to which a subscriber has everything.
 ///
 /// Clients keep it as an opaque text: `<epoch>:<revision>`, then `~` and a digest of what it was given for (pattern and
-/// read grant), then, from the middle of a snapshot by key range, `@` and the last key. A text without a digest, as
+/// read grant), then, from a server that is one of several, `^` and what those know of each other, which is passed over here, then,
+/// from the middle of a snapshot by key range, `@` and the last key. A text without a digest, as
 /// `welcome` has it, says nothing of a pattern: who resumes from it vouches for holding everything up to it.
 package struct Cursor: Equatable, Sendable {
     package let epoch: Epoch
@@ -40,6 +41,10 @@ package struct Cursor: Equatable, Sendable {
             }
             digest = value
             index += 9
+        }
+        if index < text.count, text[index] == UInt8(ascii: "^") {
+            // A client may have it from another server of its list, and newer than this one.
+            index = text[index...].firstIndex(of: UInt8(ascii: "@")) ?? text.count
         }
         if index < text.count {
             guard text[index] == UInt8(ascii: "@"), let key = try? Key(Array(text[(index + 1)...])) else { return nil }
