@@ -85,10 +85,11 @@ struct UpkeepTests {
         _ = try writer.collect(before: 0, limit: 1)
         try writer.commit()
         #expect(try answer(writer, "2", since: 0) == nil && answer(writer, "b", since: 0) != nil)
-        // A clock that was set back makes nothing old.
-        try keep(writer, "c", at: 5)
-        try keep(writer, "d", at: 6)
-        #expect(try answer(writer, "b", since: 0) != nil && answer(writer, "c", since: 0) != nil)
+        // A clock that was set back makes nothing old, but what is of a time to come.
+        try keep(writer, "c", at: 3_000 + KeptAnswer.lifetime)
+        #expect(try answer(writer, "b", since: 0) != nil)
+        try keep(writer, "d", at: 5)
+        #expect(try answer(writer, "b", since: 0) == nil && answer(writer, "d", since: 0) != nil)
     }
 
     @Test("One bearer's answers make way for that one's, and not for those of others")
@@ -103,6 +104,14 @@ struct UpkeepTests {
         try writer.commit()
         #expect(try answer(writer, "0", bearer: "y", since: 0) == nil)
         #expect(try answer(writer, "1", bearer: "y", since: 0) == "1")
+        #expect(try answer(writer, "a", bearer: "x", since: 0) == "a at 1000")
+        // However many have come and gone of the one.
+        try writer.begin(now: 1_002, clockBound: nil)
+        for number in 0...KeptAnswer.maximumCount {
+            let operation = OperationID(op: Array("n\(number)".utf8), bearer: [0x79])
+            try writer.put(KeptAnswer(operation, answeredAt: 1_002, text: [0x31]))
+        }
+        try writer.commit()
         #expect(try answer(writer, "a", bearer: "x", since: 0) == "a at 1000")
     }
 

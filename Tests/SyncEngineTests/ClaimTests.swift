@@ -175,6 +175,15 @@ struct ClaimTests {
         #expect(code(try judge(.keep(hold), now: 2_000)) == .staleFence)
     }
 
+    @Test("A presence is no claim: its fence releases nothing, and it is not said to be over")
+    mutating func presenceIsNoClaim() throws {
+        var write = ClientMessage.Write(key: try Key("k"), value: [0x31])
+        write.endsWithConnection = true
+        #expect(isApplied(try judge(.write(write), now: 1_000)))
+        let fence = try #require(current?.fence)
+        #expect(code(try lease(.release, fence: fence, now: 1_001)) == .staleFence)
+    }
+
     @Test("Presence is a plain register: anyone may write over it, and then it ends with nobody")
     mutating func presence() throws {
         var write = ClientMessage.Write(key: try Key("k"), value: [0x31])

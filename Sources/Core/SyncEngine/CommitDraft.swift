@@ -62,6 +62,8 @@ struct CommitDraft {
     var owners: [Key: Owner?] = [:]
     /// What is answered to requests that will be known again.
     private(set) var keptAnswers: [OperationID: KeptAnswer] = [:]
+    /// Up to how many bytes a value is always shown: what one asks for takes nothing from the others.
+    private static let smallValue = 1_024
     /// How many bytes of values may still be shown to those who were refused: a commit can have thousands of small requests that are, each
     /// over a great value.
     private var shownBytes = 2 << 20
@@ -157,6 +159,7 @@ struct CommitDraft {
     /// What is told of a register that stays in place: without its value, once there was much of that.
     mutating func shown(_ stored: StoredRegister) -> StoredRegister {
         guard let value = stored.register.value else { return stored }
+        if value.count <= Self.smallValue { return stored }
         guard shownBytes > 0 else { return stored.withoutValue }
         shownBytes -= value.count
         return stored

@@ -19,10 +19,10 @@ extension Committer {
         // Without their values: hundreds of great ones would be held at once, and none of them is looked at.
         var required: [StoredRegister?] = []
         for requirement in message.requirements {
-            required.append(try current(of: requirement.key, in: draft)?.withoutValue)
+            required.append(try outline(of: requirement.key, in: draft))
         }
         var current: [StoredRegister?] = []
-        for member in message.members { current.append(try self.current(of: member.key, in: draft)?.withoutValue) }
+        for member in message.members { current.append(try outline(of: member.key, in: draft)) }
         var failures = judge.failures(of: message, required: required, current: current, now: now)
         failures += try quotaFailures(request, message, current, &draft)
         guard failures.isEmpty else {
@@ -34,6 +34,12 @@ extension Committer {
             return draft.answer(request, .batchRefused(failures))
         }
         apply(message, request, operation, over: current, now: now, in: &draft)
+    }
+
+    /// As ``current(of:in:)``, without the value. What is only looked at takes nothing else's place in the cache.
+    private mutating func outline(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
+        if let stored = draft.latest(of: key) ?? cache.find(key) { return stored.withoutValue }
+        return try store.outline(of: key)
     }
 
     private mutating func apply(

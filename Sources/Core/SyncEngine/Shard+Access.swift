@@ -211,9 +211,9 @@ extension ConnectionState {
 }
 
 extension Incoming {
-    /// As how many messages it counts: a batch as one for each of its writes.
+    /// As how many messages it counts: a batch as one for each of its writes and requirements.
     fileprivate var writes: Int {
-        if case .message(.batch(let batch)) = self { return batch.members.count }
+        if case .message(.batch(let batch)) = self { return batch.rows }
         return 1
     }
 

@@ -74,6 +74,10 @@ extension WriteJudge {
         guard let current, current.fence == lease.fence else {
             return .answer(Self.refusal(.staleFence, current, now: now))
         }
+        if current.lease == .presence, !current.register.isTombstone {
+            // No claim: it ends with its connection, which must not be told that it is over.
+            return .answer(Self.refusal(.staleFence, current, now: now))
+        }
         guard current.isHeld(at: now) else {
             // Released before, or over by itself, and nobody has claimed it since.
             return .answer(.released(version: current.register.version, revision: current.revision))

@@ -77,7 +77,9 @@ package struct WriteJudge: Sendable {
         now: UInt64
     ) -> Verdict {
         if let op = write.op, let current, current.op == op, current.lease?.isExclusive != true {
-            if let value = current.register.value, value != write.value { return .answer(.refused(Self.otherWrite)) }
+            // What has expired says nothing of what it was.
+            let isOther = current.register.cause == nil && current.register.value != write.value
+            if isOther { return .answer(.refused(Self.otherWrite)) }
             // The same write again, and nothing has come in between: answered as the first time.
             return .answer(
                 .applied(

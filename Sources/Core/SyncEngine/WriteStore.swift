@@ -18,6 +18,10 @@ package protocol WriteStore {
     /// The register of `key`, tombstones too. Within a transaction, after ``begin()``.
     mutating func current(of key: Key) throws(StoreError) -> StoredRegister?
 
+    /// The register of `key` without its value, as ``StoredRegister/withoutValue``, and without its metadata where they cost anything to
+    /// read. Within a transaction.
+    mutating func outline(of key: Key) throws(StoreError) -> StoredRegister?
+
     /// How many keys match that are no tombstones. Within a transaction, before anything is put.
     mutating func count(_ filter: Filter) throws(StoreError) -> Int
 

@@ -4,26 +4,36 @@ extension ClientMessage.Batch {
     /// A hash of all that the batch asks for, the session aside, which may be the connection's. Values and metadata count as their text.
     package var hash: UInt64 {
         var hash = FNV1a()
+        hash.add(number: UInt64(requirements.count))
         for requirement in requirements {
             hash.add(field: requirement.key.bytes)
             switch requirement.state {
             case .absent: hash.add(0)
-            case .version(let version): hash.add(field: version.bytes)
-            case .fence(let fence): hash.add(number: fence)
+            case .version(let version):
+                hash.add(1)
+                hash.add(field: version.bytes)
+            case .fence(let fence):
+                hash.add(2)
+                hash.add(number: fence)
             }
         }
         for member in members {
             hash.add(field: member.key.bytes)
             switch member {
-            case .release(let lease): hash.add(number: lease.fence)
+            case .release(let lease):
+                hash.add(0)
+                hash.add(number: lease.fence)
             case .write(let write):
+                hash.add(1)
                 hash.add(field: write.value)
                 hash.add(field: write.metadata)
                 hash.add(number: write.timeToLive)
                 switch write.condition {
                 case .none: hash.add(0)
                 case .absent: hash.add(1)
-                case .version(let version): hash.add(field: version.bytes)
+                case .version(let version):
+                    hash.add(2)
+                    hash.add(field: version.bytes)
                 }
             }
         }

@@ -37,6 +37,8 @@ final class RekeyStatements {
             "DELETE FROM meta WHERE name >= '\(Meta.checkPrefix)' AND name < 'key_check;'", on: handle)
     }
 
+    var currentID: String { seal.cipher.currentID }
+
     /// Notes that rows may be encrypted with a key, before the first of them.
     func note(_ id: String) throws(StoreError) {
         guard !draft.keyIDs.contains(id) else { return }

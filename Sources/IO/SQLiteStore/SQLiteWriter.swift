@@ -25,6 +25,7 @@ package final class SQLiteWriter: WriteStore {
     private let commitStatement: Statement
     private let rollbackStatement: Statement
     private let select: Statement
+    private let selectOutline: Statement
     private let insert: Statement
     private let update: Statement
     private let selectKeys: Statement
@@ -47,6 +48,10 @@ package final class SQLiteWriter: WriteStore {
         let seal = database.seal
         self.seal = seal
         select = try Statement("SELECT \(columns) FROM register WHERE key = ?1", on: handle, seal: seal)
+        // The value's kind is known without it.
+        let outline = columns.replacing(" value,", with: " CASE WHEN value IS NOT NULL THEN '' END,")
+            .replacing(" metadata,", with: " NULL,")
+        selectOutline = try Statement("SELECT \(outline) FROM register WHERE key = ?1", on: handle)
         insert = try Statement(
             """
             INSERT INTO register (\(columns), committed_at) \
@@ -112,6 +117,17 @@ package final class SQLiteWriter: WriteStore {
         return stored
     }
 
+    package func outline(of key: Key) throws(StoreError) -> StoredRegister? {
+        // What is sealed is sealed as a whole.
+        if seal != nil { return try current(of: key)?.withoutValue }
+        defer { selectOutline.reset() }
+        selectOutline.bind(key.bytes, at: 1)
+        guard try selectOutline.step() else { return nil }
+        let stored = try selectOutline.register()
+        guard stored.register.key == key else { throw .anotherKey(stored.register.key, than: key) }
+        return stored
+    }
+
     package func count(_ filter: Filter) throws(StoreError) -> Int {
         var count = 0
         let matcher = filter.makeMatcher()
@@ -171,7 +187,10 @@ package final class SQLiteWriter: WriteStore {
         guard let rekeying else { return 0 }
         try begin.run()
         do throws(StoreError) {
-            let count = try rekeying.run(limit: limit)
+            try rekeying.note(rekeying.currentID)
+            // Before the rows, with which it ends that other keys are needed.
+            var count = try answers.reseal(limit: limit)
+            if count == 0 { count = try rekeying.run(limit: limit) }
             try commitStatement.run()
             noteCommit()
             return count

@@ -87,6 +87,8 @@ package final class SimulatedDisk: WriteStore {
 
     package func current(of key: Key) -> StoredRegister? { (draft ?? content).registers[key] }
 
+    package func outline(of key: Key) -> StoredRegister? { current(of: key)?.withoutValue }
+
     package func count(_ filter: Filter) -> Int {
         (draft ?? content).registers.values.count { !$0.register.isTombstone && filter.matches($0.register.key) }
     }

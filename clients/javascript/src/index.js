@@ -405,6 +405,8 @@ export class Client {
   }
 
   async #resend(message, end) {
+    // A clock that stands still while a machine sleeps, and one that may be set: answers are kept by the server's.
+    const sentAt = Date.now();
     let unknown;
     for (;;) {
       const left = Math.max(0, end - performance.now());
@@ -417,7 +419,8 @@ export class Client {
         if (unknown === undefined) throw error;
         const mayRetry = UNANSWERED.has(error.code) || error.details.retry === true;
         const rest = Math.max(RESEND_PAUSE, error.details.retry_after_ms ?? 0);
-        if (!mayRetry || performance.now() + rest >= end || this.state === "closed") throw unknown;
+        const isKept = performance.now() + rest < end && Math.abs(Date.now() - sentAt) < ANSWERS_KEPT;
+        if (!mayRetry || !isKept || this.state === "closed") throw unknown;
         await pause(rest);
       }
     }

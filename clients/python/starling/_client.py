@@ -519,6 +519,8 @@ class Client:
             self.log.warning("the batch failed: %s", error)
 
     async def _resend(self, message: dict[str, Any], end: float) -> BatchOutcome:
+        # A clock that stands still while a machine sleeps, and one that may be set: answers are kept by the server's.
+        sent_at = time.time()
         unknown: StarlingError | None = None
         while True:
             left = max(0.0, end - time.monotonic())
@@ -532,7 +534,8 @@ class Client:
                     raise
                 may_retry = error.code in ("outcome_unknown", "offline", "timeout") or error.details.get("retry") is True
                 rest = max(_RESEND_PAUSE, error.details.get("retry_after_ms", 0) / 1000)
-                if not may_retry or time.monotonic() + rest >= end or self._engine.state == "closed":
+                is_kept = time.monotonic() + rest < end and abs(time.time() - sent_at) < _ANSWERS_KEPT
+                if not may_retry or not is_kept or self._engine.state == "closed":
                     raise unknown from None
             await asyncio.sleep(rest)
 
