@@ -76,16 +76,7 @@ package struct WriteJudge: Sendable {
         _ write: ClientMessage.Write, _ request: WriteRequest, current: StoredRegister?, fenced: StoredRegister?,
         now: UInt64
     ) -> Verdict {
-        if let op = write.op, let current, current.op == op, current.lease?.isExclusive != true {
-            // What has expired says nothing of what it was.
-            let isOther = current.register.cause == nil && current.register.value != write.value
-            if isOther { return .answer(.refused(Self.otherWrite)) }
-            // The same write again, and nothing has come in between: answered as the first time.
-            return .answer(
-                .applied(
-                    version: current.register.version, revision: current.revision,
-                    expiresAt: current.register.expiresAt, isJudged: write.isConditional))
-        }
+        if let outcome = Self.repeated(write, current) { return .answer(outcome) }
         if let refusal = checkFence(write, fenced, now: now) ?? checkHolder(current, now: now) {
             return .answer(.refused(refusal))
         }
@@ -123,6 +114,17 @@ package struct WriteJudge: Sendable {
             }
             return .answer(.superseded(version: version, winner: current))
         }
+    }
+
+    /// What a write is answered that is the same again, with nothing in between: as the first time. nil: it is none.
+    private static func repeated(_ write: ClientMessage.Write, _ current: StoredRegister?) -> WriteOutcome? {
+        guard let op = write.op, let current, current.op == op, current.lease?.isExclusive != true else { return nil }
+        // What has expired says nothing of what it was.
+        let isOther = current.register.cause == nil && current.register.value != write.value
+        if isOther { return .refused(otherWrite) }
+        return .applied(
+            version: current.register.version, revision: current.revision, expiresAt: current.register.expiresAt,
+            isJudged: write.isConditional)
     }
 
     /// An op that names two writes would have the second one answered as if it were made.

@@ -48,10 +48,7 @@ package final class SQLiteWriter: WriteStore {
         let seal = database.seal
         self.seal = seal
         select = try Statement("SELECT \(columns) FROM register WHERE key = ?1", on: handle, seal: seal)
-        // The value's kind is known without it.
-        let outline = columns.replacing(" value,", with: " CASE WHEN value IS NOT NULL THEN '' END,")
-            .replacing(" metadata,", with: " NULL,")
-        selectOutline = try Statement("SELECT \(outline) FROM register WHERE key = ?1", on: handle)
+        selectOutline = try Statement("SELECT \(Schema.outlineColumns) FROM register WHERE key = ?1", on: handle)
         insert = try Statement(
             """
             INSERT INTO register (\(columns), committed_at) \

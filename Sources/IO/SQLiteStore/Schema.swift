@@ -6,6 +6,11 @@ enum Schema {
     static let registerColumns =
         "revision, key, version, value, expires_at, metadata, session, op, cause, fence, lease, sealed, key_id"
 
+    /// The same with an empty value where there is one, and no metadata: whether a value is null is known without reading it.
+    static let outlineColumns =
+        "revision, key, version, CASE WHEN value IS NOT NULL THEN '' END, expires_at, NULL, session, op, cause, fence, "
+        + "lease, sealed, key_id"
+
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1: registers") { database in
