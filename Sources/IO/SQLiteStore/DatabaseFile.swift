@@ -1,9 +1,8 @@
 import Foundation
 import GRDB
 import GRDBSQLite
-import Registers
+package import Registers
 package import SyncEngine
-package import SyncProtocol
 
 /// A database as a file: copied, restored, read and checked from outside of a server. Reading works beside a running
 /// server; what changes the file wants it to itself.

@@ -1,7 +1,6 @@
 import GRDB
 import Registers
 import SyncEngine
-import SyncProtocol
 
 /// What a database says of its encryption.
 extension Meta {

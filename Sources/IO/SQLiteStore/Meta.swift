@@ -1,7 +1,6 @@
 import GRDB
 import Registers
 import SyncEngine
-import SyncProtocol
 
 /// What a database knows of itself: one row a fact, in the table `meta`.
 enum Meta {

@@ -1,7 +1,6 @@
 import Foundation
 import Registers
 import SyncEngine
-import SyncProtocol
 
 /// What the writer does to get all rows under the current key, in the current format.
 final class RekeyStatements {

@@ -2,7 +2,6 @@ import GRDB
 import GRDBSQLite
 import Registers
 import SyncEngine
-import SyncProtocol
 
 /// Reads registers off a statement that GRDB prepared and keeps, by the C API.
 struct RowReader {

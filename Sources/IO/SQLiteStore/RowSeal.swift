@@ -1,7 +1,6 @@
 import Foundation
 import Registers
 import SyncEngine
-import SyncProtocol
 import Synchronization
 
 /// Encrypts the rows of one database, and knows the rows that it did not make.

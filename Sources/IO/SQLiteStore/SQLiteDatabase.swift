@@ -2,7 +2,6 @@ import Foundation
 import GRDB
 package import Registers
 package import SyncEngine
-import SyncProtocol
 
 /// How much a commit promises.
 package enum Durability: String, CaseIterable, Sendable {

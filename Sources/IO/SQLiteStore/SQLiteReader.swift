@@ -2,7 +2,6 @@ package import Access
 import GRDB
 package import Registers
 package import SyncEngine
-package import SyncProtocol
 
 /// The reading side of a database: each snapshot is a transaction on a connection of the pool. Any thread may use it.
 package struct SQLiteReader: ReadStore, Sendable {

@@ -3,7 +3,6 @@ import GRDB
 import GRDBSQLite
 package import Registers
 package import SyncEngine
-package import SyncProtocol
 
 /// The writing side of a database, on a connection of its own and SQLite's C API: this is the path that every write
 /// takes. (GRDB's connections have hooks on them that want every transaction to be theirs.)

@@ -1,7 +1,6 @@
 import GRDBSQLite
 import Registers
 import SyncEngine
-import SyncProtocol
 
 /// A prepared statement on one connection, for the paths where every microsecond counts. Belongs to whoever may use the
 /// connection.

@@ -1,6 +1,5 @@
 import Registers
 import SyncEngine
-import SyncProtocol
 
 /// What the writer does beside writing: it finds what is over, and forgets tombstones.
 final class UpkeepStatements {

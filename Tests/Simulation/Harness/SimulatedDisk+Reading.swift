@@ -1,7 +1,7 @@
 package import Access
 package import Registers
 package import SyncEngine
-package import SyncProtocol
+import SyncProtocol
 
 /// What the readers of a database see: what is committed.
 extension SimulatedDisk: ReadStore {

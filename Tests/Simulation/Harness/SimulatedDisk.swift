@@ -1,7 +1,7 @@
 package import Access
 package import Registers
 package import SyncEngine
-package import SyncProtocol
+import SyncProtocol
 package import TestSupport
 
 /// A database on a simulated disk: its commits can be made to fail, power can be cut in the middle of them, and what was

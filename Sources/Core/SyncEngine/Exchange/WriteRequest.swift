@@ -2,52 +2,6 @@ package import Access
 package import Registers
 package import SyncProtocol
 
-/// A connection of one event loop: a slot that is used again, and a generation that tells its users apart.
-package struct ConnectionID: Hashable, Sendable {
-    package let slot: Int32
-    package let generation: UInt32
-
-    package init(slot: Int32, generation: UInt32) {
-        self.slot = slot
-        self.generation = generation
-    }
-}
-
-/// A subscription of one event loop, likewise.
-package struct SubscriptionID: Hashable, Sendable {
-    let slot: Int32
-    let generation: UInt32
-}
-
-/// Where a write came from, for its answer to find the way back.
-package struct Origin: Hashable, Sendable {
-    /// The index of the event loop.
-    package let loop: Int
-    package let connection: ConnectionID
-
-    package init(loop: Int, connection: ConnectionID) {
-        self.loop = loop
-        self.connection = connection
-    }
-}
-
-extension Origin {
-    /// The server itself, which expects no answer.
-    package static let server = Origin(loop: -1, connection: ConnectionID(slot: -1, generation: 0))
-}
-
-/// A register that is bound to a connection: a claim or a presence with `"until":"disconnect"`.
-package struct Hold: Hashable, Sendable {
-    package let key: Key
-    /// Tells this hold from earlier and later ones of the key.
-    package let fence: UInt64
-
-    package init(key: Key, fence: UInt64) {
-        self.key = key
-        self.fence = fence
-    }
-}
-
 /// A change on its way to the committer.
 package struct WriteRequest: Sendable {
     package enum Action: Sendable {

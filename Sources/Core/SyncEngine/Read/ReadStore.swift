@@ -1,6 +1,6 @@
 package import Access
 package import Registers
-package import SyncProtocol
+import SyncProtocol
 
 /// What the readers of a database need of storage. Calls block.
 package protocol ReadStore {

@@ -1,6 +1,6 @@
 package import Access
 package import Registers
-package import SyncProtocol
+import SyncProtocol
 
 /// What the committer needs of storage. All calls come from one thread.
 package protocol WriteStore {

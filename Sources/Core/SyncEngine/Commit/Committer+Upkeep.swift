@@ -1,5 +1,5 @@
-import Registers
-package import SyncProtocol
+package import Registers
+import SyncProtocol
 
 /// What the committer does of its own accord: registers expire, what ended with a connection goes, tombstones are
 /// forgotten.

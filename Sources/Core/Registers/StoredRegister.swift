@@ -1,0 +1,47 @@
+/// What binds a register to somebody, beside its value. Bookkeeping of one database, like the revision.
+package enum Lease: Int64, Sendable {
+    /// A claim that ends when its time is over.
+    case claim = 1
+    /// A claim that also ends with its connection.
+    case claimUntilDisconnect = 2
+    /// A plain register that ends with its connection; anyone may write over it.
+    case presence = 3
+
+    /// Whether nobody but the holder may change the register.
+    package var isExclusive: Bool { self != .presence }
+    package var endsWithConnection: Bool { self != .claim }
+}
+
+/// A register with the revision of its last change.
+package struct StoredRegister: Equatable, Sendable {
+    package var register: Register
+    package var revision: UInt64
+    /// The op of the write that made it, by which a resend is known. Bookkeeping of one database: it is not part of the
+    /// register's identity, and does not travel.
+    package var op: [UInt8]?
+    /// The greatest fencing token ever given for the key; 0: none. It outlives its lease.
+    package var fence: UInt64
+    package var lease: Lease?
+
+    package init(
+        _ register: Register, revision: UInt64, op: [UInt8]? = nil, fence: UInt64 = 0, lease: Lease? = nil
+    ) {
+        self.register = register
+        self.revision = revision
+        self.op = op
+        self.fence = fence
+        self.lease = lease
+    }
+
+    /// The same with an empty value, which no JSON is: for what is told of a register without its value.
+    package var withoutValue: StoredRegister {
+        var copy = self
+        if copy.register.value != nil { copy.register.value = [] }
+        return copy
+    }
+
+    /// Whether a claim on the key is in force at `wallMilliseconds`.
+    package func isHeld(at wallMilliseconds: UInt64) -> Bool {
+        lease?.isExclusive == true && register.isVisible(at: wallMilliseconds)
+    }
+}
