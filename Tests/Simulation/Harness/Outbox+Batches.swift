@@ -69,7 +69,12 @@ extension Outbox {
             for failure in message.array("failed") ?? [] {
                 guard let object = try? JSONObject(failure), let key = object.string("key").flatMap({ try? Key($0) })
                 else { continue }
-                versions[key] = object.object("current")?.string("version").flatMap { try? Version($0) }
+                let current = object.object("current")?.string("version").flatMap { try? Version($0) }
+                if let place = object.integer("require"), Self.isMet(batch.requirements[Int(place)].state, by: current)
+                {
+                    world.note("\(name) was refused for \(key), which is as it was required to be")
+                }
+                versions[key] = current
             }
             return
         }
@@ -81,6 +86,15 @@ extension Outbox {
             case .write(let write): versions[member.key] = write.value == nil ? nil : version
             case .release: claims[member.key] = nil
             }
+        }
+    }
+
+    /// Whether a version in place is what was required. (Of fences nothing can be said here.)
+    private static func isMet(_ state: ClientMessage.Batch.Requirement.State, by current: Version?) -> Bool {
+        switch state {
+        case .absent: current == nil
+        case .version(let version): current == version
+        case .fence: false
         }
     }
 
