@@ -1,5 +1,6 @@
 /// A digest of registers in the order of their keys, by which two replicas find out where they differ without showing
-/// each other everything: 64 bits of ``FNV1a`` over every field that is part of a register's identity, lengths included. It guards against loss and mistakes, not against malice.
+/// each other everything: ``FNV1a`` over every field that is part of a register's identity, lengths included. It guards
+/// against loss and mistakes, not against malice.
 package struct RegisterDigest: Equatable, Sendable {
     private var hash = FNV1a()
     /// How many registers are in it.

@@ -154,12 +154,3 @@ final class AnswerStatements {
 
     private static func hash(_ bearer: [UInt8]) -> [UInt8] { Array(SHA256.hash(data: bearer).prefix(16)) }
 }
-
-/// All that a kept answer's row says beside the answer: what is authenticated with it.
-struct SealedAnswer {
-    var bearer: [UInt8]
-    var op: [UInt8]
-    var answeredAt: Int64
-    /// Of the encryption key; nil: it is not encrypted.
-    var keyID: String?
-}

@@ -12,8 +12,7 @@ extension Committer {
         _ batch: WriteRequest.Batch, _ request: WriteRequest, now: UInt64, in draft: inout CommitDraft
     ) throws(StoreError) {
         let message = batch.message
-        let operation = message.op.map { OperationID(op: $0, bearer: batch.bearer) }
-        if let operation, let outcome = try keptOutcome(of: operation, message, now: now, in: draft) {
+        if let operation = batch.operation, let outcome = try keptOutcome(of: operation, message, now: now, in: draft) {
             return draft.answer(request, outcome)
         }
         // Without their values: hundreds of great ones would be held at once, and none of them is looked at.
@@ -33,7 +32,7 @@ extension Committer {
             }
             return draft.answer(request, .batchRefused(failures))
         }
-        apply(message, request, operation, over: current, now: now, in: &draft)
+        apply(message, request, batch.operation, over: current, now: now, in: &draft)
     }
 
     /// As ``current(of:in:)``, without the value. What is only looked at takes nothing else's place in the cache.

@@ -2,18 +2,6 @@ import NIOCore
 import Registers
 import SyncProtocol
 
-/// A request that is known again: by the op that its sender made up, among those of the same bearer.
-package struct OperationID: Hashable, Sendable {
-    package let op: [UInt8]
-    /// ``Grant/bearer``.
-    package let bearer: [UInt8]
-
-    package init(op: [UInt8], bearer: [UInt8]) {
-        self.op = op
-        self.bearer = bearer
-    }
-}
-
 /// The answer to a request that changed several keys, written in the transaction that it is about: what is left of the rows proves
 /// nothing, as all of them may have been written over.
 package struct KeptAnswer: Equatable, Sendable {

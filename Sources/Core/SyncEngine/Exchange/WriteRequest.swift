@@ -17,15 +17,16 @@ package struct WriteRequest: Sendable {
         case merge(Register)
     }
 
-    /// A batch, and in whose name its op is known again.
+    /// A batch, and by what it is known again.
     package struct Batch: Sendable {
         package let message: ClientMessage.Batch
-        /// ``Grant/bearer`` of who sent it.
-        package let bearer: [UInt8]
+        /// nil: it has no op.
+        package let operation: OperationID?
 
-        package init(_ message: ClientMessage.Batch, bearer: [UInt8]) {
+        /// - Parameter bearer: ``Grant/bearer`` of who sent it.
+        package init(_ message: ClientMessage.Batch, bearer: @autoclosure () -> [UInt8]) {
             self.message = message
-            self.bearer = bearer
+            operation = message.op.map { OperationID(op: $0, bearer: bearer()) }
         }
     }
 

@@ -20,28 +20,9 @@ enum BatchRoutes {
         }
         var message = SyncMessage("batch")
         try await RESTRoutes.addBody(of: request, ["require", "writes", "op"], to: &message) {
-            (name, json) throws(Problem) in try check(name, json)
+            (name, json) throws(Problem) in
+            if let unknown = ClientMessage.Batch.unknownField(in: name, json) { throw Problem(.badMessage, unknown) }
         }
         return RESTRoutes.json(try await context.session.ask(message, as: try Caller(request.headers)))
-    }
-
-    /// The fields that an element of each array may have. On the wire what is not known is ignored; here a mistyped condition is not to be
-    /// none.
-    private static let fields: [String: Set<String>] = [
-        "writes": ["key", "value", "ttl", "metadata", "session", "expect", "delete", "release"],
-        "require": ["key", "version", "fence"],
-    ]
-
-    private static func check(_ name: String, _ json: [UInt8]) throws(Problem) {
-        guard let known = fields[name], let elements = JSONObject.elements(of: json) else { return }
-        for (index, element) in elements.enumerated() {
-            guard let members = (try? JSONObject(element))?.members else { continue }
-            for member in members where !known.contains(member.name) {
-                throw Problem(
-                    .badMessage,
-                    "\(name)[\(index)]: there is no field \(member.name); there are "
-                        + known.sorted().joined(separator: ", "))
-            }
-        }
     }
 }

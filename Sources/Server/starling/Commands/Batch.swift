@@ -54,23 +54,15 @@ struct Batch: AsyncParsableCommand {
                 "\(name) has a field \(JSON.quote(unknown.name)); there are \(Self.fields.sorted().joined(separator: ", "))"
             )
         }
-        try check("writes", ["key", "value", "ttl", "metadata", "session", "expect", "delete", "release"], object)
-        try check("require", ["key", "version", "fence"], object)
+        for member in object.members {
+            guard let unknown = ClientMessage.Batch.unknownField(in: member.name, member.value) else { continue }
+            throw ValidationError("\(name): \(unknown)")
+        }
         guard object.raw("writes") != nil else { throw ValidationError("\(name) has no field \"writes\"") }
         if op != nil, object.raw("op") != nil { throw ValidationError("--op is also a field of \(name): which is it?") }
         let members = object.members.map { "\(JSON.quote($0.name)):\(String(decoding: $0.value, as: UTF8.self))" }
         let named = op.map { ["\"op\":\(JSON.quote($0))"] } ?? []
         return "{\"type\":\"batch\",\"id\":\"b\",\((members + named).joined(separator: ","))}"
-    }
-
-    private func check(_ array: String, _ known: Set<String>, _ object: JSONObject) throws {
-        for (index, element) in (object.array(array) ?? []).enumerated() {
-            let members = (try? JSONObject(element))?.members ?? []
-            guard let unknown = members.first(where: { !known.contains($0.name) }) else { continue }
-            throw ValidationError(
-                "\(array)[\(index)] of \(name) has a field \(JSON.quote(unknown.name)); there are "
-                    + known.sorted().joined(separator: ", "))
-        }
     }
 
     private var name: String { path == "-" ? "the standard input" : path }
