@@ -143,7 +143,9 @@ let package = Package(
                 "SQLiteStore", "Access", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore,
                 .product(name: "GRDB", package: "GRDB.swift"),
             ]),
-        tests("TransportTests", ["Transport", "Access", "SyncEngine", "TestSupport", nioCore, nioEmbedded, logging]),
+        tests(
+            "TransportTests",
+            ["Transport", "Loops", "WebSocket", "Access", "SyncEngine", "TestSupport", nioCore, nioEmbedded, logging]),
         tests(
             "LoopsTests",
             ["Loops", "Access", "SyncEngine", "SyncProtocol", "WebSocket", "TestSupport", nioCore, nioEmbedded]),

@@ -29,7 +29,7 @@ func commits() {
                 configuration: .init(loop: 0, welcome: welcome, framing: Simulation.framing), state: state)
             let output = Nowhere()
             for subscriber in 0..<1_000 {
-                let id = shard.connect(agent: Agent(random: UInt64(subscriber)), now: 0)
+                let id = shard.connectionOpened(agent: Agent(random: UInt64(subscriber)), now: 0)
                 let text =
                     #"{"type":"subscribe","id":"s","pattern":"agent:*","snapshot":false}"#
                 subscribe(id, text, &shard)
@@ -47,7 +47,7 @@ func commits() {
             let batch = committer.commit((0..<32).map(request), now: 1_000).0
             benchmark.startMeasurement()
             for _ in benchmark.scaledIterations {
-                shard.receive(batch, head: batch.head, now: 0)
+                shard.changesCommitted(batch, Turn(head: batch.head, now: 0))
                 shard.flush(into: output)
             }
             benchmark.stopMeasurement()
@@ -73,7 +73,7 @@ private func request(_ number: Int) -> WriteRequest {
 private func subscribe(_ id: ConnectionID, _ text: String, _ shard: inout Shard) {
     let decoder = ClientMessageDecoder(maximumValueSize: 1 << 20)
     guard let message = try? decoder.decode(Array(text.utf8).span) else { return }
-    shard.receive(.message(message), from: id, head: 0, now: 0)
+    shard.messageReceived(.message(message), from: id, Turn(head: 0, now: 0))
 }
 
 /// Counts what would be sent.

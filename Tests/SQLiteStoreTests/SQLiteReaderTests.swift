@@ -55,15 +55,15 @@ final class SQLiteReaderTests {
     private func pages(_ pattern: String, since: UInt64? = nil, now: UInt64 = 0) throws -> [String] {
         let head = try writer.state().head
         // The shard is told of what was committed behind its back.
-        let batch = CommittedBatch(
+        let batch = CommittedChanges(
             head: head, changes: [], frames: ByteBuffer(), results: [[]], collectedRevision: 0)
-        shard.receive(batch, head: head, now: 0)
-        let id = shard.connect(agent: Agent(random: 0), now: 0)
+        shard.changesCommitted(batch, Turn(head: head, now: 0))
+        let id = shard.connectionOpened(agent: Agent(random: 0), now: 0)
         let cursor = since.map { Cursor(epoch: database.state.epoch, revision: $0) }
-        shard.receive(
+        shard.messageReceived(
             .message(
                 .subscribe(.init(id: RequestID(json: Array("1".utf8)), pattern: try Pattern(pattern), since: cursor))),
-            from: id, head: head, now: 0)
+            from: id, Turn(head: head, now: 0))
         var keys: [String] = []
         shard.flush(into: output)
         while let job = output.jobs.popLast() {
@@ -71,11 +71,11 @@ final class SQLiteReaderTests {
             let page = reader.page(request, now: now)
             #expect(page.failure == nil)
             keys += page.rows.map { $0.key.description }
-            shard.read(page, head: head, now: 0)
+            shard.pageRead(page, Turn(head: head, now: 0))
             shard.flush(into: output)
         }
         #expect(shard.snapshot.subscriptionsCatchingUp == 0)
-        shard.disconnect(id)
+        shard.connectionClosed(id)
         return keys
     }
 

@@ -19,14 +19,14 @@ struct UpkeepTests {
 
     private func stored(
         _ key: String, _ value: String?, revision: UInt64, at milliseconds: UInt64? = nil, expiresAt: UInt64? = nil,
-        fence: UInt64 = 0, lease: Lease? = nil
+        fence: UInt64 = 0, binding: Binding? = nil
     ) throws -> StoredRegister {
         let stamp = Stamp(milliseconds: milliseconds ?? revision)
         let register = Register(
             key: try Key(key), version: Version(stamp: stamp, agent: try Agent("a")),
             value: value.map { Array($0.utf8) },
             expiresAt: expiresAt)
-        return StoredRegister(register, revision: revision, fence: fence, lease: lease)
+        return StoredRegister(register, revision: revision, fence: fence, binding: binding)
     }
 
     private func put(_ writer: SQLiteWriter, now: UInt64, _ registers: StoredRegister...) throws {
@@ -130,9 +130,9 @@ struct UpkeepTests {
     func connectionBound() throws {
         let writer = try open().makeWriter()
         try put(
-            writer, now: 1, stored("claim", "1", revision: 1, lease: .claim),
-            stored("until", "1", revision: 2, lease: .claimUntilDisconnect),
-            stored("here", "1", revision: 3, lease: .presence))
+            writer, now: 1, stored("claim", "1", revision: 1, binding: .claim),
+            stored("until", "1", revision: 2, binding: .claimUntilDisconnect),
+            stored("here", "1", revision: 3, binding: .presence))
         #expect(try keys(writer.connectionBound(limit: 9)) == ["until", "here"])
     }
 

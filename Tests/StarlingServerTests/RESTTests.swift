@@ -31,14 +31,20 @@ struct RESTTests {
                 described.insert("\(member.name.uppercased()) \(path.name)")
             }
         }
-        let routes = RESTRoutes.table.flatMap { route in route.methods.map { "\($0.rawValue) \(route.path)" } }
-        #expect(described == Set(routes))
+        let routes = RESTAPI().routes.filter { $0.path.hasPrefix("/v1/") }
+        #expect(described == Set(routes.flatMap { route in route.methods.map { "\($0.rawValue) \(route.path)" } }))
+        let table = RouteTable([RESTAPI()])
         for (path, methods) in [
-            ("/v1/keys/a/b", [HTTPRequest.Method.get, .put, .patch, .delete]),
-            ("/v1/claims/k", [.post, .patch, .delete]),
-            ("/v1/batches", [.post]), ("/v1/events", [.get]),
-        ] { #expect(RESTRoutes.methods(for: path) == methods) }
-        for path in ["/v1/keys/", "/v1/", "/v1/events/x", "/v2/keys"] { #expect(RESTRoutes.methods(for: path) == nil) }
+            ("/v1/keys/a/b", [HTTPRequest.Method.get, .head, .put, .patch, .delete, .options]),
+            ("/v1/claims/k", [.post, .patch, .delete, .options]),
+            ("/v1/batches", [.post, .options]), ("/v1/events", [.get, .head, .options]),
+        ] { #expect(table.methods(for: path[...]) == methods) }
+        for path in ["/v1/keys/", "/v1/", "/v1/events/x", "/v2/keys"] { #expect(table.methods(for: path[...]) == nil) }
+        for (target, takesBody) in [
+            ("/v1/keys/a?x=/", true), ("/v1/batches", true), ("/v1/events", false), ("/x", false),
+        ] {
+            #expect(table.takesBody(target) == takesBody)
+        }
     }
 
     @Test("Every code has a status, and what may be tried again says when")

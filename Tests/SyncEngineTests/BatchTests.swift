@@ -137,7 +137,7 @@ struct BatchTests {
         let fenced = Requirement(key: lock, state: .fence(grant.fence))
         let done = try request([Self.write("a", "done"), release(grant.fence)], require: [fenced])
         #expect(try receipt(outcomes([done]).first).released == [ClientMessage.Fence(key: lock, token: grant.fence)])
-        #expect(store.committed[lock]?.register.isTombstone == true && store.committed[lock]?.lease == nil)
+        #expect(store.committed[lock]?.register.isTombstone == true && store.committed[lock]?.binding == nil)
         #expect(store.committed[lock]?.fence == grant.fence)
         #expect(try failures(outcomes([done]).first).map(\.reason) == [.staleFence, .staleFence])
         // One whose time is over is not in force either, though nobody has claimed it since.
@@ -162,7 +162,7 @@ struct BatchTests {
         let release = Member.release(ClientMessage.Lease(.release, key: lock, fence: grant.fence))
         _ = try outcomes([request([release])])
         let end = WriteRequest(
-            action: .end(Hold(key: lock, fence: grant.fence)), agent: try Agent("a"),
+            action: .end(EphemeralKey(key: lock, fence: grant.fence)), agent: try Agent("a"),
             origin: Origin(loop: 0, connection: ConnectionID(slot: 3, generation: 1)))
         #expect(outcomes([end]) == [.claimRefused(.staleFence, holder: nil, expiresAt: nil)])
         #expect(committer.head == 2)

@@ -17,7 +17,7 @@ struct ClaimTests {
         if case .apply(let change) = verdict {
             current = StoredRegister(
                 change.register, revision: (current?.revision ?? 0) + 1, op: change.op, fence: change.fence,
-                lease: change.lease)
+                binding: change.binding)
         }
         return verdict
     }
@@ -61,13 +61,8 @@ struct ClaimTests {
         #expect(refused == .answer(.claimRefused(.held, holder: try Agent("a"), expiresAt: 1_100)))
         #expect(code(try write(now: 1_099)) == .held)
         #expect(code(try write(nil, now: 1_099)) == .held)
-        #expect(
-            code(
-                try judge(
-                    .merge(
-                        Register(
-                            key: Key("k"), version: Version("ffffffffffff-0000-z"), value: [0x31])), now: 1_099))
-                == .held)
+        let register = Register(key: try Key("k"), version: try Version("ffffffffffff-0000-z"), value: [0x31])
+        #expect(code(judge.merge(register, current: current, now: 1_099)) == .held)
         // Far ahead by stamps, and not over by the clock on the wall.
         judge = WriteJudge(
             clock: HybridLogicalClock(last: Stamp(milliseconds: 50_000)), maximumDrift: 60_000, collectedStamp: .zero)
@@ -161,9 +156,9 @@ struct ClaimTests {
     @Test("What ends with a connection is kept up and ended by its own fence only")
     mutating func holds() throws {
         #expect(isApplied(try lease(.claim, ttl: nil, until: true, now: 1_000)))
-        let hold = Hold(key: try Key("k"), fence: try #require(current?.fence))
+        let hold = EphemeralKey(key: try Key("k"), fence: try #require(current?.fence))
         #expect(current?.register.expiresAt == 1_000 + WriteJudge.connectionLease)
-        let other = Hold(key: hold.key, fence: hold.fence - 1)
+        let other = EphemeralKey(key: hold.key, fence: hold.fence - 1)
         #expect(code(try judge(.keep(other), now: 2_000)) == .staleFence)
         #expect(isApplied(try judge(.keep(hold), now: 2_000)))
         #expect(current?.register.expiresAt == 2_000 + WriteJudge.connectionLease && current?.fence == hold.fence)
@@ -189,11 +184,11 @@ struct ClaimTests {
         var write = ClientMessage.Write(key: try Key("k"), value: [0x31])
         write.endsWithConnection = true
         #expect(isApplied(try judge(.write(write), now: 1_000)))
-        let first = Hold(key: write.key, fence: try #require(current?.fence))
+        let first = EphemeralKey(key: write.key, fence: try #require(current?.fence))
         // Another connection is present under the same key: the end of the first is not the end of it.
         #expect(isApplied(try judge(.write(write), agent: "b", now: 1_000)))
         #expect(code(try judge(.end(first), now: 1_000)) == .staleFence)
-        let second = Hold(key: write.key, fence: try #require(current?.fence))
+        let second = EphemeralKey(key: write.key, fence: try #require(current?.fence))
         #expect(isApplied(try self.write("2", now: 1_000)))
         #expect(code(try judge(.end(second), now: 1_000)) == .staleFence)
         #expect(current?.register.value == Array("2".utf8))

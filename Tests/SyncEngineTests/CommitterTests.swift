@@ -97,13 +97,13 @@ struct CommitterTests {
         let fence = try #require(store.committed[lock]?.fence)
         store.fault = .commitKept
         let end = WriteRequest(
-            action: .end(Hold(key: lock, fence: fence)), agent: try Agent("a"),
+            action: .end(EphemeralKey(key: lock, fence: fence)), agent: try Agent("a"),
             origin: Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1)))
         _ = committer.commit([end], now: 1_001)
         _ = committer.commit([try claim(1)], now: 1_002)
         store.fault = .none
         // It is on the disk, and its connection was told that nobody knows.
-        #expect(store.committed[lock]?.fence != fence && store.committed[lock]?.lease == .claimUntilDisconnect)
+        #expect(store.committed[lock]?.fence != fence && store.committed[lock]?.binding == .claimUntilDisconnect)
         _ = committer.commit([try request("a", "1")], now: 1_003 + WriteJudge.connectionLease)
         #expect(store.committed[lock]?.register.isTombstone == true)
     }
@@ -186,15 +186,15 @@ struct CommitterTests {
         let store = SimulatedDisk()
         var committer = try committer(store)
         let first = committer.commit([try claim("k", op: "op", from: 1)], now: 1_000).0
-        let hold = try #require(first.results[0][0].hold).hold
+        let hold = try #require(first.results[0][0].ephemeral).key
         let second = committer.commit([try claim("k", op: "op", from: 2)], now: 1_001).0
-        #expect(second.results[0][0].hold?.hold == hold && second.changes.isEmpty)
+        #expect(second.results[0][0].ephemeral?.key == hold && second.changes.isEmpty)
         // The old connection does not know yet, and does not take it back.
         let kept = committer.commit([request(.keep(hold), from: 1)], now: 30_000).0
-        #expect(kept.results[0][0].hold == nil && kept.changes.isEmpty)
+        #expect(kept.results[0][0].ephemeral == nil && kept.changes.isEmpty)
         let ended = committer.commit([request(.end(hold), from: 1)], now: 30_001).0
         #expect(ended.results[0][0].ended == hold && ended.changes.isEmpty)
-        #expect(committer.commit([request(.keep(hold), from: 2)], now: 30_002).0.results[0][0].hold?.hold == hold)
+        #expect(committer.commit([request(.keep(hold), from: 2)], now: 30_002).0.results[0][0].ephemeral?.key == hold)
         let end = committer.commit([request(.end(hold), from: 2)], now: 30_003).0
         #expect(end.changes.count == 1 && store.committed[hold.key]?.register.cause == .disconnected)
     }
@@ -219,29 +219,34 @@ struct CommitterTests {
     func renewedHold() throws {
         var committer = try committer(SimulatedDisk())
         let first = committer.commit([try claim("k", op: "op", from: 1, ttl: 100)], now: 1_000).0
-        let held = try #require(first.results[0][0].hold)
-        #expect(held.isKept == false)
-        let lease = ClientMessage.Lease(.renew, key: try Key("k"), fence: held.hold.fence, timeToLive: 900)
-        let renewed = committer.commit([request(.lease(lease), from: 1)], now: 1_050).0.results[0][0].hold
-        #expect(renewed?.hold == held.hold && renewed?.expiresAt == 1_950 && renewed?.isKept == false)
+        let held = try #require(first.results[0][0].ephemeral)
+        #expect(held.upkeep == .client)
+        let lease = ClientMessage.Lease(.renew, key: try Key("k"), fence: held.key.fence, timeToLive: 900)
+        let renewed = committer.commit([request(.lease(lease), from: 1)], now: 1_050).0.results[0][0].ephemeral
+        #expect(renewed?.key == held.key && renewed?.expiresAt == 1_950 && renewed?.upkeep == .client)
         // By somebody else who has the fence, it goes on being the first one's.
-        #expect(committer.commit([request(.lease(lease), from: 2)], now: 1_050).0.results[0][0].hold == nil)
-        #expect(committer.commit([request(.end(held.hold), from: 1)], now: 1_060).0.changes.count == 1)
+        #expect(committer.commit([request(.lease(lease), from: 2)], now: 1_050).0.results[0][0].ephemeral == nil)
+        #expect(committer.commit([request(.end(held.key), from: 1)], now: 1_060).0.changes.count == 1)
     }
 
     @Test("A renewal with a time gives a claim that was kept up that time, and one without leaves its time alone")
     func renewedTime() throws {
         var committer = try committer(SimulatedDisk())
-        let hold = try #require(committer.commit([try claim("k", op: "op", from: 1)], now: 1_000).0.results[0][0].hold)
-            .hold
+        let hold = try #require(
+            committer.commit([try claim("k", op: "op", from: 1)], now: 1_000).0.results[0][0].ephemeral
+        )
+        .key
         var lease = ClientMessage.Lease(.renew, key: hold.key, fence: hold.fence, timeToLive: 3_000)
-        #expect(committer.commit([request(.lease(lease), from: 1)], now: 1_000).0.results[0][0].hold?.isKept == false)
+        #expect(
+            committer.commit([request(.lease(lease), from: 1)], now: 1_000).0.results[0][0].ephemeral?.upkeep == .client
+        )
         // A keep that was on its way does not take the promise back.
         #expect(committer.commit([request(.keep(hold), from: 1)], now: 1_001).0.changes.isEmpty)
         lease.timeToLive = nil
         lease.value = [0x31]
         #expect(
-            committer.commit([request(.lease(lease), from: 1)], now: 1_002).0.results[0][0].hold?.expiresAt == 4_000)
+            committer.commit([request(.lease(lease), from: 1)], now: 1_002).0.results[0][0].ephemeral?.expiresAt
+                == 4_000)
         #expect(committer.commit([], now: 4_000).0.changes.count == 1)
     }
 

@@ -7,13 +7,13 @@ import Testing
 
 @testable import SyncEngine
 
-struct RecentBatchesTests {
-    private static func batch(_ head: UInt64, _ changes: [(key: Key, revision: UInt64?)]) -> CommittedBatch {
+struct RecentCommitsTests {
+    private static func batch(_ head: UInt64, _ changes: [(key: Key, revision: UInt64?)]) -> CommittedChanges {
         let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1))
-        return CommittedBatch(
+        return CommittedChanges(
             head: head,
             changes: changes.map {
-                CommittedBatch.Change(key: $0.key, revision: $0.revision, origin: origin, start: 0, end: 0)
+                CommittedChanges.Change(key: $0.key, revision: $0.revision, origin: origin, start: 0, end: 0)
             },
             frames: ByteBuffer(), results: [[]], collectedRevision: 0)
     }
@@ -22,7 +22,7 @@ struct RecentBatchesTests {
         "What is found is what a list of all changes has, for as long as nothing of it is forgotten", arguments: 0..<40)
     func agrees(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
-        var recent = RecentBatches(head: 0, capacity: 20_000)
+        var recent = RecentCommits(head: 0, capacity: 20_000)
         var all: [(key: Key, revision: UInt64)] = []
         var pages: [UInt64] = []
         var head: UInt64 = 0

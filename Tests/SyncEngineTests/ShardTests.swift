@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import Registers
 import Simulation
@@ -44,7 +45,7 @@ final class ShardTests {
             server: "", node: "", limits: .init(value: 1 << 20, message: 1 << 21, subscriptions: 9, drift: 0),
             pingInterval: 0)
         shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: Simulation.framing), state: state)
-        client = shard.connect(agent: Agent(random: 1), now: 0)
+        client = shard.connectionOpened(agent: Agent(random: 1), now: 0)
         shard.flush(into: output)
         output.messages = []
     }
@@ -52,18 +53,18 @@ final class ShardTests {
     private func receive(_ text: String) throws {
         let decoder = ClientMessageDecoder(maximumValueSize: 1 << 20)
         let message = try decoder.decode(Array(text.utf8).span)
-        shard.receive(.message(message), from: client, head: committer.head, now: 1_000)
+        shard.messageReceived(.message(message), from: client, Turn(head: committer.head, now: 1_000))
         shard.flush(into: output)
     }
 
-    private func commit() -> CommittedBatch {
+    private func commit() -> CommittedChanges {
         let requests = output.writes
         output.writes = []
         return committer.commit(requests, now: 1_000).0
     }
 
-    private func deliver(_ batch: CommittedBatch) {
-        shard.receive(batch, head: committer.head, now: 1_000)
+    private func deliver(_ batch: CommittedChanges) {
+        shard.changesCommitted(batch, Turn(head: committer.head, now: 1_000))
         shard.flush(into: output)
     }
 
@@ -78,9 +79,9 @@ final class ShardTests {
         while !output.jobs.isEmpty {
             switch output.jobs.removeFirst() {
             case .page(let request):
-                shard.read(reader().page(request, now: 0), head: committer.head, now: 0)
+                shard.pageRead(reader().page(request, now: 0), Turn(head: committer.head, now: 0))
             case .lookups(let request):
-                shard.looked(up: reader().look(up: request, now: 0), head: committer.head, now: 0)
+                shard.lookupsRead(reader().look(up: request, now: 0), Turn(head: committer.head, now: 0))
             }
             shard.flush(into: output)
         }
@@ -106,12 +107,43 @@ final class ShardTests {
         #expect(seen() == ["ack w1", "register g", "ack w2"])
     }
 
+    @Test(
+        "Registers are merged as they are for a grant that may, so many at a time, in the order of writes; and answered as one"
+    )
+    func replicates() throws {
+        let registers = [Register(key: try Key("k"), version: try Version("ffff00000000-0000-b"), value: [0x31])]
+        let asked = RequestID(json: Array("7".utf8))
+        func replicate(_ registers: [Register], from id: ConnectionID) {
+            shard.messageReceived(.replicate(registers, asked), from: id, Turn(head: committer.head, now: 1_000))
+            shard.flush(into: output)
+        }
+        let grants = [
+            Grant.unrestricted, Grant(.token("t"), read: .everything, write: .everything, mayMonitor: true),
+        ]
+        for grant in grants {
+            let stranger = shard.connectionOpened(agent: Agent(random: 2), grant: grant, now: 0)
+            replicate(registers, from: stranger)
+            #expect(output.messages.last?.string("code") == "forbidden")
+        }
+        #expect(output.writes.isEmpty)
+        let link = shard.connectionOpened(
+            agent: Agent(random: 3), grant: Grant(.noRules, read: .everything, write: .everything, mayMerge: true),
+            now: 0)
+        replicate(Array(repeating: registers[0], count: 1_001), from: link)
+        #expect(output.messages.last?.string("code") == "too_large")
+        replicate(registers, from: link)
+        #expect(output.writes.count == 1)
+        deliver(commit())
+        let answer = try #require(output.messages.last)
+        #expect(answer.string("type") == "replicated" && answer.integer("id") == 7 && answer.integer("applied") == 1)
+    }
+
     @Test("Writes that the committer does not take are refused as overloaded, and what waited goes on")
     func overloaded() throws {
         try receive(#"{"type":"broadcast","id":"w1","key":"k","value":1}"#)
         try receive(#"{"type":"broadcast","key":"k","value":1}"#)
         try receive(#"{"type":"ping","id":"p"}"#)
-        shard.reject(output.writes, head: 0, now: 0)
+        shard.writesRejected(output.writes, Turn(head: 0, now: 0))
         shard.flush(into: output)
         let errors = output.messages.filter { $0.string("code") == ErrorCode.overloaded.rawValue }
         #expect(errors.count == 2 && errors.allSatisfy { $0.bool("retry") == true })
@@ -141,12 +173,12 @@ final class ShardTests {
         let batch = #"{"type":"batch","id":"b","op":"o","writes":[{"key":"lock","release":\#(try claim())}]}"#
         try receive(batch)
         deliver(commit())
-        #expect(store.committed[lock]?.register.isTombstone == true && shard.holds.isEmpty)
+        #expect(store.committed[lock]?.register.isTombstone == true && shard.ephemeralKeys.isEmpty)
         let second = try claim()
         try receive(batch)
         deliver(commit())
-        #expect(shard.holds == [Hold(key: lock, fence: second)])
-        shard.disconnect(client)
+        #expect(shard.ephemeralKeys == [EphemeralKey(key: lock, fence: second)])
+        shard.connectionClosed(client)
         shard.flush(into: output)
         deliver(commit())
         #expect(store.committed[lock]?.register.isTombstone == true)
@@ -160,7 +192,7 @@ final class ShardTests {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
         if isReadBefore {
             guard case .page(let request)? = output.jobs.popLast() else { throw CancellationError() }
-            shard.read(reader(rows: 1).page(request, now: 0), head: committer.head, now: 0)
+            shard.pageRead(reader(rows: 1).page(request, now: 0), Turn(head: committer.head, now: 0))
             shard.flush(into: output)
         }
         try receive(#"{"type":"broadcast","id":"w","key":"b","value":2}"#)
@@ -197,15 +229,15 @@ final class ShardTests {
     @Test("A subscription does not go live on a socket that is behind, by whatever way it would")
     func backedUp() throws {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
-        shard.backedUp(client)
+        shard.socketBackedUp(client)
         read()
         #expect(shard.snapshot.subscriptionsLive == 0)
-        shard.drained(client, head: committer.head, now: 0)
+        shard.socketDrained(client, Turn(head: committer.head, now: 0))
         shard.flush(into: output)
         read()
         #expect(shard.snapshot.subscriptionsLive == 1)
         #expect(seen() == ["subscribed s", "synced s"])
-        shard.backedUp(client)
+        shard.socketBackedUp(client)
         #expect(shard.snapshot.subscriptionsLive == 0 && shard.snapshot.demotions == 1)
     }
 
@@ -223,9 +255,9 @@ final class ShardTests {
         shard.flush(into: output)
         #expect(output.deliveries.count == 4)
         // The first update is on the wire; the rest, and the notice of having got it all, is not.
-        shard.backedUp(client, dropped: Array(output.deliveries.dropFirst()))
+        shard.socketBackedUp(client, dropped: Array(output.deliveries.dropFirst()))
         output.messages = []
-        shard.drained(client, head: committer.head, now: 0)
+        shard.socketDrained(client, Turn(head: committer.head, now: 0))
         shard.flush(into: output)
         read()
         #expect(output.messages.first { $0.string("type") == "conflated" }?.integer("skipped") == 1)
@@ -245,12 +277,12 @@ final class ShardTests {
             Issue.record("no lookups")
             return
         }
-        shard.backedUp(client)
+        shard.socketBackedUp(client)
         let one = reader().look(up: LookupRequest(connection: client, lookups: [request.lookups[0]]), now: 0)
-        shard.looked(up: one, head: 1, now: 0)
+        shard.lookupsRead(one, Turn(head: 1, now: 0))
         shard.flush(into: output)
         #expect(output.jobs.isEmpty)
-        shard.drained(client, head: 1, now: 0)
+        shard.socketDrained(client, Turn(head: 1, now: 0))
         shard.flush(into: output)
         read()
         #expect(seen() == ["register g4", "register g5", "register g6"])
@@ -316,12 +348,12 @@ final class ShardTests {
         let welcome = Welcome(
             server: "", node: "", limits: .init(value: 1, message: 1, subscriptions: 9, drift: 0), pingInterval: 0)
         var shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: Simulation.framing), state: state)
-        let id = shard.connect(agent: Agent(random: 1), now: 0)
+        let id = shard.connectionOpened(agent: Agent(random: 1), now: 0)
         for (revision, isRefused) in [(4, true), (5, false), (9, false), (10, true)] as [(UInt64, Bool)] {
             let request = ClientMessage.Subscribe(
                 id: RequestID(json: Array("\(revision)".utf8)), pattern: .everything,
                 since: Cursor(epoch: store.epoch, revision: revision))
-            shard.receive(.message(.subscribe(request)), from: id, head: 9, now: 0)
+            shard.messageReceived(.message(.subscribe(request)), from: id, Turn(head: 9, now: 0))
             output.messages = []
             shard.flush(into: output)
             let isError = output.messages.contains { $0.string("code") == ErrorCode.resyncRequired.rawValue }
@@ -333,7 +365,7 @@ final class ShardTests {
     func close() throws {
         try receive(#"{"type":"broadcast","id":"w","key":"k","value":1}"#)
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
-        shard.receive(.close, from: client, head: 0, now: 0)
+        shard.messageReceived(.close, from: client, Turn(head: 0, now: 0))
         try receive(#"{"type":"ping","id":"late"}"#)
         #expect(output.closed.isEmpty)
         deliver(commit())

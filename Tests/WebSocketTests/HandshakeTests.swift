@@ -80,6 +80,10 @@ struct HandshakeTests {
         #expect(asked.contains("\r\nSec-WebSocket-Protocol: starling.v1\r\n"))
         let other = try Handshake().accept(request(["sec-websocket-protocol": "other"])).response
         #expect(!other.contains("Sec-WebSocket-Protocol"))
+        // The client says which it likes best.
+        let both = request(["sec-websocket-protocol": "x, b, a"])
+        #expect(
+            try Handshake().accept(both, speaking: ["a", "b"]).response.contains("\r\nSec-WebSocket-Protocol: b\r\n"))
     }
 
     @Test("Heads are read as HTTP/1.1 has them")
@@ -126,6 +130,7 @@ struct HandshakeTests {
         let request = client.request(host: "127.0.0.1:7827", path: "/sync")
         let head = try #require(RequestHead(Array(request.utf8)))
         let response = try Handshake().accept(head).response
+        #expect(response.contains("\r\nSec-WebSocket-Protocol: starling.v1\r\n"))
         #expect(client.problem(inResponse: Array(response.utf8)) == nil)
         let other = ClientHandshake(random: Array(1..<17))
         #expect(other.problem(inResponse: Array(response.utf8)) != nil)

@@ -27,6 +27,8 @@ package final class Grant: Sendable {
     package let expiresAt: UInt64?
     /// Whether its bearer may see how the server is doing.
     package let mayMonitor: Bool
+    /// Whether its bearer may merge registers as they are, with the versions that they have. Given within the process only.
+    package let mayMerge: Bool
     /// How many keys there may be in all within ``write``; nil: any number.
     package let maximumKeys: Int?
     /// What its bearers may send together.
@@ -34,7 +36,7 @@ package final class Grant: Sendable {
 
     package init(
         _ source: Source, read: Scope, write: Scope, agent: Agent? = nil, expiresAt: UInt64? = nil,
-        mayMonitor: Bool = false, maximumKeys: Int? = nil, rate: RateLimiter? = nil
+        mayMonitor: Bool = false, mayMerge: Bool = false, maximumKeys: Int? = nil, rate: RateLimiter? = nil
     ) {
         self.source = source
         self.read = read
@@ -42,6 +44,7 @@ package final class Grant: Sendable {
         self.agent = agent
         self.expiresAt = expiresAt
         self.mayMonitor = mayMonitor
+        self.mayMerge = mayMerge
         self.maximumKeys = maximumKeys
         self.rate = rate
     }
@@ -66,7 +69,7 @@ package final class Grant: Sendable {
     /// Whether it allows exactly what `other` does, but for how long.
     package func allowsTheSame(as other: Grant) -> Bool {
         read == other.read && write == other.write && agent == other.agent && mayMonitor == other.mayMonitor
-            && maximumKeys == other.maximumKeys && rate?.limits == other.rate?.limits
+            && mayMerge == other.mayMerge && maximumKeys == other.maximumKeys && rate?.limits == other.rate?.limits
     }
 
     /// Counts a message against what all bearers may send together.

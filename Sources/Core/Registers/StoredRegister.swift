@@ -1,5 +1,5 @@
 /// What binds a register to somebody, beside its value. Bookkeeping of one database, like the revision.
-package enum Lease: Int64, Sendable {
+package enum Binding: Int64, Sendable {
     /// A claim that ends when its time is over.
     case claim = 1
     /// A claim that also ends with its connection.
@@ -7,7 +7,7 @@ package enum Lease: Int64, Sendable {
     /// A plain register that ends with its connection; anyone may write over it.
     case presence = 3
 
-    /// Whether nobody but the holder may change the register.
+    /// Whether nobody but its holder may change the register.
     package var isExclusive: Bool { self != .presence }
     package var endsWithConnection: Bool { self != .claim }
 }
@@ -21,16 +21,16 @@ package struct StoredRegister: Equatable, Sendable {
     package var op: [UInt8]?
     /// The greatest fencing token ever given for the key; 0: none. It outlives its lease.
     package var fence: UInt64
-    package var lease: Lease?
+    package var binding: Binding?
 
     package init(
-        _ register: Register, revision: UInt64, op: [UInt8]? = nil, fence: UInt64 = 0, lease: Lease? = nil
+        _ register: Register, revision: UInt64, op: [UInt8]? = nil, fence: UInt64 = 0, binding: Binding? = nil
     ) {
         self.register = register
         self.revision = revision
         self.op = op
         self.fence = fence
-        self.lease = lease
+        self.binding = binding
     }
 
     /// The same with an empty value, which no JSON is: for what is told of a register without its value.
@@ -42,6 +42,6 @@ package struct StoredRegister: Equatable, Sendable {
 
     /// Whether a claim on the key is in force at `wallMilliseconds`.
     package func isHeld(at wallMilliseconds: UInt64) -> Bool {
-        lease?.isExclusive == true && register.isVisible(at: wallMilliseconds)
+        binding?.isExclusive == true && register.isVisible(at: wallMilliseconds)
     }
 }

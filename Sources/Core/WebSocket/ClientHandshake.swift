@@ -17,6 +17,7 @@ package struct ClientHandshake: Sendable {
             Connection: Upgrade\r
             Sec-WebSocket-Key: \(key)\r
             Sec-WebSocket-Version: 13\r
+            Sec-WebSocket-Protocol: \(Handshake.subprotocol)\r
             \(credentials)\r\n
             """
     }

@@ -1,6 +1,6 @@
 /// The server's side of the opening handshake (RFC 6455, section 4.2).
 package struct Handshake: Sendable {
-    /// The name of the protocol, for clients that must name one.
+    /// The name of the sync protocol.
     package static let subprotocol = "starling.v1"
 
     /// What a subprotocol that carries credentials begins with, for browsers, whose pages cannot set headers.
@@ -88,8 +88,11 @@ package struct Handshake: Sendable {
 
     /// Answers a request.
     ///
+    /// - Parameter subprotocols: those that are spoken: the first one that the client offers of them is answered.
     /// - Throws: the first thing that is wrong with the request, in the order of section 4.2.1.
-    package func accept(_ request: RequestHead) throws(Refusal) -> Acceptance {
+    package func accept(
+        _ request: RequestHead, speaking subprotocols: [String] = [Handshake.subprotocol]
+    ) throws(Refusal) -> Acceptance {
         if request.method != "GET" { throw .method(request.method) }
         if request.version != (1, 1) { throw .version }
         if let problem = request.ambiguity { throw .ambiguous(problem) }
@@ -113,8 +116,8 @@ package struct Handshake: Sendable {
             "HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
             "Sec-WebSocket-Accept: \(AcceptKey.make(for: key))",
         ]
-        if request.elements("sec-websocket-protocol").contains(Self.subprotocol) {
-            lines.append("Sec-WebSocket-Protocol: \(Self.subprotocol)")
+        if let spoken = request.elements("sec-websocket-protocol").first(where: subprotocols.contains) {
+            lines.append("Sec-WebSocket-Protocol: \(spoken)")
         }
         let agreed = DeflateParameters.negotiate(request.elements("sec-websocket-extensions"), compression)
         if let agreed { lines.append("Sec-WebSocket-Extensions: \(agreed.answer)") }

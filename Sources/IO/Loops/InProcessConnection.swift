@@ -1,4 +1,6 @@
+import Access
 package import NIOCore
+package import Registers
 import SyncProtocol
 import Synchronization
 
@@ -28,10 +30,26 @@ package struct InProcessConnection: Sendable {
     /// - Returns: the answer's JSON, an `error` too.
     /// - Throws: ``ConnectionEnd`` where the connection ended before it came.
     package func ask(_ request: SyncMessage) async throws(ConnectionEnd) -> ByteBuffer {
+        try await answer { transport, number, answer in transport.ask(request, number: number, answer) }
+    }
+
+    /// Merges registers from another database as they are, each by itself, in one commit: for a grant that ``Grant/mayMerge``.
+    ///
+    /// - Parameter registers: at most 1,000, of 4 MiB together.
+    /// - Returns: the answer's JSON: `replicated` with how many were `applied`, in place already (`same`) and `superseded`, and the
+    ///   `key`, `code` and `message` of each that was `refused`; or an `error`, when nothing was merged.
+    /// - Throws: ``ConnectionEnd`` where the connection ended before it came.
+    package func replicate(_ registers: [Register]) async throws(ConnectionEnd) -> ByteBuffer {
+        try await answer { transport, number, answer in transport.replicate(registers, number: number, answer) }
+    }
+
+    private func answer(
+        _ ask: @escaping @Sendable (InProcessTransport, UInt64, InProcessTransport.Answer) -> Void
+    ) async throws(ConnectionEnd) -> ByteBuffer {
         let number = numbers.next
         let result = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                eventLoop.execute { transport.value.ask(request, number: number, continuation) }
+                eventLoop.execute { ask(transport.value, number, continuation) }
             }
         } onCancel: {
             eventLoop.execute { transport.value.forget(number) }

@@ -57,13 +57,13 @@ final class InProcessTransport: ConnectionTransport {
     }
 
     private struct Inbound {
-        var message: ByteBuffer
-        var number: UInt64?
-
-        init(_ request: SyncMessage, number: UInt64?) {
-            message = request.message(number: number)
-            self.number = number
+        enum Content {
+            case message(ByteBuffer)
+            case registers([Register])
         }
+
+        var content: Content
+        var number: UInt64?
     }
 
     /// How much is given out at once, in bytes: what was taken cannot be dropped any more.
@@ -96,19 +96,28 @@ final class InProcessTransport: ConnectionTransport {
 
     /// Asks something; the answer is the message that carries the number.
     func ask(_ request: SyncMessage, number: UInt64, _ answer: Answer) {
+        ask(.message(request.message(number: number)), number: number, answer)
+    }
+
+    /// Has registers merged as they are; the answer is the message that carries the number.
+    func replicate(_ registers: [Register], number: UInt64, _ answer: Answer) {
+        ask(.registers(registers), number: number, answer)
+    }
+
+    private func ask(_ content: Inbound.Content, number: UInt64, _ answer: Answer) {
         guard case .open = state else {
             var end = end
             end.wasSent = false
             return answer.resume(returning: .failure(end))
         }
         asked[number] = answer
-        enqueue(Inbound(request, number: number))
+        enqueue(Inbound(content: content, number: number))
     }
 
     /// Sends something whose answer is taken with everything else.
     func send(_ request: SyncMessage) {
         guard case .open = state else { return }
-        enqueue(Inbound(request, number: nil))
+        enqueue(Inbound(content: .message(request.message(number: nil)), number: nil))
     }
 
     private func enqueue(_ message: Inbound) {
@@ -217,15 +226,24 @@ final class InProcessTransport: ConnectionTransport {
         while let next = inbound.first {
             guard case .open = state, driver.mayRead(id, backlog: backlog) else { return }
             inbound.removeFirst()
-            do throws(WireError) {
-                let message = try driver.decoder.decode(next.message.readableBytesUInt8Span)
-                driver.receive(.message(message), size: next.message.readableBytes, from: id)
-            } catch {
-                var error = error
-                // What cannot be read as far as its id is answered all the same.
-                if error.id == nil, let number = next.number { error.id = RequestID(json: Array("\(number)".utf8)) }
-                driver.receive(.invalid(error), size: next.message.readableBytes, from: id)
+            let requestID = next.number.map { RequestID(json: Array("\($0)".utf8)) }
+            switch (next.content, requestID) {
+            case (.message(let message), _): receive(message, requestID)
+            case (.registers(let registers), let requestID?): driver.receive(.replicate(registers, requestID), from: id)
+            case (.registers, nil): preconditionFailure("registers are asked to be merged under a number")
             }
+        }
+    }
+
+    private func receive(_ message: ByteBuffer, _ requestID: RequestID?) {
+        do throws(WireError) {
+            let decoded = try driver.decoder.decode(message.readableBytesUInt8Span)
+            driver.receive(.message(decoded), size: message.readableBytes, from: id)
+        } catch {
+            var error = error
+            // What cannot be read as far as its id is answered all the same.
+            if error.id == nil { error.id = requestID }
+            driver.receive(.invalid(error), size: message.readableBytes, from: id)
         }
     }
 

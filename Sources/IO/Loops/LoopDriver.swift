@@ -60,6 +60,8 @@ package final class LoopDriver: @unchecked Sendable {
         self.services = services
     }
 
+    private var turn: Turn { Turn(head: services.head(), now: services.now()) }
+
     // MARK: From other threads
 
     /// Hands something over. Deliveries are taken in the order they come; a burst of them wakes the event loop once.
@@ -81,11 +83,11 @@ package final class LoopDriver: @unchecked Sendable {
         let now = services.now()
         for delivery in deliveries {
             undelivered.subtract(delivery.size, ordering: .relaxed)
-            let head = services.head()
+            let turn = Turn(head: services.head(), now: now)
             switch delivery {
-            case .batch(let batch): shard.receive(batch, head: head, now: now)
-            case .page(let page): shard.read(page, head: head, now: now)
-            case .lookups(let result): shard.looked(up: result, head: head, now: now)
+            case .committed(let commit): shard.changesCommitted(commit, turn)
+            case .page(let page): shard.pageRead(page, turn)
+            case .lookups(let result): shard.lookupsRead(result, turn)
             }
             run()
         }
@@ -97,7 +99,7 @@ package final class LoopDriver: @unchecked Sendable {
     ///
     /// - Returns: what ``ConnectionTransport/id`` is from now on.
     package func connect(_ transport: any ConnectionTransport, grant: Grant) -> ConnectionID {
-        let id = shard.connect(agent: Agent(random: services.random()), grant: grant, now: services.now())
+        let id = shard.connectionOpened(agent: Agent(random: services.random()), grant: grant, now: services.now())
         while transports.count <= Int(id.slot) { transports.append(nil) }
         transports[Int(id.slot)] = transport
         // It was on its way when the others were told.
@@ -106,11 +108,11 @@ package final class LoopDriver: @unchecked Sendable {
     }
 
     package func mayCheckCredentials(_ hello: ClientMessage.Hello, size: Int, of id: ConnectionID) -> Bool {
-        shard.mayCheckCredentials(hello, size: size, of: id, head: services.head(), now: services.now())
+        shard.mayCheckCredentials(hello, size: size, of: id, turn)
     }
 
     package func receive(_ incoming: Incoming, size: Int = 0, from id: ConnectionID) {
-        shard.receive(incoming, size: size, from: id, head: services.head(), now: services.now())
+        shard.messageReceived(incoming, size: size, from: id, turn)
     }
 
     /// Whether a connection has to show credentials before anything else.
@@ -138,7 +140,7 @@ package final class LoopDriver: @unchecked Sendable {
     private func forget(_ id: ConnectionID) {
         // It may have been given up before, and its slot be another's by now.
         guard transports[Int(id.slot)]?.id == id else { return }
-        shard.disconnect(id)
+        shard.connectionClosed(id)
         paused.remove(id.slot)
         transports[Int(id.slot)] = nil
         if let whenEmpty, transports.allSatisfy({ $0 == nil }) {
@@ -194,19 +196,19 @@ package final class LoopDriver: @unchecked Sendable {
         for event in due {
             switch event {
             case .backedUp(let id): backedUp(id)
-            case .drained(let id): shard.drained(id, head: services.head(), now: services.now())
+            case .drained(let id): shard.socketDrained(id, turn)
             case .failed(let id): transports[Int(id.slot)]?.abort()
             case .disconnected(let id): forget(id)
             case .readable(let id): transports[Int(id.slot)]?.readMessages()
             case .late(let id): transports[Int(id.slot)]?.shutDown()
-            case .rejected(let writes): shard.reject(writes, head: services.head(), now: services.now())
+            case .rejected(let writes): shard.writesRejected(writes, turn)
             }
         }
     }
 
     private func backedUp(_ id: ConnectionID) {
         guard let transport = transports[Int(id.slot)], transport.id == id else { return }
-        shard.backedUp(id, dropped: transport.drop())
+        shard.socketBackedUp(id, dropped: transport.drop())
         if transport.backlog == 0 { events.append(.drained(id)) }
     }
 
@@ -242,7 +244,7 @@ package final class LoopDriver: @unchecked Sendable {
         ticks += 1
         let now = NIODeadline.now()
         for transport in transports { transport.map { check($0, at: now) } }
-        shard.keepHolds(now: services.now())
+        shard.keepEphemerals(now: services.now())
         endAccess()
         if ticks % 5 == 0 { shard.noticeCursors() }
         run()

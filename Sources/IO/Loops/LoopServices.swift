@@ -41,14 +41,14 @@ package struct LoopServices: Sendable {
 
 /// Something for an event loop from another thread.
 package enum LoopDelivery: Sendable {
-    case batch(CommittedBatch)
+    case committed(CommittedChanges)
     case page(PageResult)
     case lookups(LookupResult)
 
     /// About how much memory it keeps, in bytes.
     var size: Int {
         switch self {
-        case .batch(let batch): 256 + batch.frames.readableBytes
+        case .committed(let commit): 256 + commit.frames.readableBytes
         case .page(let page): 256 + page.frames.readableBytes
         case .lookups(let result): 256 + result.frames.readableBytes
         }

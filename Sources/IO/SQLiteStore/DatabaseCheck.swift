@@ -141,12 +141,12 @@ extension DatabaseFile {
             check.values += 1
             check.bytes += value.count
             if register.expiresAt != nil { check.expiring += 1 }
-            if stored.lease?.isExclusive == true { check.claims += 1 }
+            if stored.binding?.isExclusive == true { check.claims += 1 }
             if !isJSON(value) { check.note("the value of \(key) is no JSON") }
             if register.cause != nil { check.note("\(key) has a value, and a cause for having none") }
         } else {
             check.tombstones += 1
-            if stored.lease != nil { check.note("\(key) is deleted, and claimed") }
+            if stored.binding != nil { check.note("\(key) is deleted, and claimed") }
         }
     }
 

@@ -152,13 +152,13 @@ final class Statement {
         guard isNull(4) || expiresAt != nil else { throw damaged("an expiry that is none") }
         let cause = bytes(8).flatMap { Register.Cause(rawValue: String(decoding: $0, as: UTF8.self)) }
         guard isNull(8) || cause != nil else { throw damaged("a cause that is none") }
-        let lease = isNull(10) ? nil : Lease(rawValue: integer(10))
-        guard isNull(10) || lease != nil else { throw damaged("a lease that is none") }
+        let binding = isNull(10) ? nil : Binding(rawValue: integer(10))
+        guard isNull(10) || binding != nil else { throw damaged("a lease that is none") }
         let register = Register(
             key: Key(unchecked: key), version: version, value: nil, expiresAt: expiresAt, metadata: nil,
             session: bytes(6), cause: cause)
         return StoredRegister(
-            register, revision: UInt64(revision), op: bytes(7), fence: UInt64(integer(9)), lease: lease)
+            register, revision: UInt64(revision), op: bytes(7), fence: UInt64(integer(9)), binding: binding)
     }
 
     private func damaged(_ what: String) -> StoreError {

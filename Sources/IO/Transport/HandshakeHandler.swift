@@ -9,23 +9,10 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// A request that is for a WebSocket's path, and was answered.
-    struct Upgrade {
-        var response: ByteBuffer
-        /// What came behind the request.
-        var rest: ByteBuffer
-        var grant: Grant
-        /// How messages are compressed; nil: they are not.
-        var deflate: DeflateParameters?
-        /// What is to be left when the connection is closed; nil: somebody else does that.
-        var gate: ConnectionGate?
-    }
-
     private let routes: HandshakeRoutes
     private let limits: TransportLimits
     private let admissions: AdmissionQueue?
     private let refusal: HandshakeRefusal?
-    private let upgrade: (HandshakeHandler, ChannelHandlerContext, Upgrade) -> Void
     private var buffer = ByteBuffer()
     private var held: HeldMemory
     private var timer: Scheduled<Void>?
@@ -42,11 +29,9 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
     ///   - admissions: where requests wait for their turn; nil: they do not.
     ///   - refusal: what every request is answered with: there are too many connections.
     ///   - laterHead: the head of a request that came behind others on its connection, for ``resume()``.
-    ///   - upgrade: makes the handler that takes over, and calls ``handOver()`` when it has.
     init(
         routes: HandshakeRoutes, limits: TransportLimits, admissions: AdmissionQueue? = nil,
-        refusal: HandshakeRefusal? = nil,
-        laterHead: RequestHead? = nil, upgrade: @escaping (HandshakeHandler, ChannelHandlerContext, Upgrade) -> Void
+        refusal: HandshakeRefusal? = nil, laterHead: RequestHead? = nil
     ) {
         self.routes = routes
         held = HeldMemory(routes.memory, of: .stranger)
@@ -56,7 +41,6 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
         self.laterHead = laterHead
         isDone = laterHead != nil
         isHandedOver = laterHead != nil
-        self.upgrade = upgrade
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -75,9 +59,6 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
         _ = held.set(0)
         if !isHandedOver { routes.gate.leave() }
     }
-
-    /// Somebody else leaves the gate from now on.
-    func handOver() { isHandedOver = true }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
@@ -109,30 +90,31 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
         guard let context else { return }
         if let laterHead {
             guard count(laterHead, context) else { return refuse(context, .tooManyFromAddress) }
-            return shakeHands(laterHead, context)
+            guard let upgrade = routes.upgrade(for: laterHead) else { return refuse(context, .badHead) }
+            return shakeHands(laterHead, upgrade, context)
         }
         guard let length = headLength() else { return }
         let head = RequestHead(buffer.readableBytesView.prefix(length))
         if let refusal { return refuse(context, refusal) }
         guard count(head, context) else { return refuse(context, .tooManyFromAddress) }
         guard let head else { return refuse(context, .badHead) }
-        guard head.path == routes.webSocketPath else { return leaveToHTTP(context) }
+        guard let upgrade = routes.upgrade(for: head) else { return leaveToHTTP(context) }
         buffer.moveReaderIndex(forwardBy: length)
-        shakeHands(head, context)
+        shakeHands(head, upgrade, context)
     }
 
-    private func shakeHands(_ head: RequestHead, _ context: ChannelHandlerContext) {
+    private func shakeHands(_ head: RequestHead, _ upgrade: Upgrade, _ context: ChannelHandlerContext) {
         let acceptance: Handshake.Acceptance
         do throws(Handshake.Refusal) {
-            acceptance = try routes.handshake.accept(head)
+            acceptance = try routes.handshake.accept(head, speaking: upgrade.subprotocols)
         } catch {
             return refuse(context, error.response)
         }
         guard let credential = Self.credential(of: head) else {
-            return finish(.success(routes.authority.anonymous), acceptance)
+            return finish(.success(routes.authority.anonymous), upgrade, acceptance)
         }
         let answer = NIOLoopBound(
-            { [self] (result: Result<Grant, AccessRefusal>) in finish(result, acceptance) },
+            { [self] (result: Result<Grant, AccessRefusal>) in finish(result, upgrade, acceptance) },
             eventLoop: context.eventLoop)
         let eventLoop = context.eventLoop
         routes.authority.check(credential) { result in
@@ -141,7 +123,9 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
     }
 
     /// It is known what the client may do.
-    private func finish(_ result: Result<Grant, AccessRefusal>, _ acceptance: Handshake.Acceptance) {
+    private func finish(
+        _ result: Result<Grant, AccessRefusal>, _ upgrade: Upgrade, _ acceptance: Handshake.Acceptance
+    ) {
         guard let context else { return }
         // The rules may have changed since they were asked.
         var result = result
@@ -152,11 +136,10 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
         case .success(let grant):
             let rest = buffer
             buffer = ByteBuffer()
-            upgrade(
-                self, context,
-                Upgrade(
-                    response: ByteBuffer(string: acceptance.response), rest: rest, grant: grant,
-                    deflate: acceptance.deflate, gate: laterHead == nil ? routes.gate : nil))
+            let accepted = Upgrade.Accepted(
+                response: ByteBuffer(string: acceptance.response), rest: rest, grant: grant,
+                deflate: acceptance.deflate, gate: laterHead == nil ? routes.gate : nil)
+            handOver(to: upgrade, accepted, context)
             // Said while nobody was there to hear it.
             if isInputClosed { context.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
         case .failure(let refusal):
@@ -165,6 +148,19 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
             case .busy: refuse(context, .busy)
             case .expired, .changed: refuse(context, .unauthorized("these credentials are no longer valid"))
             }
+        }
+    }
+
+    private func handOver(to upgrade: Upgrade, _ accepted: Upgrade.Accepted, _ context: ChannelHandlerContext) {
+        do {
+            let successor = try upgrade.takeOver(accepted, context.channel)
+            try context.pipeline.syncOperations.addHandler(successor.handler, position: .after(self))
+            // It leaves the gate from now on.
+            isHandedOver = true
+            context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+            successor.start()
+        } catch {
+            context.close(promise: nil)
         }
     }
 
@@ -231,12 +227,13 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
         timer?.cancel()
         let gate = routes.gate
         context.channel.closeFuture.whenComplete { _ in gate.leave() }
-        handOver()
+        isHandedOver = true
         do {
             let channel = context.channel
-            try routes.takeHTTP(channel) { [routes, limits, admissions, upgrade] head, installed in
+            try routes.takeHTTP(channel, { [routes] in routes.upgrade(for: $0) != nil }) {
+                [routes, limits, admissions] head, installed in
                 let handshake = HandshakeHandler(
-                    routes: routes, limits: limits, admissions: admissions, laterHead: head, upgrade: upgrade)
+                    routes: routes, limits: limits, admissions: admissions, laterHead: head)
                 try channel.pipeline.syncOperations.addHandler(handshake)
                 installed()
                 handshake.resume()

@@ -8,13 +8,16 @@ package import WebSocket
 package enum Listener {
     /// Listens for clients of a server.
     ///
-    /// - Parameter drivers: one for each event loop of `group`.
+    /// - Parameters:
+    ///   - drivers: one for each event loop of `group`.
+    ///   - path: where the sync protocol is spoken.
     package static func bind(
-        host: String, port: Int, group: MultiThreadedEventLoopGroup, drivers: [LoopDriver], routes: HandshakeRoutes,
-        certificates: ServerCertificates? = nil
+        host: String, port: Int, group: MultiThreadedEventLoopGroup, drivers: [LoopDriver], path: String,
+        routes: HandshakeRoutes, certificates: ServerCertificates? = nil
     ) async throws -> any Channel {
         let loops = Dictionary(
             uniqueKeysWithValues: drivers.map { (ObjectIdentifier($0.eventLoop), SocketLoop($0)) })
+        let routes = routes.adding(sync(at: path, loops, isEncrypted: certificates != nil))
         return try await bootstrap(group) { channel in
             guard let loop = loops[ObjectIdentifier(channel.eventLoop)] else {
                 throw ChannelError.inputClosed
@@ -32,18 +35,24 @@ package enum Listener {
             let refusal: HandshakeRefusal? =
                 inAll == .full ? .tooManyConnections : fromPeer == .full ? .tooManyFromAddress : nil
             let handshake = HandshakeHandler(
-                routes: routes, limits: loop.driver.limits, admissions: loop.admissions, refusal: refusal
-            ) { handshake, context, upgrade in
-                let transport = SocketTransport(
-                    loop: loop, gate: upgrade.gate, deflate: upgrade.deflate, isEncrypted: certificates != nil)
-                replace(handshake, by: transport, context) {
-                    transport.open(response: upgrade.response, rest: upgrade.rest, grant: upgrade.grant)
-                }
-            }
+                routes: routes, limits: loop.driver.limits, admissions: loop.admissions, refusal: refusal)
             // From now on it is for this handler to leave the gate.
             try channel.pipeline.syncOperations.addHandler(handshake)
             if let certificates { try TLSClosing.addHandlers(to: channel, certificates.makeHandler()) }
         }.bind(host: host, port: port).get()
+    }
+
+    private static func sync(
+        at path: String, _ loops: [ObjectIdentifier: SocketLoop], isEncrypted: Bool
+    ) -> Upgrade {
+        Upgrade(path: path, subprotocols: [Handshake.subprotocol]) { accepted, channel in
+            guard let loop = loops[ObjectIdentifier(channel.eventLoop)] else { throw ChannelError.inputClosed }
+            let transport = SocketTransport(
+                loop: loop, gate: accepted.gate, deflate: accepted.deflate, isEncrypted: isEncrypted)
+            return Upgrade.Successor(transport) {
+                transport.open(response: accepted.response, rest: accepted.rest, grant: accepted.grant)
+            }
+        }
     }
 
     /// Listens for the clients of an echo server.
@@ -51,19 +60,16 @@ package enum Listener {
         host: String, port: Int, group: MultiThreadedEventLoopGroup, limits: TransportLimits, path: String,
         compression: DeflateParameters.Policy = .off
     ) async throws -> any Channel {
-        let routes = HandshakeRoutes(webSocketPath: path, handshake: Handshake(compression: compression)) {
-            channel, _ in
-            channel.close(promise: nil)
+        let echo = Upgrade(path: path, subprotocols: []) { accepted, _ in
+            let handler = EchoHandler(limits: limits, gate: accepted.gate, deflate: accepted.deflate)
+            return Upgrade.Successor(handler) { handler.open(response: accepted.response, rest: accepted.rest) }
+        }
+        let routes = HandshakeRoutes(upgrades: [echo], handshake: Handshake(compression: compression)) {
+            channel, _, _ in channel.close(promise: nil)
         }
         return try await bootstrap(group) { channel in
             _ = routes.gate.enter()
-            let handshake = HandshakeHandler(routes: routes, limits: limits) { handshake, context, upgrade in
-                let handler = EchoHandler(limits: limits, gate: upgrade.gate, deflate: upgrade.deflate)
-                replace(handshake, by: handler, context) {
-                    handler.open(response: upgrade.response, rest: upgrade.rest)
-                }
-            }
-            try channel.pipeline.syncOperations.addHandler(handshake)
+            try channel.pipeline.syncOperations.addHandler(HandshakeHandler(routes: routes, limits: limits))
         }.bind(host: host, port: port).get()
     }
 
@@ -96,19 +102,5 @@ package enum Listener {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try initialize(channel) }
             }
-    }
-
-    private static func replace(
-        _ handshake: HandshakeHandler, by handler: some ChannelHandler, _ context: ChannelHandlerContext,
-        then body: () -> Void
-    ) {
-        do {
-            try context.pipeline.syncOperations.addHandler(handler, position: .after(handshake))
-            handshake.handOver()
-            context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
-            body()
-        } catch {
-            context.close(promise: nil)
-        }
     }
 }

@@ -91,7 +91,7 @@ struct Engine: Sendable {
         try committer.start(
             database: database, loops: drivers.count, cacheSize: configuration.cacheSize,
             retention: configuration.tombstoneRetention, framing: Self.framing,
-            publish: { batch in for driver in drivers { driver.deliver(.batch(batch)) } },
+            publish: { batch in for driver in drivers { driver.deliver(.committed(batch)) } },
             checkpoints: checkpoints)
         for driver in drivers { driver.eventLoop.execute { driver.start() } }
     }
@@ -154,23 +154,28 @@ struct Engine: Sendable {
         let policy = RequestPolicy(
             allowed: configuration.allowedOrigins, isLoopbackOnly: isForThisMachine,
             requiresLocalHost: isForThisMachine && access == nil)
-        let probes = Routes.Probes(
+        let others: [any API] = [RESTAPI()]
+        let probes = OperationsAPI.Probes(
             problem: { committer.measured.problem },
             warnings: { [certificates] in
                 reloader.problems + [certificates?.problem(at: Int(SystemClock.now() / 1_000))].compactMap { $0 }
-            }, metrics: { try await metrics() })
+            }, metrics: { try await metrics(of: others) })
         let callers = Callers(authority: authority, gate: gate, hasRules: access != nil)
+        let apis: [any API] = [OperationsAPI(probes: probes, callers: callers)] + others
+        let table = RouteTable(apis)
         let http = HTTPService(
-            responder: Routes.responder(probes, callers, policy), connections: InProcessConnections(drivers, authority),
-            bodies: .init(memory: memory, maximumSize: configuration.maximumMessageSize, authority: access),
+            apis: apis, routes: table, policy: policy, connections: InProcessConnections(drivers, authority),
+            bodies: .init(
+                memory: memory, maximumSize: configuration.maximumMessageSize, routes: table, authority: access),
             rate: configuration.rate, activity: activity, logger: logger)
         let routes = HandshakeRoutes(
-            webSocketPath: "/sync", handshake: Handshake(policy: policy, compression: configuration.compression),
-            authority: authority, gate: gate, memory: memory, refusals: refusals,
-            takeHTTP: { try http.take($0, handshakePath: "/sync", shakeHands: $1) })
+            upgrades: apis.flatMap(\.upgrades),
+            handshake: Handshake(policy: policy, compression: configuration.compression), authority: authority,
+            gate: gate, memory: memory, refusals: refusals,
+            takeHTTP: { try http.take($0, isUpgrade: $1, shakeHands: $2) })
         let listener = try await Listener.bind(
-            host: configuration.host, port: configuration.port, group: group, drivers: drivers, routes: routes,
-            certificates: certificates)
+            host: configuration.host, port: configuration.port, group: group, drivers: drivers, path: "/sync",
+            routes: routes, certificates: certificates)
         watchFiles()
         return listener
     }
@@ -194,18 +199,14 @@ struct Engine: Sendable {
         watch.poke()
     }
 
-    private func metrics() async throws -> String {
-        var page = MetricsPage(
-            counters: ShardCounters(), backlog: 0, commits: committer.measured, head: committer.head,
-            threads: drivers.count, gate: gate.counts, unfinished: memory.used,
-            unfinishedRefusals: memory.refusals, handshakeRefusals: refusals.counts)
-        for driver in drivers {
-            let measured = try await driver.measure().get()
-            page.counters = page.counters + measured.counters
-            page.backlog += measured.backlog
-            page.stalls += measured.stalls
-            page.pingTimeouts += measured.pingTimeouts
-        }
+    /// The page of all metrics: the server's own, and those that APIs add.
+    private func metrics(of apis: [any API]) async throws -> String {
+        let own: [any MetricsSource] = [
+            AdmissionMetrics(gate: gate, memory: memory, refusals: refusals), LoopMetrics(drivers: drivers),
+            CommitMetrics(committer: committer),
+        ]
+        var page = PrometheusText()
+        for source in own + apis.flatMap(\.metrics) { try await source.write(to: &page) }
         return page.text
     }
 

@@ -33,7 +33,7 @@ final class Oracle {
     // MARK: Commits
 
     /// A batch was committed at `now` by the server's wall clock.
-    func committed(_ batch: CommittedBatch, now: UInt64, _ world: World) {
+    func committed(_ batch: CommittedChanges, now: UInt64, _ world: World) {
         for (place, change) in batch.changes.enumerated() {
             guard let revision = change.revision else { continue }
             if revision != head + 1 { world.note("revision \(revision) comes after \(head)") }
@@ -62,7 +62,7 @@ final class Oracle {
         revisions = disk.committed.mapValues(\.revision)
         repeated = [:]
         claims = disk.committed.compactMapValues { stored in
-            guard stored.lease?.isExclusive == true, let expiresAt = stored.register.expiresAt else { return nil }
+            guard stored.binding?.isExclusive == true, let expiresAt = stored.register.expiresAt else { return nil }
             return Claim(fence: stored.fence, expiresAt: expiresAt)
         }
         if hasLost {
@@ -117,7 +117,7 @@ final class Oracle {
                 world.note("\(new.register.key) went back on the disk, from \(old.register.version)")
             }
             checkTouch(new.register, old.register, now: now, world)
-            let isRenewal = new.lease?.isExclusive == true || new.lease?.endsWithConnection == true
+            let isRenewal = new.binding?.isExclusive == true || new.binding?.endsWithConnection == true
             let isTouch = new.register.version == old.register.version
             if let op = new.op, op == old.op, !isRenewal, !isTouch, new.register.cause == nil {
                 repeated[new.revision] = (String(decoding: op, as: UTF8.self), old.revision)

@@ -168,7 +168,7 @@ package final class SimulatedDisk: WriteStore {
 
     package func connectionBound(limit: Int) -> [StoredRegister] {
         Array(
-            content.registers.values.filter { $0.lease?.endsWithConnection == true }
+            content.registers.values.filter { $0.binding?.endsWithConnection == true }
                 .sorted { $0.revision < $1.revision }.prefix(limit))
     }
 

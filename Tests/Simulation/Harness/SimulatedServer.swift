@@ -15,7 +15,7 @@ final class SimulatedServer {
         var shard: Shard
         var inbox: [Input] = []
         /// Batches that are committed, and that the committer's thread has not told this loop of.
-        var unpublished: [CommittedBatch] = []
+        var unpublished: [CommittedChanges] = []
         /// What a reader's thread has read, and not handed over.
         var unread: [Input] = []
         var writes: [WriteRequest] = []
@@ -44,7 +44,7 @@ final class SimulatedServer {
     }
 
     enum Input {
-        case batch(CommittedBatch)
+        case committed(CommittedChanges)
         case page(PageResult)
         case lookups(LookupResult)
     }
@@ -55,7 +55,7 @@ final class SimulatedServer {
     private(set) var now: UInt64
     private let disk: SimulatedDisk
     /// Told of every batch, and of when it was made.
-    var whenCommitted: (CommittedBatch, UInt64) -> Void = { _, _ in }
+    var whenCommitted: (CommittedChanges, UInt64) -> Void = { _, _ in }
 
     init(disk: SimulatedDisk, loops count: Int, now: UInt64) {
         self.disk = disk
@@ -80,7 +80,7 @@ final class SimulatedServer {
     /// What happens before anyone is served.
     func start() {
         while true {
-            let (batch, _) = committer.endHolds(now: now)
+            let (batch, _) = committer.endEphemerals(now: now)
             publish(batch)
             if batch.changes.isEmpty { return }
         }
@@ -92,7 +92,7 @@ final class SimulatedServer {
 
     func connect(_ client: SimulatedClient, loop index: Int, capacity: Int, random: UInt64) -> SimulatedConnection {
         let loop = loops[index]
-        let id = loop.shard.connect(agent: Agent(random: random), now: now)
+        let id = loop.shard.connectionOpened(agent: Agent(random: random), now: now)
         let connection = SimulatedConnection(id: id, client: client, capacity: capacity)
         loop.connections[id.slot] = connection
         run(loop)
@@ -103,7 +103,7 @@ final class SimulatedServer {
     func forget(_ connection: SimulatedConnection, loop index: Int) {
         let loop = loops[index]
         connection.outbound.closed()
-        loop.shard.disconnect(connection.id)
+        loop.shard.connectionClosed(connection.id)
         loop.connections[connection.id.slot] = nil
         run(loop)
     }
@@ -115,7 +115,7 @@ final class SimulatedServer {
             !loop.shard.isSaturated(connection.id)
         else { return false }
         let message = connection.uplink.removeFirst()
-        loop.shard.receive(.message(message), from: connection.id, head: committer.head, now: now)
+        loop.shard.messageReceived(.message(message), from: connection.id, Turn(head: committer.head, now: now))
         run(loop)
         return true
     }
@@ -123,14 +123,14 @@ final class SimulatedServer {
     /// A socket is ready to take more.
     func writable(_ connection: SimulatedConnection, loop index: Int) {
         guard connection.writePending() else { return }
-        loops[index].shard.drained(connection.id, head: committer.head, now: now)
+        loops[index].shard.socketDrained(connection.id, Turn(head: committer.head, now: now))
         run(loops[index])
     }
 
     // MARK: Threads
 
     func tick(_ loop: Loop) {
-        loop.shard.keepHolds(now: now)
+        loop.shard.keepEphemerals(now: now)
         loop.shard.noticeCursors()
         run(loop)
     }
@@ -153,7 +153,7 @@ final class SimulatedServer {
         publish(committer.collect(retention: retention, now: now).batch)
     }
 
-    private func publish(_ batch: CommittedBatch) {
+    private func publish(_ batch: CommittedChanges) {
         whenCommitted(batch, now)
         for loop in loops { loop.unpublished.append(batch) }
     }
@@ -164,7 +164,7 @@ final class SimulatedServer {
         let waiting = loops.filter { !$0.unpublished.isEmpty || !$0.unread.isEmpty }
         guard let loop = waiting.randomElement(using: &random) else { return false }
         if loop.unread.isEmpty || (!loop.unpublished.isEmpty && Bool.random(using: &random)) {
-            loop.inbox.append(.batch(loop.unpublished.removeFirst()))
+            loop.inbox.append(.committed(loop.unpublished.removeFirst()))
         } else {
             loop.inbox.append(loop.unread.remove(at: Int.random(in: 0..<loop.unread.count, using: &random)))
         }
@@ -194,9 +194,9 @@ final class SimulatedServer {
     func deliverOne(_ random: inout SeededGenerator) -> Bool {
         guard let loop = loops.filter({ !$0.inbox.isEmpty }).randomElement(using: &random) else { return false }
         switch loop.inbox.removeFirst() {
-        case .batch(let batch): loop.shard.receive(batch, head: committer.head, now: now)
-        case .page(let page): loop.shard.read(page, head: committer.head, now: now)
-        case .lookups(let result): loop.shard.looked(up: result, head: committer.head, now: now)
+        case .committed(let commit): loop.shard.changesCommitted(commit, Turn(head: committer.head, now: now))
+        case .page(let page): loop.shard.pageRead(page, Turn(head: committer.head, now: now))
+        case .lookups(let result): loop.shard.lookupsRead(result, Turn(head: committer.head, now: now))
         }
         run(loop)
         return true
@@ -210,9 +210,9 @@ final class SimulatedServer {
             loop.backedUp = []
             for slot in slots {
                 guard let connection = loop.connections[slot] else { continue }
-                loop.shard.backedUp(connection.id, dropped: connection.outbound.drop())
+                loop.shard.socketBackedUp(connection.id, dropped: connection.outbound.drop())
                 if connection.outbound.backlog == 0 {
-                    loop.shard.drained(connection.id, head: committer.head, now: now)
+                    loop.shard.socketDrained(connection.id, Turn(head: committer.head, now: now))
                 }
             }
             loop.shard.flush(into: loop)

@@ -270,9 +270,9 @@ final class World {
 
     /// What is kept up for a connection is known to that one, which will end it. (What is not kept up ends by its time.)
     private func checkHolds() {
-        let known = server.loops.reduce(into: Set<Hold>()) { $0.formUnion($1.shard.holds) }
-        for (key, stored) in disk.committed where stored.lease?.endsWithConnection == true {
-            if server.committer.isKeptUp(stored), !known.contains(Hold(key: key, fence: stored.fence)) {
+        let known = server.loops.reduce(into: Set<EphemeralKey>()) { $0.formUnion($1.shard.ephemeralKeys) }
+        for (key, stored) in disk.committed where stored.binding?.endsWithConnection == true {
+            if server.committer.isKeptUp(stored), !known.contains(EphemeralKey(key: key, fence: stored.fence)) {
                 note("\(key) is kept up for a connection, and none knows it: fence \(stored.fence)")
             }
         }

@@ -1,6 +1,8 @@
 import { diagnose } from "./diagnosis.js";
 import { StarlingError } from "./errors.js";
 
+/** A server may speak other protocols elsewhere: this is the one that is meant. */
+const SUBPROTOCOL = "starling.v1";
 const PROBE_TIMEOUT = 5_000;
 const PROBE_PINGS = 3;
 /** For so long a server that could not be reached is not asked again why, in milliseconds. */
@@ -42,7 +44,7 @@ export function dialer(options, engine) {
     if (current !== attempt) return;
     let socket;
     try {
-      socket = attempt.socket = new WebSocket(url);
+      socket = attempt.socket = new WebSocket(url, SUBPROTOCOL);
     } catch (error) {
       current = undefined;
       // Later: the engine may be in the middle of something.
@@ -107,7 +109,7 @@ export function dialer(options, engine) {
     if (probes.has(url)) return;
     let socket;
     try {
-      socket = new WebSocket(url);
+      socket = new WebSocket(url, SUBPROTOCOL);
     } catch {
       queueMicrotask(() => engine.probed(url, undefined));
       return;

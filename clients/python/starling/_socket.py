@@ -44,7 +44,15 @@ class Sockets:
     def __init__(self, token: Token, options: dict[str, Any]) -> None:
         self.engine: _Engine
         self._token = token
-        defaults = {"compression": None, "max_size": None, "ping_interval": None, "proxy": None, "close_timeout": _CLOSE_TIMEOUT}
+        defaults = {
+            # A server may speak other protocols elsewhere: this is the one that is meant.
+            "subprotocols": ["starling.v1"],
+            "compression": None,
+            "max_size": None,
+            "ping_interval": None,
+            "proxy": None,
+            "close_timeout": _CLOSE_TIMEOUT,
+        }
         self._options: dict[str, Any] = {**defaults, **options}
         self._shown_token: str | None = None if callable(token) else token
         self._current: _Attempt | None = None

@@ -3,7 +3,7 @@ import NIOCore
 import Registers
 import SyncProtocol
 
-/// The connection that holds a register which ends with it.
+/// The connection that a register ends with.
 struct Owner {
     let origin: Origin
     /// Tells the register from a later one of the key: a commit that seemed to fail may have ended the one, and made the other.
@@ -11,15 +11,19 @@ struct Owner {
     /// Whether the server keeps the register while the connection lives.
     let isKept: Bool
 
-    init(_ origin: Origin, _ held: CommittedBatch.Held, before: Owner?) {
+    init(_ origin: Origin, _ ephemeral: CommittedChanges.Ephemeral, before: Owner?) {
         self.origin = origin
-        fence = held.hold.fence
-        isKept = held.isKept ?? before?.isKept ?? true
+        fence = ephemeral.key.fence
+        switch ephemeral.upkeep {
+        case .server: isKept = true
+        case .client: isKept = false
+        case .asBefore: isKept = before?.isKept ?? true
+        }
     }
 
     /// Whether it is of this register, and has it kept up.
     func keeps(_ stored: StoredRegister) -> Bool {
-        isKept && fence == stored.fence && stored.lease?.endsWithConnection == true
+        isKept && fence == stored.fence && stored.binding?.endsWithConnection == true
     }
 }
 
@@ -58,8 +62,14 @@ struct CommitDraft {
     /// Whether the next expiry has to be asked for anew.
     var hasSwept = false
     var nextExpiry: UInt64?
-    /// Who holds what ends with a connection, where the batch has changed that; nil: nobody any more.
-    var owners: [Key: Owner?] = [:]
+    /// Which connections keys end with, where the commit has changed that.
+    private(set) var ownership: [Key: Ownership] = [:]
+
+    enum Ownership {
+        case owned(by: Owner)
+        case unowned
+    }
+
     /// What is answered to requests that will be known again.
     private(set) var keptAnswers: [OperationID: KeptAnswer] = [:]
     /// Up to how many bytes a value is always shown: what one asks for takes nothing from the others.
@@ -69,7 +79,7 @@ struct CommitDraft {
     private var shownBytes = 2 << 20
     /// By how much the batch has changed the number of keys in each scope that a limit was asked for in it.
     private var growth: [Scope: Int] = [:]
-    var answers: [(request: WriteRequest, outcome: WriteOutcome, held: CommittedBatch.Held?)] = []
+    var answers: [(request: WriteRequest, outcome: WriteOutcome, ephemeral: CommittedChanges.Ephemeral?)] = []
 
     /// A register that another takes the place of.
     struct Replaced {
@@ -165,32 +175,39 @@ struct CommitDraft {
         return stored
     }
 
+    /// A key ends with a connection from now on; nil: with none.
+    mutating func own(_ key: Key, by owner: Owner?) {
+        ownership[key] = owner.map { .owned(by: $0) } ?? .unowned
+    }
+
     mutating func keep(_ answer: KeptAnswer) {
         keptAnswers[answer.operation] = answer
     }
 
-    mutating func answer(_ request: WriteRequest, _ outcome: WriteOutcome, held: CommittedBatch.Held? = nil) {
-        answers.append((request, outcome, held))
+    mutating func answer(_ request: WriteRequest, _ outcome: WriteOutcome, ephemeral: CommittedChanges.Ephemeral? = nil)
+    {
+        answers.append((request, outcome, ephemeral))
     }
 
     /// Encodes every update once, and sorts the answers by event loop.
-    func batch(loops: Int, collectedRevision: UInt64, framing: Framing) -> CommittedBatch {
+    func batch(loops: Int, collectedRevision: UInt64, framing: Framing) -> CommittedChanges {
         var frames = ByteBuffer()
-        var changes: [CommittedBatch.Change] = []
+        var changes: [CommittedChanges.Change] = []
         changes.reserveCapacity(updates.count)
         for update in updates {
             let start = frames.readableBytes
             framing(&frames) { ServerMessage.writeUpdate(update.stored.register, revision: update.revision, to: &$0) }
             changes.append(
-                CommittedBatch.Change(
+                CommittedChanges.Change(
                     key: update.stored.register.key, revision: update.revision, origin: update.origin, start: start,
                     end: frames.readableBytes))
         }
-        var results = [[CommittedBatch.Result]](repeating: [], count: loops)
-        for (request, outcome, held) in answers where request.origin.loop >= 0 {
-            results[request.origin.loop].append(CommittedBatch.Result(request, outcome: outcome, hold: held))
+        var results = [[CommittedChanges.Result]](repeating: [], count: loops)
+        for (request, outcome, ephemeral) in answers where request.origin.loop >= 0 {
+            results[request.origin.loop].append(
+                CommittedChanges.Result(request, outcome: outcome, ephemeral: ephemeral))
         }
-        return CommittedBatch(
+        return CommittedChanges(
             head: head, changes: changes, frames: frames, results: results, collectedRevision: collectedRevision)
     }
 }

@@ -51,7 +51,7 @@ extension Committer {
             let stored = StoredRegister(change.register, revision: draft.head + 1, fence: change.fence)
             draft.apply(stored, replacing: current, origin: request.origin)
             let key = change.register.key
-            if owner(of: key, in: draft) != nil { draft.owners[key] = .some(nil) }
+            if owner(of: key, in: draft) != nil { draft.own(key, by: nil) }
         }
         var receipt = BatchReceipt(
             firstRevision: firstRevision, firstVersion: changes[0].register.version, count: changes.count)

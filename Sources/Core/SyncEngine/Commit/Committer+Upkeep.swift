@@ -21,17 +21,17 @@ extension Committer {
             let key = stored.register.key
             if owners[key]?.keeps(stored) == true {
                 // Its connection lives; the server just could not keep it up in time.
-                let hold = Hold(key: key, fence: stored.fence)
-                draft.apply(judge.kept(hold, stored, now: now), replacing: stored, origin: .server)
+                let ephemeral = EphemeralKey(key: key, fence: stored.fence)
+                draft.apply(judge.kept(ephemeral, stored, now: now), replacing: stored, origin: .server)
                 continue
             }
             var tombstone = stored
             tombstone.register = stored.register.expired
             // The op of a plain write still answers a resend; a claim that is over may be made again.
-            if stored.lease != nil { tombstone.op = nil }
-            tombstone.lease = nil
+            if stored.binding != nil { tombstone.op = nil }
+            tombstone.binding = nil
             draft.apply(tombstone, replacing: stored, origin: .server)
-            draft.owners[key] = .some(nil)
+            draft.own(key, by: nil)
         }
     }
 
@@ -40,14 +40,14 @@ extension Committer {
 
     /// Ends what was bound to connections of an earlier run: to be repeated until a batch has no changes, before anyone
     /// is served, or, where that failed, as soon as it can be done.
-    package mutating func endHolds(now: UInt64) -> (CommittedBatch, StoreError?) {
+    package mutating func endEphemerals(now: UInt64) -> (CommittedChanges, StoreError?) {
         transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
             for stored in try committer.store.connectionBound(limit: Self.portion)
             where committer.owners[stored.register.key]?.fence != stored.fence {
                 var tombstone = stored
                 tombstone.register = stored.register.ended(.disconnected)
                 tombstone.op = nil
-                tombstone.lease = nil
+                tombstone.binding = nil
                 draft.apply(tombstone, replacing: stored, origin: .server)
             }
         }
@@ -60,7 +60,7 @@ extension Committer {
     ///   failed.
     package mutating func collect(
         retention: UInt64, now: UInt64
-    ) -> (batch: CommittedBatch, count: Int, failure: StoreError?) {
+    ) -> (batch: CommittedChanges, count: Int, failure: StoreError?) {
         guard now > retention else { return (batch(of: CommitDraft(head: head)), 0, nil) }
         var count = 0
         let (batch, failure) = transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
@@ -80,7 +80,7 @@ extension Committer {
     }
 
     /// Finds out whether the database takes writes again, after it has refused one.
-    package mutating func probe(now: UInt64) -> (CommittedBatch, StoreError?) {
+    package mutating func probe(now: UInt64) -> (CommittedChanges, StoreError?) {
         transact([], now: now, isProbe: true) { committer, draft throws(StoreError) in
             try committer.sweep(now: now, &draft)
         }

@@ -22,7 +22,7 @@ package struct Committer<Store: WriteStore> {
     private(set) var mustRecover = false
     /// When the next register expires, in milliseconds; nil: none does.
     package internal(set) var nextExpiry: UInt64?
-    /// The connections that hold what ends with a connection: a claim that was sent again on a new connection is that
+    /// The connections that ephemeral keys end with: a claim that was sent again on a new connection is that
     /// one's, and the end of the old one no longer ends it.
     var owners: [Key: Owner] = [:]
     /// Changes that were made by a commit that seemed to fail, and that nobody has been told of yet.
@@ -65,7 +65,7 @@ package struct Committer<Store: WriteStore> {
     ///
     /// - Parameter now: the wall clock, in milliseconds.
     /// - Returns: the batch for the event loops, and what failed, for the log.
-    package mutating func commit(_ requests: [WriteRequest], now: UInt64) -> (CommittedBatch, StoreError?) {
+    package mutating func commit(_ requests: [WriteRequest], now: UInt64) -> (CommittedChanges, StoreError?) {
         transact(requests, now: now) { committer, draft throws(StoreError) in
             try committer.sweep(now: now, &draft)
             for request in requests { try committer.carryOut(request, now: now, in: &draft) }
@@ -77,7 +77,7 @@ package struct Committer<Store: WriteStore> {
     ///
     /// - Parameter publish: is given each batch, in order, with what failed.
     package mutating func commit(
-        _ requests: [WriteRequest], now: UInt64, publish: (CommittedBatch, StoreError?) -> Void
+        _ requests: [WriteRequest], now: UInt64, publish: (CommittedChanges, StoreError?) -> Void
     ) {
         let wasSweepDue = isSweepDue(now: now)
         var (batch, failure) = commit(requests, now: now)
@@ -99,7 +99,7 @@ package struct Committer<Store: WriteStore> {
     mutating func transact(
         _ requests: [WriteRequest], now: UInt64, isForced: Bool = false, isProbe: Bool = false,
         _ body: (inout Committer, inout CommitDraft) throws(StoreError) -> Void
-    ) -> (CommittedBatch, StoreError?) {
+    ) -> (CommittedChanges, StoreError?) {
         var draft = CommitDraft(head: head)
         do throws(StoreError) {
             if mustRecover { try recover() }
@@ -142,7 +142,12 @@ package struct Committer<Store: WriteStore> {
             note(expiryOf: update.stored)
             if !quotas.isEmpty { quotas.note(update.stored.register.key, by: update.growth) }
         }
-        for (key, owner) in draft.owners { owners[key] = owner }
+        for (key, ownership) in draft.ownership {
+            switch ownership {
+            case .owned(let owner): owners[key] = owner
+            case .unowned: owners[key] = nil
+            }
+        }
         if let collected = draft.collected { accept(collected) }
     }
 
@@ -159,22 +164,28 @@ package struct Committer<Store: WriteStore> {
     private mutating func carryOut(
         _ request: WriteRequest, now: UInt64, in draft: inout CommitDraft
     ) throws(StoreError) {
-        if case .batch(let batch) = request.action { return try carryOut(batch, request, now: now, in: &draft) }
-        guard let key = request.key else { preconditionFailure("only a batch is about several keys") }
+        switch request.action {
+        case .batch(let batch): return try carryOut(batch, request, now: now, in: &draft)
+        case .replicate(let registers, _): return try replicate(registers, request, now: now, in: &draft)
+        case .write, .lease, .touch, .keep, .end: break
+        }
+        guard let key = request.key else { preconditionFailure("what is about several keys was carried out") }
         let current = request.isTransient ? nil : try current(of: key, in: draft)
         var fenced: StoredRegister?
         if case .write(let write) = request.action, let fence = write.fence {
             fenced = try self.current(of: fence.key, in: draft)
         }
-        if request.isOfHold, !isOwner(request, in: draft) {
+        if request.isOfEphemeral, !isOwner(request, in: draft) {
             return draft.answer(request, .claimRefused(.staleFence, holder: nil, expiresAt: nil))
         }
         switch judge.judge(request, current: current, fenced: fenced, now: now) {
         case .answer(let outcome):
             let outcome = draft.shown(outcome)
-            let held = outcome.isSuccess ? held(current, request, draft) : nil
-            if let held { draft.owners[key] = Owner(request.origin, held, before: owner(of: key, in: draft)) }
-            draft.answer(request, outcome, held: held)
+            let ephemeral = outcome.isSuccess ? ephemeral(current, request, draft) : nil
+            if let ephemeral {
+                draft.own(key, by: Owner(request.origin, ephemeral, before: owner(of: key, in: draft)))
+            }
+            draft.answer(request, outcome, ephemeral: ephemeral)
         case .fanOut(let register):
             draft.fanOut(register, origin: request.origin)
             draft.answer(request, .transient(version: register.version))
@@ -183,15 +194,15 @@ package struct Committer<Store: WriteStore> {
                 return draft.answer(request, .refused(refusal))
             }
             let stored = StoredRegister(
-                change.register, revision: draft.head + 1, op: change.op, fence: change.fence, lease: change.lease)
+                change.register, revision: draft.head + 1, op: change.op, fence: change.fence, binding: change.binding)
             draft.apply(stored, replacing: current, origin: request.origin)
-            let held = held(stored, request, draft)
-            if let held {
-                draft.owners[key] = Owner(request.origin, held, before: owner(of: key, in: draft))
-            } else if change.lease?.endsWithConnection != true, owner(of: key, in: draft) != nil {
-                draft.owners[key] = .some(nil)
+            let ephemeral = ephemeral(stored, request, draft)
+            if let ephemeral {
+                draft.own(key, by: Owner(request.origin, ephemeral, before: owner(of: key, in: draft)))
+            } else if change.binding?.endsWithConnection != true, owner(of: key, in: draft) != nil {
+                draft.own(key, by: nil)
             }
-            draft.answer(request, change.outcome(stored), held: held)
+            draft.answer(request, change.outcome(stored), ephemeral: ephemeral)
         }
     }
 
@@ -216,7 +227,7 @@ package struct Committer<Store: WriteStore> {
         return (limit, before + draft.growth(in: grant.write))
     }
 
-    /// Whether the connection still has the hold that it asks about, and, to keep it up, has not taken that upon itself.
+    /// Whether the connection still has the ephemeral key that it asks about, and, to keep it up, has not taken that upon itself.
     private func isOwner(_ request: WriteRequest, in draft: CommitDraft) -> Bool {
         guard let key = request.key, let owner = owner(of: key, in: draft), owner.origin == request.origin else {
             return false
@@ -226,30 +237,33 @@ package struct Committer<Store: WriteStore> {
     }
 
     func owner(of key: Key, in draft: CommitDraft) -> Owner? {
-        if let changed = draft.owners[key] { return changed }
-        return owners[key]
+        switch draft.ownership[key] {
+        case .owned(let owner)?: owner
+        case .unowned?: nil
+        case nil: owners[key]
+        }
     }
 
-    /// What the connection of `request` holds, once that has made `stored` or was found to have made it before.
-    private func held(
+    /// What ends with the connection of `request`, once that has made `stored` or was found to have made it before.
+    private func ephemeral(
         _ stored: StoredRegister?, _ request: WriteRequest, _ draft: CommitDraft
-    ) -> CommittedBatch.Held? {
-        guard let stored, stored.lease?.endsWithConnection == true, let expiresAt = stored.register.expiresAt else {
+    ) -> CommittedChanges.Ephemeral? {
+        guard let stored, stored.binding?.endsWithConnection == true, let expiresAt = stored.register.expiresAt else {
             return nil
         }
-        var isKept: Bool?
+        var upkeep = CommittedChanges.Upkeep.asBefore
         switch request.action {
-        case .write(let write) where write.endsWithConnection: isKept = write.timeToLive == nil
-        case .lease(let lease) where lease.endsWithConnection: isKept = lease.timeToLive == nil
+        case .write(let write) where write.endsWithConnection: upkeep = write.timeToLive == nil ? .server : .client
+        case .lease(let lease) where lease.endsWithConnection: upkeep = lease.timeToLive == nil ? .server : .client
         case .lease(let lease):
             // A renewal: a time that it brings is the client's business from then on.
             guard owner(of: stored.register.key, in: draft)?.origin == request.origin else { return nil }
-            if lease.timeToLive != nil { isKept = false }
+            if lease.timeToLive != nil { upkeep = .client }
         case .keep: break
-        default: return nil
+        case .write, .touch, .batch, .end, .replicate: return nil
         }
-        let hold = Hold(key: stored.register.key, fence: stored.fence)
-        return CommittedBatch.Held(hold: hold, expiresAt: expiresAt, isKept: isKept)
+        let key = EphemeralKey(key: stored.register.key, fence: stored.fence)
+        return CommittedChanges.Ephemeral(key: key, expiresAt: expiresAt, upkeep: upkeep)
     }
 
     mutating func current(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
@@ -288,7 +302,8 @@ package struct Committer<Store: WriteStore> {
                 var brought = request.stamp
                 if case .version(let version) = write.stamping { brought = version.stamp }
                 if let brought, brought <= limit { greatest = max(greatest, brought) }
-            case .merge(let register): greatest = max(greatest, register.version.stamp)
+            case .replicate(let registers, _):
+                for register in registers { greatest = max(greatest, register.version.stamp) }
             case .batch(let batch): rows += batch.message.members.count - 1
             case .lease, .touch, .keep, .end: break
             }
@@ -339,11 +354,11 @@ package struct Committer<Store: WriteStore> {
 
     private mutating func refusal(
         of requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError
-    ) -> CommittedBatch {
+    ) -> CommittedChanges {
         batch(of: refusalDraft(of: requests, code, error))
     }
 
-    mutating func batch(of draft: CommitDraft) -> CommittedBatch {
+    mutating func batch(of draft: CommitDraft) -> CommittedChanges {
         var draft = draft
         draft.updates = untold + draft.updates
         untold = []

@@ -42,7 +42,7 @@ extension WriteJudge {
         return .apply(
             Change(
                 register: register, kind: .claim, op: lease.op, fence: fence,
-                lease: lease.endsWithConnection ? .claimUntilDisconnect : .claim))
+                binding: lease.endsWithConnection ? .claimUntilDisconnect : .claim))
     }
 
     private mutating func renew(
@@ -65,7 +65,7 @@ extension WriteJudge {
         return .apply(
             Change(
                 register: register, kind: .claim, op: current.op, fence: current.fence,
-                lease: lease.endsWithConnection ? .claimUntilDisconnect : current.lease))
+                binding: lease.endsWithConnection ? .claimUntilDisconnect : current.binding))
     }
 
     private mutating func release(
@@ -74,7 +74,7 @@ extension WriteJudge {
         guard let current, current.fence == lease.fence else {
             return .answer(Self.refusal(.staleFence, current, now: now))
         }
-        if current.lease == .presence, !current.register.isTombstone {
+        if current.binding == .presence, !current.register.isTombstone {
             // No claim: it ends with its connection, which must not be told that it is over.
             return .answer(Self.refusal(.staleFence, current, now: now))
         }
@@ -88,18 +88,18 @@ extension WriteJudge {
         return .apply(Change(register: register, kind: .release, fence: current.fence))
     }
 
-    /// A hold whose connection lives goes on for another while.
-    mutating func keep(_ hold: Hold, current: StoredRegister?, now: UInt64) -> Verdict {
-        guard let current, let lease = current.lease, lease.endsWithConnection, current.fence == hold.fence,
+    /// An ephemeral key whose connection lives goes on for another while.
+    mutating func keep(_ key: EphemeralKey, current: StoredRegister?, now: UInt64) -> Verdict {
+        guard let current, let binding = current.binding, binding.endsWithConnection, current.fence == key.fence,
             current.register.isVisible(at: now)
         else { return .answer(Self.refusal(.staleFence, current, now: now)) }
-        let kept = kept(hold, current, now: now)
+        let kept = kept(key, current, now: now)
         return .apply(
-            Change(register: kept.register, kind: .claim, op: current.op, fence: current.fence, lease: lease))
+            Change(register: kept.register, kind: .claim, op: current.op, fence: current.fence, binding: binding))
     }
 
     /// A register that ends with a connection, with another while before it.
-    mutating func kept(_ hold: Hold, _ current: StoredRegister, now: UInt64) -> StoredRegister {
+    mutating func kept(_ key: EphemeralKey, _ current: StoredRegister, now: UInt64) -> StoredRegister {
         var kept = current
         kept.register.version = Version(
             stamp: clock.tick(wallMilliseconds: now), agent: current.register.version.agent)
@@ -107,9 +107,9 @@ extension WriteJudge {
         return kept
     }
 
-    /// A hold ends, unless something else has taken its place.
-    func end(_ hold: Hold, current: StoredRegister?) -> Verdict {
-        guard let current, current.lease?.endsWithConnection == true, current.fence == hold.fence,
+    /// An ephemeral key ends, unless something else has taken its place.
+    func end(_ key: EphemeralKey, current: StoredRegister?) -> Verdict {
+        guard let current, current.binding?.endsWithConnection == true, current.fence == key.fence,
             !current.register.isTombstone
         else { return .answer(Self.refusal(.staleFence, nil, now: 0)) }
         return .apply(

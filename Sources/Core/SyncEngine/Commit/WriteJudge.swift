@@ -26,7 +26,7 @@ package struct WriteJudge: Sendable {
         package var kind: Kind
         package var op: [UInt8]?
         package var fence: UInt64
-        package var lease: Lease?
+        package var binding: Binding?
         /// Whether a condition, or a fence, was looked at and met.
         package var isJudged = false
     }
@@ -64,11 +64,11 @@ package struct WriteJudge: Sendable {
         case .write(let write) where write.isTransient: fanOut(write, request, now: now)
         case .write(let write): judge(write, request, current: current, fenced: fenced, now: now)
         case .touch(let touch): judge(touch, current: current, now: now)
-        case .batch: preconditionFailure("a batch is judged over the registers of all its keys")
+        case .batch, .replicate:
+            preconditionFailure("what is about several keys is judged over the registers of all of them")
         case .lease(let lease): judge(lease, of: request.agent, current: current, now: now)
-        case .keep(let hold): keep(hold, current: current, now: now)
-        case .end(let hold): end(hold, current: current)
-        case .merge(let register): merge(register, current: current, now: now)
+        case .keep(let key): keep(key, current: current, now: now)
+        case .end(let key): end(key, current: current)
         }
     }
 
@@ -94,7 +94,7 @@ package struct WriteJudge: Sendable {
             var change = Change(register: candidate, kind: .write, op: write.op, fence: current?.fence ?? 0)
             change.isJudged = write.isConditional
             if write.endsWithConnection {
-                change.lease = .presence
+                change.binding = .presence
                 change.fence = nextFence(version.stamp, after: current)
             }
             return .apply(change)
@@ -118,7 +118,7 @@ package struct WriteJudge: Sendable {
 
     /// What a write is answered that is the same again, with nothing in between: as the first time. nil: it is none.
     private static func repeated(_ write: ClientMessage.Write, _ current: StoredRegister?) -> WriteOutcome? {
-        guard let op = write.op, let current, current.op == op, current.lease?.isExclusive != true else { return nil }
+        guard let op = write.op, let current, current.op == op, current.binding?.isExclusive != true else { return nil }
         // What has expired says nothing of what it was.
         let isOther = current.register.cause == nil && current.register.value != write.value
         if isOther { return .refused(otherWrite) }
@@ -157,10 +157,11 @@ package struct WriteJudge: Sendable {
         var register = current.register
         register.expiresAt = now + touch.timeToLive
         return .apply(
-            Change(register: register, kind: .touch, op: current.op, fence: current.fence, lease: current.lease))
+            Change(register: register, kind: .touch, op: current.op, fence: current.fence, binding: current.binding))
     }
 
-    private mutating func merge(_ register: Register, current: StoredRegister?, now: UInt64) -> Verdict {
+    /// Judges a register from another database, which keeps its version.
+    package mutating func merge(_ register: Register, current: StoredRegister?, now: UInt64) -> Verdict {
         if let refusal = checkHolder(current, now: now) { return .answer(.refused(refusal)) }
         if current == nil, register.version.stamp <= collectedStamp {
             return .answer(.refused(staleVersion(register.version.stamp)))

@@ -9,12 +9,13 @@ package struct WriteRequest: Sendable {
         case lease(ClientMessage.Lease)
         case touch(ClientMessage.Touch)
         case batch(Batch)
-        /// A hold whose connection lives goes on.
-        case keep(Hold)
-        /// A hold whose connection is gone ends.
-        case end(Hold)
-        /// A register from another database is merged as it is, however far ahead its stamp may be.
-        case merge(Register)
+        /// An ephemeral key whose connection lives goes on.
+        case keep(EphemeralKey)
+        /// An ephemeral key whose connection is gone ends.
+        case end(EphemeralKey)
+        /// Registers from another database are merged as they are, however far ahead their stamps may be. Each by itself: one that is
+        /// refused keeps back none of the others.
+        case replicate([Register], id: RequestID?)
     }
 
     /// A batch, and by what it is known again.
@@ -59,9 +60,8 @@ package struct WriteRequest: Sendable {
         case .write(let write): write.key
         case .lease(let lease): lease.key
         case .touch(let touch): touch.key
-        case .batch: nil
-        case .keep(let hold), .end(let hold): hold.key
-        case .merge(let register): register.key
+        case .batch, .replicate: nil
+        case .keep(let ephemeral), .end(let ephemeral): ephemeral.key
         }
     }
 
@@ -72,23 +72,24 @@ package struct WriteRequest: Sendable {
         case .lease(let lease): lease.id
         case .touch(let touch): touch.id
         case .batch(let batch): batch.message.id
-        case .keep, .end, .merge: nil
+        case .replicate(_, let id): id
+        case .keep, .end: nil
         }
     }
 
     /// Whether a client's message is behind it, which is answered and counted as under way.
     package var isFromClient: Bool {
         switch action {
-        case .write, .lease, .touch, .batch: true
-        case .keep, .end, .merge: false
+        case .write, .lease, .touch, .batch, .replicate: true
+        case .keep, .end: false
         }
     }
 
-    /// Whether it is about what its connection holds.
-    var isOfHold: Bool {
+    /// Whether it is about an ephemeral key of its connection.
+    var isOfEphemeral: Bool {
         switch action {
         case .keep, .end: true
-        case .write, .lease, .touch, .batch, .merge: false
+        case .write, .lease, .touch, .batch, .replicate: false
         }
     }
 
@@ -102,14 +103,17 @@ package struct WriteRequest: Sendable {
         switch action {
         case .write(let write): write.endsWithConnection
         case .lease(let lease): lease.endsWithConnection
-        case .touch, .batch, .keep, .end, .merge: false
+        case .touch, .batch, .keep, .end, .replicate: false
         }
     }
 
     /// How many registers it looks at.
     package var rows: Int {
-        if case .batch(let batch) = action { return batch.message.rows }
-        return 1
+        switch action {
+        case .batch(let batch): batch.message.rows
+        case .replicate(let registers, _): registers.count
+        case .write, .lease, .touch, .keep, .end: 1
+        }
     }
 
     /// What queues are bounded by.
@@ -119,9 +123,13 @@ package struct WriteRequest: Sendable {
         case .lease(let lease): lease.cost
         case .touch(let touch): Self.cost(touch.key, nil, nil)
         case .batch(let batch): batch.message.cost
-        case .keep(let hold), .end(let hold): Self.cost(hold.key, nil, nil)
-        case .merge(let register): Self.cost(register.key, register.value, register.metadata)
+        case .keep(let ephemeral), .end(let ephemeral): Self.cost(ephemeral.key, nil, nil)
+        case .replicate(let registers, _): Self.cost(of: registers)
         }
+    }
+
+    static func cost(of registers: [Register]) -> Int {
+        registers.reduce(256) { $0 + cost($1.key, $1.value, $1.metadata) }
     }
 
     static func cost(_ key: Key, _ value: [UInt8]?, _ metadata: [UInt8]?) -> Int {

@@ -6,6 +6,12 @@ import SyncProtocol
 /// What an event loop knows of one connection. A class, since it is looked at many times a message: a copy would count
 /// its dozen arrays and dictionaries up and down each time.
 final class ConnectionState {
+    enum Socket {
+        case keepsUp
+        /// It has more to send than it should: no pages are read, and no live updates are handed over.
+        case backedUp
+    }
+
     // In an order that leaves few gaps: there may be a million of them.
     let id: ConnectionID
     var agent: Agent
@@ -24,47 +30,24 @@ final class ConnectionState {
     var subscriptions = SmallDictionary<RequestID, SubscriptionID>()
     /// What their patterns cost together: ``Filter/matchingCost``.
     var matchingCost = 0
-    /// How many live subscriptions have each pattern.
-    var livePatterns = SmallDictionary<PatternID, Int>()
     /// Subscriptions that are catching up, the next one to read for first.
     var catchingUp: [SubscriptionID] = []
 
-    /// Writes that the committer has not answered, and what they cost.
-    var writesInFlight = 0
-    var writeCostInFlight = 0
-    /// What ends with this connection, by key.
-    var holds: [Key: Shard.HeldRegister] = [:]
-    /// Lookups that are being read, or wait to be, and that later messages wait for.
-    var lookups: [LookupRequest.Lookup] = []
-    /// What has come and has to wait for its turn.
-    var waiting = Queue<Incoming>()
-    /// What the writes among that take, in bytes.
-    var waitingCost = 0
+    var order = MessageOrder()
 
-    /// How many subscriptions have not sent `synced`.
+    /// How many subscriptions have not sent `synced`, and how many have `echo:false`.
     var unsynced: Int32 = 0
-    /// Requests for more of what ends with the connection which are under way.
-    var holdsAskedFor: Int32 = 0
+    var silent: Int32 = 0
     /// How many more messages came too fast than in time, and how many credentials were not valid.
     var strikes: Int32 = 0
     var attempts: Int32 = 0
 
-    /// Answers to writes, which leave before the fan-out of their batch.
+    var socket = Socket.keepsUp
+    var page = PageTurns.Place.none
+    /// Answers to writes, which leave before the fan-out of their commit.
     var acknowledgements = ByteBuffer()
-    var hasClosed = false
     /// Everything else, which leaves after it.
     var replies = ByteBuffer()
-    var isDirty = false
-    /// Whether credentials wait for their turn: what comes behind them is judged by them, and so not taken before.
-    var hasWaitingCredentials = false
-    /// Whether any subscription has `echo:false`.
-    var hasSilentSubscription = false
-    var isLookupInFlight = false
-    var isPageInFlight = false
-    /// Whether it waits for its turn to read a page.
-    var isQueuedForPage = false
-    /// Whether the socket has more to send than it should: no pages are read, and no live updates are handed over.
-    var isBackedUp = false
 
     init(id: ConnectionID, agent: Agent, grant: Grant, rate: RateLimit.Limits?, now: UInt64) {
         self.id = id
@@ -75,22 +58,22 @@ final class ConnectionState {
         lastMessageAt = now
     }
 
+    var isBackedUp: Bool { socket == .backedUp }
+    /// Whether anything is to be sent to it at the next flush.
+    var hasOutput: Bool { acknowledgements.readableBytes > 0 || replies.readableBytes > 0 }
+
+    /// Whether a message that has just come may take effect.
+    func mayRunNow(_ incoming: Incoming) -> Bool {
+        order.mayRunNow(incoming, isBackedUp: isBackedUp, isSynced: unsynced == 0)
+    }
+
+    /// Takes what waits for its turn and may take effect now.
+    func nextStep() -> MessageOrder.Step? { order.next(isBackedUp: isBackedUp, isSynced: unsynced == 0) }
+
     /// A subscription is not catching up any more.
     func hasCaughtUp(_ id: SubscriptionID) {
         catchingUp.removeAll { $0 == id }
         // Most connections do so once, and then never again.
         if catchingUp.isEmpty { catchingUp = [] }
-    }
-
-    /// Whether the next message may take effect: nothing that it would have to wait for is under way, and the socket has
-    /// room for the answer. Writes wait for lookups only, since the committer keeps their order.
-    func mayRun(_ incoming: Incoming) -> Bool {
-        if !lookups.isEmpty || isBackedUp { return false }
-        switch incoming {
-        case .message(.write), .message(.lease), .message(.touch), .message(.batch): return true
-        default: break
-        }
-        if case .close = incoming { return writesInFlight == 0 && unsynced == 0 }
-        return writesInFlight == 0
     }
 }

@@ -19,28 +19,30 @@ struct FanoutGroups {
     /// The greatest number of patterns of a shared group.
     static let maximumShared = 8
 
-    private(set) var groups: [Group?] = []
-    private var free: [GroupID] = []
+    private var groups = SlotMap<Group>()
     private var shared: [[PatternID]: GroupID] = [:]
     /// The groups that have each pattern.
     private var users: [GroupSet] = []
-    /// The group of each connection's slot, and its place in the group's members.
+    /// The group of each connection's slot, where it has one, and its place in the group's members.
     private var places: [(group: GroupID, index: Int)?] = []
     /// The groups that the batch under way has something for.
     private(set) var touched: [GroupID] = []
 
     /// The number of groups.
-    var count: Int { groups.count - free.count }
+    var count: Int { groups.count }
+
+    subscript(id: GroupID) -> Group { groups[id] }
 
     /// Lets the connection in `slot` get what matches `pattern`; it has not had it before.
     mutating func add(_ pattern: PatternID, to slot: Int32) {
         while places.count <= Int(slot) { places.append(nil) }
         guard let place = places[Int(slot)] else { return join(slot, [pattern]) }
-        let patterns = groups[Int(place.group)]?.patterns ?? []
-        if groups[Int(place.group)]?.isPrivate == true {
-            groups[Int(place.group)]?.patterns.append(pattern)
+        if groups[place.group].isPrivate {
+            groups[place.group].patterns.append(pattern)
             use(pattern, by: place.group)
         } else {
+            let patterns = groups[place.group].patterns
+            assert(!patterns.contains(pattern), "what a connection gets once it does not get twice")
             leave(slot)
             join(slot, (patterns + [pattern]).sorted())
         }
@@ -48,12 +50,14 @@ struct FanoutGroups {
 
     /// Ends what ``add(_:to:)`` began.
     mutating func remove(_ pattern: PatternID, from slot: Int32) {
-        guard Int(slot) < places.count, let place = places[Int(slot)] else { return }
-        var patterns = groups[Int(place.group)]?.patterns ?? []
-        guard let index = patterns.firstIndex(of: pattern) else { return }
+        guard let place = places[Int(slot)] else { preconditionFailure("connection \(slot) gets nothing") }
+        var patterns = groups[place.group].patterns
+        guard let index = patterns.firstIndex(of: pattern) else {
+            preconditionFailure("connection \(slot) does not get what matches \(pattern)")
+        }
         patterns.remove(at: index)
-        if groups[Int(place.group)]?.isPrivate == true, !patterns.isEmpty {
-            groups[Int(place.group)]?.patterns = patterns
+        if groups[place.group].isPrivate, !patterns.isEmpty {
+            groups[place.group].patterns = patterns
             users[Int(pattern)].remove(place.group)
         } else {
             leave(slot)
@@ -65,57 +69,49 @@ struct FanoutGroups {
     mutating func note(_ change: Int, for pattern: PatternID) {
         guard Int(pattern) < users.count else { return }
         for group in users[Int(pattern)].groups {
-            let last = groups[Int(group)]?.pending.last
+            let last = groups[group].pending.last
             if last == Int32(change) { continue }
+            assert(last ?? -1 < change, "changes are noted in their order")
             if last == nil { touched.append(group) }
-            groups[Int(group)]?.pending.append(Int32(change))
+            groups[group].pending.append(Int32(change))
         }
     }
 
     /// Forgets the batch under way.
     mutating func endBatch() {
-        for group in touched { groups[Int(group)]?.pending.removeAll(keepingCapacity: true) }
+        for group in touched { groups[group].pending.removeAll(keepingCapacity: true) }
         touched.removeAll(keepingCapacity: true)
     }
 
     private mutating func join(_ slot: Int32, _ patterns: [PatternID]) {
         let id = group(for: patterns)
-        let index = groups[Int(id)]?.members.count ?? 0
-        groups[Int(id)]?.members.append(slot)
-        places[Int(slot)] = (id, index)
+        places[Int(slot)] = (id, groups[id].members.count)
+        groups[id].members.append(slot)
     }
 
     private mutating func group(for patterns: [PatternID]) -> GroupID {
         let isPrivate = patterns.count > Self.maximumShared
         if !isPrivate, let id = shared[patterns] { return id }
-        let group = Group(patterns: patterns, isPrivate: isPrivate)
-        let id: GroupID
-        if let reused = free.popLast() {
-            id = reused
-            groups[Int(id)] = group
-        } else {
-            id = GroupID(groups.count)
-            groups.append(group)
-        }
+        let id = groups.insert(Group(patterns: patterns, isPrivate: isPrivate))
         if !isPrivate { shared[patterns] = id }
         for pattern in patterns { use(pattern, by: id) }
         return id
     }
 
     private mutating func leave(_ slot: Int32) {
-        guard let (id, index) = places[Int(slot)], var group = groups[Int(id)] else { return }
-        groups[Int(id)] = nil
+        guard let (id, index) = places[Int(slot)] else { preconditionFailure("connection \(slot) is in no group") }
+        assert(groups[id].members[index] == slot)
         places[Int(slot)] = nil
-        group.members.swapAt(index, group.members.count - 1)
-        group.members.removeLast()
-        if index < group.members.count { places[Int(group.members[index])] = (id, index) }
-        if !group.members.isEmpty {
-            groups[Int(id)] = group
-            return
+        let last = groups[id].members.removeLast()
+        if last != slot {
+            groups[id].members[index] = last
+            places[Int(last)] = (id, index)
         }
+        guard groups[id].members.isEmpty else { return }
+        let group = groups[id]
         if !group.isPrivate { shared[group.patterns] = nil }
         for pattern in group.patterns { users[Int(pattern)].remove(id) }
-        free.append(id)
+        groups.remove(id)
     }
 
     private mutating func use(_ pattern: PatternID, by group: GroupID) {
@@ -145,7 +141,7 @@ private struct GroupSet {
 
     mutating func remove(_ group: GroupID) {
         let known = places.isEmpty ? groups.firstIndex(of: group) : places.removeValue(forKey: group).map(Int.init)
-        guard let place = known, let last = groups.popLast() else { return }
+        guard let place = known, let last = groups.popLast() else { preconditionFailure("\(group) is not in the set") }
         if place < groups.count {
             groups[place] = last
             if !places.isEmpty { places[last] = Int32(place) }

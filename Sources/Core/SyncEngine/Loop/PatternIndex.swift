@@ -22,8 +22,7 @@ package struct PatternIndex: Sendable {
         var scope: Int32
     }
 
-    private var entries: [Entry?] = []
-    private var free: [PatternID] = []
+    private var entries = SlotMap<Entry>()
     /// The patterns by their hashes. The filters themselves stand among the entries: once is enough.
     private var ids: [Int: PatternID] = [:]
     private var exact: [Key: [PatternID]] = [:]
@@ -38,7 +37,7 @@ package struct PatternIndex: Sendable {
     package init() {}
 
     /// The number of distinct patterns.
-    package var count: Int { entries.count - free.count }
+    package var count: Int { entries.count }
     /// Whether nothing is left of patterns that were there.
     package var isEmptied: Bool {
         ids.isEmpty && exact.isEmpty && prefixes.count == 1 && suffixes.count == 1 && scopes.isEmpty
@@ -48,7 +47,7 @@ package struct PatternIndex: Sendable {
     package mutating func retain(_ filter: Filter) -> PatternID {
         let hash = filter.hashValue
         if let id = find(filter, hash) {
-            entries[Int(id)]?.uses += 1
+            entries[id].uses += 1
             return id
         }
         let location = filter.location
@@ -56,14 +55,7 @@ package struct PatternIndex: Sendable {
             filter: filter, uses: 1, next: ids[hash] ?? -1,
             matcher: location.isDecisive ? nil : Pattern.Matcher(filter.pattern),
             scope: filter.isRestricted ? scopes.retain(filter.remainder) : -1)
-        let id: PatternID
-        if let reused = free.popLast() {
-            id = reused
-            entries[Int(id)] = entry
-        } else {
-            id = PatternID(entries.count)
-            entries.append(entry)
-        }
+        let id = entries.insert(entry)
         ids[hash] = id
         let isCertain = location.isDecisive && !filter.isRestricted
         for place in location.places {
@@ -80,9 +72,9 @@ package struct PatternIndex: Sendable {
 
     /// Takes a use of a pattern back.
     package mutating func release(_ id: PatternID) {
-        guard let entry = entries[Int(id)] else { return }
+        let entry = entries[id]
         if entry.uses > 1 {
-            entries[Int(id)]?.uses -= 1
+            entries[id].uses -= 1
             return
         }
         forget(id, entry)
@@ -100,9 +92,9 @@ package struct PatternIndex: Sendable {
 
     private func find(_ filter: Filter, _ hash: Int) -> PatternID? {
         var id = ids[hash] ?? -1
-        while id >= 0, let entry = entries[Int(id)] {
-            if entry.filter == filter { return id }
-            id = entry.next
+        while id >= 0 {
+            if entries[id].filter == filter { return id }
+            id = entries[id].next
         }
         return nil
     }
@@ -112,12 +104,11 @@ package struct PatternIndex: Sendable {
         if ids[hash] == id {
             ids[hash] = entry.next < 0 ? nil : entry.next
         } else {
-            var before = ids[hash] ?? -1
-            while before >= 0, let next = entries[Int(before)]?.next, next != id { before = next }
-            if before >= 0 { entries[Int(before)]?.next = entry.next }
+            guard var before = ids[hash] else { preconditionFailure("pattern \(id) is not found by its hash") }
+            while entries[before].next != id { before = entries[before].next }
+            entries[before].next = entry.next
         }
-        entries[Int(id)] = nil
-        free.append(id)
+        entries.remove(id)
     }
 
     /// Adds the patterns that `key` matches to `found`, in no particular order, each once.
@@ -136,7 +127,7 @@ package struct PatternIndex: Sendable {
     }
 
     private mutating func matches(_ id: PatternID, _ key: Key) -> Bool {
-        guard let entry = entries[Int(id)] else { return false }
+        let entry = entries[id]
         if let matcher = entry.matcher, !matcher.matches(key) { return false }
         return entry.scope < 0 || scopes.admits(entry.scope, key)
     }
@@ -152,8 +143,7 @@ private struct ScopeTable: Sendable {
         var verdict = false
     }
 
-    private var entries: [Entry?] = []
-    private var free: [Int32] = []
+    private var entries = SlotMap<Entry>()
     private var ids: [Scope: Int32] = [:]
     private var round: UInt64 = 0
 
@@ -161,29 +151,20 @@ private struct ScopeTable: Sendable {
 
     mutating func retain(_ scope: Scope) -> Int32 {
         if let id = ids[scope] {
-            entries[Int(id)]?.uses += 1
+            entries[id].uses += 1
             return id
         }
-        let id: Int32
-        if let reused = free.popLast() {
-            id = reused
-            entries[Int(id)] = Entry(scope: scope)
-        } else {
-            id = Int32(entries.count)
-            entries.append(Entry(scope: scope))
-        }
+        let id = entries.insert(Entry(scope: scope))
         ids[scope] = id
         return id
     }
 
     mutating func release(_ id: Int32) {
-        guard let entry = entries[Int(id)] else { return }
-        if entry.uses > 1 {
-            entries[Int(id)]?.uses -= 1
+        if entries[id].uses > 1 {
+            entries[id].uses -= 1
         } else {
-            ids[entry.scope] = nil
-            entries[Int(id)] = nil
-            free.append(id)
+            ids[entries[id].scope] = nil
+            entries.remove(id)
         }
     }
 
@@ -191,11 +172,10 @@ private struct ScopeTable: Sendable {
     mutating func begin() { round += 1 }
 
     mutating func admits(_ id: Int32, _ key: Key) -> Bool {
-        guard let entry = entries[Int(id)] else { return false }
-        if entry.round == round { return entry.verdict }
-        let verdict = entry.scope.admits(key)
-        entries[Int(id)]?.round = round
-        entries[Int(id)]?.verdict = verdict
+        if entries[id].round == round { return entries[id].verdict }
+        let verdict = entries[id].scope.admits(key)
+        entries[id].round = round
+        entries[id].verdict = verdict
         return verdict
     }
 }

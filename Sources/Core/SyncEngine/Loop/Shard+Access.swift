@@ -8,6 +8,9 @@ package import SyncProtocol
 extension Shard {
     /// How many more messages may come too fast than in time, before the connection is ended.
     private static let maximumStrikes = 1_000
+    /// How many registers from another database are taken at once, and of what cost.
+    private static let maximumReplicated = 1_000
+    private static let maximumReplicatedCost = 4 << 20
     /// How many credentials a connection may try.
     private static let maximumAttempts = 10
 
@@ -26,15 +29,17 @@ extension Shard {
         state.strikes = max(0, state.strikes - 1)
         switch incoming {
         case .close, .invalid, .credentials: return incoming
+        case .replicate(let registers, let id):
+            return replicationRefusal(registers, state.grant, id: id).map(Incoming.invalid) ?? incoming
         case .message(let message):
-            return (forbidden(message, state) ?? holdLimit(message, state)).map(Incoming.invalid) ?? incoming
+            return (forbidden(message, state) ?? ephemeralLimit(message, state)).map(Incoming.invalid) ?? incoming
         }
     }
 
     private mutating func tooFast(_ incoming: Incoming, wait: UInt64, _ state: ConnectionState) -> Incoming? {
         state.strikes += 1
         if state.strikes > Self.maximumStrikes {
-            expel(state.id, .rateLimited, "messages went on coming faster than allowed")
+            expel(state, .rateLimited, "messages went on coming faster than allowed")
             return nil
         }
         var error = WireError(
@@ -49,29 +54,29 @@ extension Shard {
     /// Whether credentials that a connection shows are to be checked at all; that costs more than most of what else it can
     /// ask for. Where they are not, it is told so.
     package mutating func mayCheckCredentials(
-        _ hello: ClientMessage.Hello, size: Int, of id: ConnectionID, head: UInt64, now: UInt64
+        _ hello: ClientMessage.Hello, size: Int, of id: ConnectionID, _ turn: Turn
     ) -> Bool {
-        guard let state = connection(id), !state.hasClosed else { return false }
+        guard let state = connection(id), !state.order.isClosed else { return false }
         state.attempts += 1
         if state.attempts > Self.maximumAttempts {
-            expel(id, .unauthorized, "credentials were shown \(state.attempts) times and not valid once")
+            expel(state, .unauthorized, "credentials were shown \(state.attempts) times and not valid once")
             return false
         }
         // Not by what is shared with others: strangers must not be able to keep anyone from saying who they are.
-        guard let wait = state.rate?.take(bytes: size, now: now) else { return true }
+        guard let wait = state.rate?.take(bytes: size, now: turn.now) else { return true }
         if let error = tooFast(.message(.hello(hello)), wait: wait, state) {
-            state.waiting.append(error)
-            runWaiting(of: id, head: head, now: now)
+            state.order.enqueue(error)
+            runWaiting(of: id, turn)
         }
         return false
     }
 
     /// Takes new credentials over: from the next message on they are what counts.
     mutating func adopt(
-        _ hello: ClientMessage.Hello, _ result: Result<Grant, AccessRefusal>, of id: ConnectionID, now: UInt64
+        _ hello: ClientMessage.Hello, _ result: Result<Grant, AccessRefusal>, of state: ConnectionState, now: UInt64
     ) {
-        guard let state = connection(id) else { return }
-        state.hasWaitingCredentials = false
+        let id = state.id
+        state.order.credentialsRan()
         switch result {
         case .failure(.busy):
             // Nobody looked at them.
@@ -80,7 +85,7 @@ extension Shard {
         case .failure(let refusal):
             refuse(WireError(.unauthorized, refusal.text, id: hello.id), of: id)
         case .success(let grant):
-            let isInUse = !state.subscriptions.isEmpty || !state.holds.isEmpty || state.holdsAskedFor > 0
+            let isInUse = !state.subscriptions.isEmpty || ephemerals.areAny(of: id)
             if isInUse, !grant.allowsTheSame(as: state.grant) {
                 let error = WireError(
                     .forbidden, "this connection has subscriptions or claims, and these credentials allow other things",
@@ -91,7 +96,7 @@ extension Shard {
             state.grant = grant
             if let agent = grant.agent { state.agent = agent }
             if let error = forbidden(.hello(hello), state) { return refuse(error, of: id) }
-            greet(hello, of: id, now: now)
+            greet(hello, of: state, now: now)
         }
     }
 
@@ -122,6 +127,18 @@ extension Shard {
         case .touch(let touch): return forbidden(writing: touch.key, grant, id: touch.id)
         case .batch(let batch): return forbidden(batch, grant)
         }
+    }
+
+    private func replicationRefusal(_ registers: [Register], _ grant: Grant, id: RequestID) -> WireError? {
+        guard grant.mayMerge else { return refusal(grant, "merging registers as they are is not allowed", id: id) }
+        guard registers.count <= Self.maximumReplicated, WriteRequest.cost(of: registers) <= Self.maximumReplicatedCost
+        else {
+            return WireError(
+                .tooLarge,
+                "at most \(Self.maximumReplicated) registers of \(Self.maximumReplicatedCost >> 20) MiB together are merged at once",
+                id: id)
+        }
+        return nil
     }
 
     /// One member that is forbidden forbids all.
@@ -165,6 +182,33 @@ extension Shard {
             hint: #"send {"type":"hello","token":…}, or an Authorization header"#, id: id)
     }
 
+    /// Why a message that would make one more ephemeral key cannot be carried out.
+    private func ephemeralLimit(_ message: ClientMessage, _ state: ConnectionState) -> WireError? {
+        let key: Key
+        let id: RequestID?
+        switch message {
+        case .write(let write) where write.endsWithConnection: (key, id) = (write.key, write.id)
+        case .lease(let lease) where lease.endsWithConnection: (key, id) = (lease.key, lease.id)
+        case .write, .lease, .touch, .batch, .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: return nil
+        }
+        guard ephemerals.count(of: state.id) >= configuration.maximumEphemerals, !ephemerals.has(key, state.id) else {
+            return nil
+        }
+        return WireError(
+            .tooManyHolds,
+            "this connection holds, or has asked for, \(configuration.maximumEphemerals) registers until it disconnects; "
+                + "that is the limit",
+            hint: "claim with a \"ttl\" instead, or use another connection", id: id)
+    }
+
+    // MARK: Ephemeral keys
+
+    /// Keeps up what ends with connections while they live. To be called every second or so.
+    package mutating func keepEphemerals(now: UInt64) { ask(ephemerals.keepUp(now: now)) }
+
+    /// The ephemeral keys of connections here, and of those that are gone which have not ended yet.
+    package var ephemeralKeys: [EphemeralKey] { ephemerals.keys }
+
     // MARK: The end
 
     /// Ends the connections whose time is over. To be called every second or so.
@@ -172,26 +216,31 @@ extension Shard {
     /// - Parameter problem: what is wrong with a grant by now; nil where that cannot have changed since the last call.
     package mutating func endAccess(now: UInt64, problem: ((Grant) -> AccessRefusal?)?) {
         // Those that are closing too: they may be sent what they are owed for a while.
-        for case .some(let state) in connections {
+        for state in connections.values {
             if let end = state.grant.expiresAt, end <= now {
-                expel(state.id, .accessExpired, AccessRefusal.expired.text)
+                expel(state, .accessExpired, AccessRefusal.expired.text)
             } else if let refusal = problem?(state.grant) {
-                expel(state.id, refusal == .expired ? .accessExpired : .accessChanged, refusal.text)
-            } else if state.hasClosed {
+                expel(state, refusal == .expired ? .accessExpired : .accessChanged, refusal.text)
+            } else if state.order.isClosed {
                 continue
             } else if state.grant.isNothing, now >= state.connectedAt + configuration.authenticationTimeout {
                 expel(
-                    state.id, .unauthorized, "no credentials came in \(configuration.authenticationTimeout / 1_000) s")
-            } else if let limit = configuration.idleTimeout, state.isUnused, now >= state.lastMessageAt + limit {
-                expel(state.id, .idle, "nothing was sent for \(limit / 1_000) s, and nothing is subscribed to")
+                    state, .unauthorized, "no credentials came in \(configuration.authenticationTimeout / 1_000) s")
+            } else if let limit = configuration.idleTimeout, isUnused(state), now >= state.lastMessageAt + limit {
+                expel(state, .idle, "nothing was sent for \(limit / 1_000) s, and nothing is subscribed to")
             }
         }
     }
 
-    private mutating func expel(_ id: ConnectionID, _ code: ErrorCode, _ reason: String) {
-        connections[Int(id.slot)]?.hasClosed = true
+    private mutating func expel(_ state: ConnectionState, _ code: ErrorCode, _ reason: String) {
+        state.order.close()
         counters.refusals[code, default: 0] += 1
-        expulsions.append(Expulsion(connection: id, code: code, reason: reason))
+        expulsions.append(Expulsion(connection: state.id, code: code, reason: reason))
+    }
+
+    /// Whether nothing is lost with a connection but the way to come back.
+    private func isUnused(_ state: ConnectionState) -> Bool {
+        state.subscriptions.isEmpty && state.order.isIdle && !ephemerals.areAny(of: state.id)
     }
 
     /// A connection that is to be ended, whatever it is owed.
@@ -202,25 +251,21 @@ extension Shard {
     }
 }
 
-extension ConnectionState {
-    /// Whether nothing is lost with it but the way to come back.
-    fileprivate var isUnused: Bool {
-        subscriptions.isEmpty && holds.isEmpty && holdsAskedFor == 0 && writesInFlight == 0 && waiting.isEmpty
-            && lookups.isEmpty
-    }
-}
-
 extension Incoming {
-    /// As how many messages it counts: a batch as one for each of its writes and requirements.
+    /// As how many messages it counts: as one for each register that it is about.
     fileprivate var writes: Int {
-        if case .message(.batch(let batch)) = self { return batch.rows }
-        return 1
+        switch self {
+        case .message(.batch(let batch)): batch.rows
+        case .replicate(let registers, _): registers.count
+        case .message, .credentials, .invalid, .close: 1
+        }
     }
 
     /// The id that the answer carries.
     fileprivate var id: RequestID? {
         switch self {
         case .message(let message): message.id
+        case .replicate(_, let id): id
         case .invalid(let error): error.id
         case .credentials(let hello, _): hello.id
         case .close: nil

@@ -4,35 +4,39 @@ import Registers
 import SyncProtocol
 
 extension Shard {
-    /// Asks for the next page of a connection, if there is one to read and its socket keeps up. One at a time, so that
-    /// many subscriptions of one connection take turns, and memory stays bounded by a page.
-    mutating func readNextPage(of id: ConnectionID) {
+    /// Asks for the next page of a connection, if there is one to read and its socket keeps up.
+    ///
+    /// - Parameter isBehindAll: whether it has just had one, and others that wait come first.
+    mutating func readNextPage(of state: ConnectionState, isBehindAll: Bool = false) {
+        guard state.page != .reading, !state.isBackedUp else { return }
         // A connection with thousands of subscriptions has the rest of them read, and others have their turn meanwhile.
-        var looks = 2 * RecentBatches.maximumScan
-        while catchUpFromMemory(id, looks: &looks) {}
-        guard let state = connection(id), !state.isPageInFlight, !state.isBackedUp,
-            let subscriptionID = state.catchingUp.first, let subscription = subscription(subscriptionID),
-            let position = subscription.nextRead
-        else { return }
-        guard pagesInFlight < configuration.maximumPages else { return queueForPage(state) }
-        state.isPageInFlight = true
-        pagesInFlight += 1
+        var looks = 2 * RecentCommits.maximumScan
+        while let next = state.catchingUp.first, catchUpFromMemory(next, looks: &looks) {}
+        guard state.page == .none, let id = state.catchingUp.first else { return }
+        let subscription = subscriptions[id.slot]
+        guard let position = subscription.nextRead else {
+            preconditionFailure("a live subscription is not catching up")
+        }
+        guard pages.request(state.id, isBehindAll: isBehindAll) else {
+            state.page = .waiting
+            return
+        }
+        state.page = .reading
         recent.pageAsked(at: delivered)
         jobs.append(
             .page(
                 PageRequest(
-                    connection: id, subscription: subscriptionID, filter: subscription.filter, position: position,
+                    connection: state.id, subscription: id, filter: subscription.filter, position: position,
                     askedAt: delivered)))
     }
 
-    /// Hands the next subscription of a connection what it has missed, where that is little and all of it is in memory: then
-    /// it is live, and nothing has to be read.
+    /// Hands a subscription what it has missed, where that is little and all of it is in memory: then it is live, and nothing has to be
+    /// read.
     ///
-    /// - Returns: whether there was one.
-    private mutating func catchUpFromMemory(_ id: ConnectionID, looks: inout Int) -> Bool {
-        guard let state = connection(id), !state.isPageInFlight, !state.isBackedUp,
-            let subscriptionID = state.catchingUp.first, let subscription = subscription(subscriptionID),
-            case .catchingUp = subscription.state, subscription.position >= collectedRevision,
+    /// - Returns: whether it was.
+    private mutating func catchUpFromMemory(_ id: SubscriptionID, looks: inout Int) -> Bool {
+        let subscription = subscriptions[id.slot]
+        guard case .catchingUp = subscription.state, subscription.position >= collectedRevision,
             let missed = recent.changes(after: subscription.position, matching: subscription.filter, looks: &looks)
         else { return false }
         let coverage = subscription.coverage
@@ -40,73 +44,50 @@ extension Shard {
         guard changes.reduce(0, { $0 + $1.size }) <= configuration.maximumFromMemory else { return false }
         var frames = ByteBuffer()
         for place in changes { frames.writeImmutableBuffer(place.frame) }
-        if !changes.isEmpty { replyFrames(to: id, frames) }
-        noteSent(UInt64(changes.count), to: subscriptionID)
-        becomeLive(subscriptionID)
-        sync(subscriptionID)
-        if subscription.wantsCursors { noticeCursor(subscriptionID) }
+        if !changes.isEmpty { replyFrames(to: subscription.connection, frames) }
+        noteSent(UInt64(changes.count), to: id)
+        becomeLive(id)
+        sync(id)
+        if subscription.wantsCursors { noticeCursor(id) }
         return true
     }
 
     /// The subscription has everything up to what was delivered last.
     private mutating func becomeLive(_ id: SubscriptionID) {
-        guard let subscription = subscription(id) else { return }
-        subscriptions[Int(id.slot)]?.position = delivered
-        connections[Int(subscription.connection.slot)]?.hasCaughtUp(id)
+        connections[subscriptions[id.slot].connection.slot].hasCaughtUp(id)
         counters.subscriptionsCatchingUp -= 1
-        endDemotion(id)
-        subscriptions[Int(id.slot)]?.lag = .none
-        goLive(id)
+        if let demotion = goLive(id) { endDemotion(demotion, of: subscriptions[id.slot]) }
     }
 
     /// A page was read.
-    package mutating func read(_ page: PageResult, head: UInt64, now: UInt64) {
-        if page.head > delivered {
-            // Its rows are newer than what other subscriptions of the connection have got. Its time comes with the batch.
-            heldPages.append(page)
-            return
-        }
+    package mutating func pageRead(_ page: PageResult, _ turn: Turn) {
+        guard page.head <= delivered else { return heldPages.hold(page, until: page.head) }
         handOver(page)
         recent.pageDone(askedAt: page.request.askedAt)
-        pagesInFlight -= 1
-        let id = page.request.connection
-        if let state = connection(id) {
-            state.isPageInFlight = false
-            // Behind all who wait already.
-            if pageQueue.isEmpty { readNextPage(of: id) } else { queueForPage(state) }
+        pages.finished()
+        if let state = connection(page.request.connection) {
+            assert(state.page == .reading, "a page that was not asked for")
+            state.page = .none
+            readNextPage(of: state, isBehindAll: true)
         }
-        readQueuedPages()
-        runWaiting(of: id, head: head, now: now)
-    }
-
-    private mutating func queueForPage(_ state: ConnectionState) {
-        guard !state.isQueuedForPage else { return }
-        state.isQueuedForPage = true
-        pageQueue.append(state.id)
-    }
-
-    private mutating func readQueuedPages() {
-        while pagesInFlight < configuration.maximumPages, let id = pageQueue.popFirst() {
+        while let id = pages.next() {
+            // It may have gone by now.
             guard let state = connection(id) else { continue }
-            state.isQueuedForPage = false
-            readNextPage(of: id)
+            assert(state.page == .waiting)
+            state.page = .none
+            readNextPage(of: state)
         }
+        runWaiting(of: page.request.connection, turn)
     }
 
     /// Hands over what was read at a head that has been delivered by now.
-    mutating func readHeld(head: UInt64, now: UInt64) {
-        if heldPages.contains(where: { $0.head <= delivered }) {
-            let due = heldPages.filter { $0.head <= delivered }
-            heldPages.removeAll { $0.head <= delivered }
-            for page in due { read(page, head: head, now: now) }
-        }
-        if heldLookups.contains(where: { $0.head <= delivered }) {
-            let due = heldLookups.filter { $0.head <= delivered }
-            heldLookups.removeAll { $0.head <= delivered }
-            for result in due { looked(up: result, head: head, now: now) }
-        }
+    mutating func handOverHeld(_ turn: Turn) {
+        for page in heldPages.take(upTo: delivered) { pageRead(page, turn) }
+        for result in heldLookups.take(upTo: delivered) { lookupsRead(result, turn) }
     }
 
+    // In this order: the rows go out, are noted as sent, and take the subscription forward; if that was the last page, what is in memory beyond it
+    // goes out too, and the subscription is live. Only then is it known whether it is synced, and how far its cursor is.
     private mutating func handOver(_ page: PageResult) {
         let subscriptionID = page.request.subscription
         guard let subscription = subscription(subscriptionID) else { return }
@@ -133,17 +114,18 @@ extension Shard {
         let changed = recent.latestChanges(after: page.head)
         send(page, changed: changed, to: subscriptionID)
         if page.isOfSnapshot { subscription.coverage?.note(page, changed: changed) }
-        advance(subscriptionID, past: page)
+        subscriptions[subscriptionID.slot].pageHandedOver(page)
         if page.next == nil { finish(subscriptionID, page, changed: changed) }
         sync(subscriptionID)
         if subscription.wantsCursors { noticeCursor(subscriptionID) }
-        takeTurns(subscription.connection, after: subscriptionID)
+        takeTurns(connections[subscription.connection.slot], after: subscriptionID)
     }
 
     private mutating func send(
-        _ page: PageResult, changed: [Key: RecentBatches.Place], to id: SubscriptionID
+        _ page: PageResult, changed: [Key: RecentCommits.Place], to id: SubscriptionID
     ) {
-        guard let subscription = subscription(id), !page.rows.isEmpty else { return }
+        let subscription = subscriptions[id.slot]
+        guard !page.rows.isEmpty else { return }
         // A page of a snapshot has keys that none before it had; only those that come by revision can repeat one.
         let sent = page.isOfSnapshot ? nil : subscription.coverage
         var frames = page.frames
@@ -153,37 +135,14 @@ extension Shard {
         noteSent(UInt64(count), to: id)
     }
 
-    private mutating func advance(_ id: SubscriptionID, past page: PageResult) {
-        let slot = Int(id.slot)
-        switch (page.request.position, page.next) {
-        case (_, .keys(let after, let base)?):
-            subscriptions[slot]?.state = .snapshot(after: after, base: base)
-            if let after, subscriptions[slot]?.filter.mayName(after) == true {
-                subscriptions[slot]?.lastNamed = after
-            } else if let last = page.rows.last {
-                subscriptions[slot]?.lastNamed = last.key
-            }
-        case (_, .changes(let after)?):
-            subscriptions[slot]?.state = .catchingUp
-            subscriptions[slot]?.position = after
-        case (.keys(_, let base), nil):
-            // The range is through. What changed since its beginning comes by revision.
-            subscriptions[slot]?.state = .catchingUp
-            subscriptions[slot]?.position = base
-        case (.changes, nil):
-            subscriptions[slot]?.position = page.head
-        }
-    }
-
     /// The page reached the end at its head. If the subscription has everything up to there, what was committed since is
     /// in memory: it is handed over, the latest change of each key, and the subscription goes live.
     private mutating func finish(
-        _ id: SubscriptionID, _ page: PageResult, changed: [Key: RecentBatches.Place]
+        _ id: SubscriptionID, _ page: PageResult, changed: [Key: RecentCommits.Place]
     ) {
         // A socket that is behind gets nothing live: the next page goes on from here.
-        guard let subscription = subscription(id), subscription.position == page.head,
-            connection(subscription.connection)?.isBackedUp == false
-        else { return }
+        let subscription = subscriptions[id.slot]
+        guard subscription.position == page.head, !connections[subscription.connection.slot].isBackedUp else { return }
         var frames = ByteBuffer()
         let sent = changed.isEmpty ? [] : Set(page.rows.map(\.key))
         let matcher = subscription.filter.makeMatcher()
@@ -197,13 +156,12 @@ extension Shard {
     }
 
     private mutating func noteSent(_ count: UInt64, to id: SubscriptionID) {
-        subscriptions[Int(id.slot)]?.count += count
-        subscription(id)?.demotion?.sent += count
+        subscriptions[id.slot].sent(count)
         counters.updatesSent += count
     }
 
     private mutating func noticeCursor(_ id: SubscriptionID) {
-        guard let subscription = subscription(id) else { return }
+        let subscription = subscriptions[id.slot]
         let cursor = subscription.cursor(epoch: epoch, delivered: delivered)
         reply(to: subscription.connection) {
             ServerMessage.writeCursorNotice(id: subscription.id, cursor: cursor, to: &$0)
@@ -211,10 +169,10 @@ extension Shard {
     }
 
     /// The subscription that has just had a page goes to the end of the line.
-    private mutating func takeTurns(_ id: ConnectionID, after subscriptionID: SubscriptionID) {
-        guard connections[Int(id.slot)]?.catchingUp.first == subscriptionID else { return }
-        connections[Int(id.slot)]?.catchingUp.removeFirst()
-        connections[Int(id.slot)]?.catchingUp.append(subscriptionID)
+    private func takeTurns(_ state: ConnectionState, after id: SubscriptionID) {
+        guard state.catchingUp.first == id else { return }
+        state.catchingUp.removeFirst()
+        state.catchingUp.append(id)
     }
 }
 
@@ -229,7 +187,7 @@ extension PageResult {
     ///   - changed: the latest change of each key since the page was read.
     ///   - sent: what is left out.
     fileprivate func updates(
-        changed: [Key: RecentBatches.Place], without sent: SnapshotCoverage?
+        changed: [Key: RecentCommits.Place], without sent: SnapshotCoverage?
     ) -> (frames: ByteBuffer, count: Int) {
         var updates = ByteBuffer()
         var count = 0
@@ -250,7 +208,7 @@ extension PageResult {
 extension SnapshotCoverage {
     /// A page of the snapshot was sent, with the changes of its keys since it was read. An empty one counts too: what comes to be in
     /// its stretch of keys later was not sent.
-    fileprivate func note(_ page: PageResult, changed: [Key: RecentBatches.Place]) {
+    fileprivate func note(_ page: PageResult, changed: [Key: RecentCommits.Place]) {
         var through: Key?
         if case .keys(let after, _)? = page.next { through = after }
         note(through: through, head: page.head)

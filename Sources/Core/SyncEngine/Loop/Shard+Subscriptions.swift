@@ -7,9 +7,9 @@ extension Shard {
     /// What the patterns of a connection may cost together (``Filter/matchingCost``): 0.1 ms for a key of the greatest length.
     private static let maximumMatchingCost = 2_048
 
-    mutating func subscribe(_ request: ClientMessage.Subscribe, of id: ConnectionID, head: UInt64) {
-        guard let state = connection(id) else { return }
-        if let error = check(request, of: state, head: head) { return refuse(error, of: id) }
+    mutating func subscribe(_ request: ClientMessage.Subscribe, of state: ConnectionState, _ turn: Turn) {
+        let id = state.id
+        if let error = check(request, of: state, head: turn.head) { return refuse(error, of: id) }
         let filter = Filter(request.pattern, within: state.grant.read)
         let cost = filter.matchingCost
         guard cost == 0 || state.matchingCost + cost <= Self.maximumMatchingCost else {
@@ -22,7 +22,7 @@ extension Shard {
                     hint: "one wider pattern can stand for many", id: request.id), of: id)
         }
         let start = start(of: request, filter, isBackedUp: state.isBackedUp)
-        let subscriptionID = makeSubscription(request, filter, of: id, start: start, cost: cost)
+        let subscriptionID = makeSubscription(request, filter, of: state, start: start, cost: cost)
         let cursor = Cursor(epoch: epoch, revision: delivered, digest: filter.digest)
         reply(to: id) {
             ServerMessage.writeSubscribed(
@@ -32,9 +32,9 @@ extension Shard {
             goLive(subscriptionID)
             sync(subscriptionID)
         } else {
-            connections[Int(id.slot)]?.catchingUp.append(subscriptionID)
+            state.catchingUp.append(subscriptionID)
             counters.subscriptionsCatchingUp += 1
-            readNextPage(of: id)
+            readNextPage(of: state)
         }
     }
 
@@ -96,108 +96,73 @@ extension Shard {
     private var freshStart: Start { Start(state: .snapshot(after: nil, base: delivered), position: 0) }
 
     private mutating func makeSubscription(
-        _ request: ClientMessage.Subscribe, _ filter: Filter, of id: ConnectionID, start: Start, cost: Int
+        _ request: ClientMessage.Subscribe, _ filter: Filter, of state: ConnectionState, start: Start, cost: Int
     ) -> SubscriptionID {
-        nextGeneration &+= 1
-        let slot: Int32
-        if let reused = freeSubscriptions.popLast() {
-            slot = reused
-        } else {
-            slot = Int32(subscriptions.count)
-            subscriptions.append(nil)
-        }
-        let subscriptionID = SubscriptionID(slot: slot, generation: nextGeneration)
-        let patternID = index.retain(filter)
-        while matched.count <= Int(patternID) { matched.append(0) }
-        subscriptions[Int(slot)] = Subscription(
-            id: request.id, connection: id, filter: filter, state: start.state, wantsEcho: request.wantsEcho,
-            wantsCursors: request.wantsCursors, wantsConflated: request.wantsConflated, generation: nextGeneration,
-            position: start.position, syncTarget: delivered, patternID: patternID, matchingCost: Int32(cost))
-        if case .snapshot(let after, _) = start.state {
-            subscriptions[Int(slot)]?.lag = .snapshot(SnapshotCoverage(after: after))
-        }
-        connections[Int(id.slot)]?.matchingCost += cost
-        connections[Int(id.slot)]?.subscriptions[request.id] = subscriptionID
-        connections[Int(id.slot)]?.unsynced += 1
-        if !request.wantsEcho { connections[Int(id.slot)]?.hasSilentSubscription = true }
+        let generation = makeGeneration()
+        let subscription = Subscription(
+            request, filter, of: state.id, generation: generation, start: start.state, position: start.position,
+            syncTarget: delivered, patternID: fanout.add(filter), matchingCost: cost)
+        let subscriptionID = SubscriptionID(slot: subscriptions.insert(subscription), generation: generation)
+        state.subscriptions[request.id] = subscriptionID
+        state.matchingCost += cost
+        state.unsynced += 1
+        if !request.wantsEcho { state.silent += 1 }
         return subscriptionID
     }
 
-    mutating func unsubscribe(_ requestID: RequestID, of id: ConnectionID) {
-        guard let subscriptionID = connection(id)?.subscriptions[requestID] else {
+    mutating func unsubscribe(_ requestID: RequestID, of state: ConnectionState) {
+        guard let subscriptionID = state.subscriptions[requestID] else {
             return refuse(
                 WireError(
-                    .unknownSubscription, "this connection has no subscription \(requestID)", id: requestID), of: id)
+                    .unknownSubscription, "this connection has no subscription \(requestID)", id: requestID),
+                of: state.id)
         }
         end(subscriptionID)
-        reply(to: id) { ServerMessage.writeUnsubscribed(id: requestID, to: &$0) }
+        reply(to: state.id) { ServerMessage.writeUnsubscribed(id: requestID, to: &$0) }
     }
 
     /// Takes a subscription out of everything that knows it.
-    mutating func end(_ subscriptionID: SubscriptionID) {
-        guard let subscription = subscription(subscriptionID) else { return }
-        let slot = Int(subscription.connection.slot)
-        if subscription.state == .live {
-            leaveLive(subscription)
+    mutating func end(_ id: SubscriptionID) {
+        let subscription = subscriptions[id.slot]
+        let state = connections[subscription.connection.slot]
+        assert(subscription.generation == id.generation && state.id == subscription.connection)
+        if subscription.isLive {
+            fanout.leaveLive(subscription.patternID, state.id.slot)
             counters.subscriptionsLive -= 1
         } else {
+            state.hasCaughtUp(id)
             counters.subscriptionsCatchingUp -= 1
         }
-        if subscription.demotion != nil { demotedCount -= 1 }
-        index.release(subscription.patternID)
-        connections[slot]?.matchingCost -= Int(subscription.matchingCost)
-        subscriptions[Int(subscriptionID.slot)] = nil
-        freeSubscriptions.append(subscriptionID.slot)
-        connections[slot]?.subscriptions[subscription.id] = nil
-        connections[slot]?.hasCaughtUp(subscriptionID)
-        if subscription.syncTarget != nil { connections[slot]?.unsynced -= 1 }
-        if !subscription.wantsEcho {
-            let left = connections[slot]?.subscriptions.values.contains { self.subscription($0)?.wantsEcho == false }
-            connections[slot]?.hasSilentSubscription = left ?? false
+        if let demotion = subscription.demotion {
+            _ = fanout.promoted(subscription.patternID, since: demotion.matched)
         }
+        fanout.remove(subscription.patternID)
+        subscriptions.remove(id.slot)
+        state.subscriptions[subscription.id] = nil
+        state.matchingCost -= Int(subscription.matchingCost)
+        if subscription.isUnsynced { state.unsynced -= 1 }
+        if !subscription.wantsEcho { state.silent -= 1 }
+        assert(state.matchingCost >= 0 && state.unsynced >= 0 && state.silent >= 0)
+        assert(counters.subscriptionsLive >= 0 && counters.subscriptionsCatchingUp >= 0)
     }
 
-    func subscription(_ id: SubscriptionID) -> Subscription? {
-        guard let subscription = subscriptions[Int(id.slot)], subscription.generation == id.generation else {
-            return nil
-        }
-        return subscription
-    }
-
-    /// From the next batch on, the subscription gets what is committed.
-    mutating func goLive(_ subscriptionID: SubscriptionID) {
-        guard let subscription = subscription(subscriptionID) else { return }
-        let slot = Int(subscription.connection.slot)
-        subscriptions[Int(subscriptionID.slot)]?.state = .live
-        subscriptions[Int(subscriptionID.slot)]?.noticedRevision = delivered
+    /// From the next commit on, the subscription gets what is committed.
+    ///
+    /// - Returns: what there is to be known of it, if it was behind by being slow.
+    @discardableResult
+    mutating func goLive(_ id: SubscriptionID) -> Subscription.Demotion? {
+        let demotion = subscriptions[id.slot].becameLive(at: delivered)
+        let subscription = subscriptions[id.slot]
+        fanout.goLive(subscription.patternID, subscription.connection.slot)
         counters.subscriptionsLive += 1
-        let count = (connections[slot]?.livePatterns[subscription.patternID] ?? 0) + 1
-        connections[slot]?.livePatterns[subscription.patternID] = count
-        if count == 1 { groups.add(subscription.patternID, to: subscription.connection.slot) }
-    }
-
-    func isLastLive(_ subscription: Subscription) -> Bool {
-        connections[Int(subscription.connection.slot)]?.livePatterns[subscription.patternID] == 1
-    }
-
-    mutating func leaveLive(_ subscription: Subscription) {
-        let slot = Int(subscription.connection.slot)
-        if isLastLive(subscription) {
-            connections[slot]?.livePatterns[subscription.patternID] = nil
-            groups.remove(subscription.patternID, from: subscription.connection.slot)
-        } else {
-            connections[slot]?.livePatterns[subscription.patternID] =
-                (connections[slot]?.livePatterns[subscription.patternID] ?? 1) - 1
-        }
+        return demotion
     }
 
     /// Sends `synced` when the subscription has passed what there was when it was made: once, whether or not it is live.
-    mutating func sync(_ subscriptionID: SubscriptionID) {
-        guard let subscription = subscription(subscriptionID), let target = subscription.syncTarget else { return }
-        if case .snapshot = subscription.state { return }
-        guard subscription.position >= target else { return }
-        subscriptions[Int(subscriptionID.slot)]?.syncTarget = nil
-        connections[Int(subscription.connection.slot)]?.unsynced -= 1
+    mutating func sync(_ id: SubscriptionID) {
+        guard subscriptions[id.slot].takeSynced() else { return }
+        let subscription = subscriptions[id.slot]
+        connections[subscription.connection.slot].unsynced -= 1
         let cursor = subscription.cursor(epoch: epoch, delivered: delivered)
         reply(to: subscription.connection) {
             ServerMessage.writeSynced(id: subscription.id, cursor: cursor, count: subscription.count, to: &$0)
@@ -207,11 +172,9 @@ extension Shard {
     /// Tells live subscriptions that asked for it how far they have got, also where nothing matched. To be called now
     /// and then.
     package mutating func noticeCursors() {
-        for slot in subscriptions.indices {
-            guard let subscription = subscriptions[slot], subscription.wantsCursors, subscription.state == .live,
-                subscription.noticedRevision < delivered
-            else { continue }
-            subscriptions[slot]?.noticedRevision = delivered
+        for slot in Array(subscriptions.slots) {
+            guard subscriptions[slot].takeNotice(at: delivered) else { continue }
+            let subscription = subscriptions[slot]
             let cursor = subscription.cursor(epoch: epoch, delivered: delivered)
             var frames = ByteBuffer()
             configuration.framing(&frames) {

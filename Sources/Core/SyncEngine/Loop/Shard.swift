@@ -5,9 +5,12 @@ package import SyncProtocol
 
 /// One event loop's share of the connections: their subscriptions, the order of their messages, and what they are sent.
 ///
-/// A state machine without I/O. Its inputs are its methods: a connection comes or goes, a message is received, a batch
-/// was committed, something was read, a socket backs up or drains. What is to be done about it is collected, and handed
-/// to a ``ShardOutput`` by ``flush(into:)``, which the caller calls after each round of inputs.
+/// A state machine without I/O. Its inputs are its methods, named for what has happened: `connectionOpened`, `messageReceived`,
+/// `changesCommitted`, `pageRead`, `socketBackedUp`. What is to be done about it is collected, and handed to a ``ShardOutput`` by
+/// ``flush(into:)``, which the caller calls after each round of inputs.
+///
+/// It wires machines that know nothing of each other: the ``MessageOrder`` of each connection, its ``Subscription``s and whose turn it is to have a
+/// page read (``PageTurns``), what ends with connections (``EphemeralKeys``), and who gets what (``Fanout``).
 ///
 /// Not copyable: a copy would count its dozens of arrays up and down.
 package struct Shard: ~Copyable {
@@ -16,21 +19,19 @@ package struct Shard: ~Copyable {
         package var loop: Int
         package var welcome: Welcome
         package var framing: Framing
-        /// How many messages of one connection may be under way or waiting before it is to be read from no further.
-        package var maximumInFlight = 1_024
-        /// How many bytes of writes of one connection may be under way, likewise.
-        package var maximumInFlightCost = 4 << 20
+        /// How many messages of one connection, and how many bytes of writes, may be under way or waiting before it is to be read from
+        /// no further.
+        var order = MessageOrder.Limits(messages: 1_024, cost: 4 << 20)
         /// How many bytes of answers to one batch show the values of the registers that won.
         package var maximumAcknowledgements = 2 << 20
-        /// How many pages may be asked for at a time. Batches are kept for as long as a page is under way: when thousands
-        /// catch up at once, they take turns, so that what is kept stays small.
+        /// How many pages may be asked for at a time (``PageTurns``).
         package var maximumPages = 64
         /// How much of what was committed last is kept for those who come back, in bytes.
         package var recentCapacity = 4 << 20
         /// How much a subscription that catches up is sent at once from there, in bytes.
         package var maximumFromMemory = 256 << 10
-        /// How many registers of one connection may end with it.
-        package var maximumHolds = 10_000
+        /// How many ephemeral keys one connection may have.
+        package var maximumEphemerals = 10_000
         /// How fast a connection may send; nil: as it likes.
         package var rate: RateLimit.Limits?
         /// How long a connection may be without the credentials that the server wants, in milliseconds.
@@ -49,36 +50,22 @@ package struct Shard: ~Copyable {
     let epoch: Epoch
     /// The greatest revision of a tombstone that the database has forgotten.
     var collectedRevision: UInt64
-    /// The revision up to which batches have been delivered to live subscriptions here.
+    /// The revision up to which changes have been delivered to live subscriptions here.
     package internal(set) var delivered: UInt64
 
-    var connections: [ConnectionState?] = []
-    var freeConnections: [Int32] = []
-    var nextGeneration: UInt32 = 0
-    var subscriptions: [Subscription?] = []
-    var freeSubscriptions: [Int32] = []
-    var index = PatternIndex()
-    var groups = FanoutGroups()
-    /// How many changes have matched each pattern, and how many subscriptions are behind by being slow.
-    var matched: [UInt64] = []
-    /// The patterns that the change being fanned out matches; kept for its memory.
-    var found: [PatternID] = []
-    var demotedCount = 0
-    var recent: RecentBatches
-    /// Pages read at a head that has not been delivered here yet.
-    var heldPages: [PageResult] = []
-    /// How many pages are asked for and not dealt with, and the connections that wait for their turn.
-    var pagesInFlight = 0
-    var pageQueue = Queue<ConnectionID>()
-    /// Lookups likewise.
-    var heldLookups: [LookupResult] = []
-    /// The slots of connections that may have holds.
-    var holders: Set<Int32> = []
-    var pendingEnds: [Hold: PendingEnd] = [:]
+    var connections = SlotMap<ConnectionState>()
+    var subscriptions = SlotMap<Subscription>()
+    private var lastGeneration: UInt32 = 0
+    var fanout = Fanout()
+    var ephemerals = EphemeralKeys()
+    var recent: RecentCommits
+    var pages: PageTurns
+    var heldPages = HeldResults<PageResult>()
+    var heldLookups = HeldResults<LookupResult>()
     package internal(set) var counters = ShardCounters()
 
     // What is to be done at the next flush.
-    var dirty: [Int32] = []
+    private var dirty: [Int32] = []
     var deliveries: [Delivery] = []
     var writes: [WriteRequest] = []
     var jobs: [ReadJob] = []
@@ -90,7 +77,14 @@ package struct Shard: ~Copyable {
         epoch = state.epoch
         collectedRevision = state.collectedRevision
         delivered = state.head
-        recent = RecentBatches(head: state.head, capacity: configuration.recentCapacity)
+        recent = RecentCommits(head: state.head, capacity: configuration.recentCapacity)
+        pages = PageTurns(maximum: configuration.maximumPages)
+    }
+
+    /// A number that tells what is in a slot from what was there before.
+    mutating func makeGeneration() -> UInt32 {
+        lastGeneration &+= 1
+        return lastGeneration
     }
 
     // MARK: Connections
@@ -101,30 +95,25 @@ package struct Shard: ~Copyable {
     ///   - agent: its name until it gives another, where `grant` does not say.
     ///   - grant: what it may do.
     ///   - now: the wall clock, in milliseconds.
-    package mutating func connect(agent: Agent, grant: Grant = .unrestricted, now: UInt64) -> ConnectionID {
-        let slot: Int32
-        if let reused = freeConnections.popLast() {
-            slot = reused
-        } else {
-            slot = Int32(connections.count)
-            connections.append(nil)
+    package mutating func connectionOpened(agent: Agent, grant: Grant = .unrestricted, now: UInt64) -> ConnectionID {
+        let generation = makeGeneration()
+        let rate = configuration.rate
+        let slot = connections.insert { slot in
+            ConnectionState(
+                id: ConnectionID(slot: slot, generation: generation), agent: agent, grant: grant, rate: rate, now: now)
         }
-        nextGeneration &+= 1
-        let id = ConnectionID(slot: slot, generation: nextGeneration)
-        connections[Int(slot)] = ConnectionState(
-            id: id, agent: agent, grant: grant, rate: configuration.rate, now: now)
         counters.connections += 1
+        let id = ConnectionID(slot: slot, generation: generation)
         welcome(id, requestID: nil, now: now)
         return id
     }
 
     /// A connection is gone. Answers that are still under way to it find nobody.
-    package mutating func disconnect(_ id: ConnectionID) {
+    package mutating func connectionClosed(_ id: ConnectionID) {
         guard let state = connection(id) else { return }
         for subscription in state.subscriptions.values { end(subscription) }
-        endHolds(of: state)
-        connections[Int(id.slot)] = nil
-        freeConnections.append(id.slot)
+        ask(ephemerals.disconnected(id))
+        connections.remove(id.slot)
         counters.connections -= 1
     }
 
@@ -134,21 +123,21 @@ package struct Shard: ~Copyable {
     /// Whether so much of a connection's is under way that it should be read from no further for now.
     package func isSaturated(_ id: ConnectionID) -> Bool {
         guard let state = connection(id) else { return false }
-        return state.hasWaitingCredentials
-            || state.writesInFlight + state.waiting.count >= configuration.maximumInFlight
-            || state.writeCostInFlight + state.waitingCost >= configuration.maximumInFlightCost
+        return state.order.isSaturated(configuration.order)
     }
 
+    /// The connection that an id was given to, while it is there.
     func connection(_ id: ConnectionID) -> ConnectionState? {
-        guard Int(id.slot) < connections.count, let state = connections[Int(id.slot)], state.id == id else {
-            return nil
-        }
+        guard let state = connections.find(id.slot), state.id == id else { return nil }
         return state
     }
 
-    /// Whether `id` is connected; asked before a mutation in place.
-    func isConnected(_ id: ConnectionID) -> Bool {
-        Int(id.slot) < connections.count && connections[Int(id.slot)]?.id == id
+    /// The subscription that an id was given to, while it is there.
+    func subscription(_ id: SubscriptionID) -> Subscription? {
+        guard let subscription = subscriptions.find(id.slot), subscription.generation == id.generation else {
+            return nil
+        }
+        return subscription
     }
 
     // MARK: Output
@@ -156,14 +145,14 @@ package struct Shard: ~Copyable {
     /// Appends a message to what a connection is sent.
     mutating func reply(to id: ConnectionID, _ body: (inout ByteBuffer) -> Void) {
         guard let state = connection(id) else { return }
-        markDirty(id.slot)
+        markDirty(state)
         configuration.framing(&state.replies, body)
     }
 
-    /// Appends encoded frames.
+    /// Appends encoded frames, of which there are some.
     mutating func replyFrames(to id: ConnectionID, _ frames: ByteBuffer) {
         guard let state = connection(id) else { return }
-        markDirty(id.slot)
+        markDirty(state)
         if state.replies.readableBytes == 0 {
             state.replies = frames
         } else {
@@ -171,10 +160,19 @@ package struct Shard: ~Copyable {
         }
     }
 
-    mutating func markDirty(_ slot: Int32) {
-        guard let state = connections[Int(slot)], !state.isDirty else { return }
-        state.isDirty = true
-        dirty.append(slot)
+    /// Something is about to be appended to what a connection is sent.
+    mutating func markDirty(_ state: ConnectionState) {
+        if !state.hasOutput { dirty.append(state.id.slot) }
+    }
+
+    /// Has the committer asked for something that no client has asked for.
+    mutating func ask(_ requests: [EphemeralKeys.Request]) {
+        for request in requests {
+            writes.append(
+                WriteRequest(
+                    action: request.action, agent: Agent(random: 0),
+                    origin: Origin(loop: configuration.loop, connection: request.connection)))
+        }
     }
 
     /// Hands everything that is to be done to `output`: answers to writes first, then the fan-out, then other answers.
@@ -182,7 +180,7 @@ package struct Shard: ~Copyable {
         let slots = dirty
         dirty.removeAll(keepingCapacity: true)
         for slot in slots {
-            guard let state = connections[Int(slot)], state.acknowledgements.readableBytes > 0 else { continue }
+            guard let state = connections.find(slot), state.acknowledgements.readableBytes > 0 else { continue }
             let frames = state.acknowledgements
             state.acknowledgements = ByteBuffer()
             output.send(frames, to: slot)
@@ -193,9 +191,7 @@ package struct Shard: ~Copyable {
             for delivery in due { output.deliver(delivery) }
         }
         for slot in slots {
-            guard let state = connections[Int(slot)] else { continue }
-            state.isDirty = false
-            guard state.replies.readableBytes > 0 else { continue }
+            guard let state = connections.find(slot), state.replies.readableBytes > 0 else { continue }
             let frames = state.replies
             state.replies = ByteBuffer()
             output.send(frames, to: slot)
@@ -213,12 +209,12 @@ package struct Shard: ~Copyable {
         if !closing.isEmpty {
             let due = closing
             closing = []
-            for id in due where isConnected(id) { output.close(id.slot) }
+            for id in due where connection(id) != nil { output.close(id.slot) }
         }
         if !expulsions.isEmpty {
             let due = expulsions
             expulsions = []
-            for one in due where isConnected(one.connection) {
+            for one in due where connection(one.connection) != nil {
                 output.expel(one.connection.slot, one.code, one.reason)
             }
         }

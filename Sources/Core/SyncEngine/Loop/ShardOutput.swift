@@ -6,7 +6,7 @@ package protocol ShardOutput: AnyObject {
     /// Sends frames to one connection.
     func send(_ frames: ByteBuffer, to slot: Int32)
     /// Sends the same frames to many connections. What a slow one has not begun to send may be dropped, and is then to be
-    /// given to ``Shard/backedUp(_:dropped:)``.
+    /// given to ``Shard/socketBackedUp(_:dropped:)``.
     func deliver(_ delivery: Delivery)
     /// Answers the connection's Close, after everything sent before.
     func close(_ slot: Int32)
@@ -26,20 +26,20 @@ package final class Delivery {
     /// The revision that everything up to had been handed over before.
     let before: UInt64
     /// The changes that the frames tell of.
-    package let batch: CommittedBatch?
+    package let commit: CommittedChanges?
     package let changes: [Int32]
     /// The frames, compressed, once somebody has wanted that.
     package var compressed: ByteBuffer?
 
     package init(
-        frames: ByteBuffer, slots: [Int32], except: Set<Int32> = [], before: UInt64, batch: CommittedBatch? = nil,
+        frames: ByteBuffer, slots: [Int32], except: Set<Int32> = [], before: UInt64, commit: CommittedChanges? = nil,
         changes: [Int32] = []
     ) {
         self.frames = frames
         self.slots = slots
         self.except = except
         self.before = before
-        self.batch = batch
+        self.commit = commit
         self.changes = changes
     }
 }
@@ -81,19 +81,15 @@ extension Shard {
     /// The counts as they are now.
     package var snapshot: ShardCounters {
         var counters = counters
-        counters.groups = groups.count
-        counters.patterns = index.count
-        counters.holds = holders.reduce(0) { $0 + (connections[Int($1)]?.holds.count ?? 0) }
+        counters.groups = fanout.groupCount
+        counters.patterns = fanout.patternCount
+        counters.holds = ephemerals.count
         return counters
     }
-}
 
-extension Shard {
-    /// Whether nothing is under way: no page is being read, and no batch is kept for one.
+    /// Whether nothing is under way: no page is being read, and no commit is kept for one.
     package var isQuiescent: Bool {
-        recent.isUnneeded && heldPages.isEmpty && pagesInFlight == 0 && pageQueue.isEmpty && dirty.isEmpty
-            && jobs.isEmpty
-            && writes.isEmpty
-            && connections.allSatisfy { $0?.isPageInFlight != true && $0?.lookups.isEmpty != false }
+        recent.isUnneeded && heldPages.isEmpty && heldLookups.isEmpty && pages.isIdle && jobs.isEmpty && writes.isEmpty
+            && connections.values.allSatisfy { $0.page == .none && $0.order.isIdle && !$0.hasOutput }
     }
 }

@@ -27,6 +27,8 @@ package enum WriteOutcome: Equatable, Sendable {
     case batched(BatchReceipt)
     /// Nothing of a batch took effect.
     case batchRefused([BatchFailure])
+    /// Registers from another database were merged.
+    case replicated(ReplicationReceipt)
 
     /// What a claim gives.
     package struct Grant: Equatable, Sendable {

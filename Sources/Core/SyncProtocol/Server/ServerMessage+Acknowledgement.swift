@@ -46,7 +46,7 @@ extension ServerMessage {
         case .transient(let version):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":true,\"durable\":false")
-        case .refused, .claimed, .released, .claimRefused, .batched, .batchRefused:
+        case .refused, .claimed, .released, .claimRefused, .batched, .batchRefused, .replicated:
             break
         }
         buffer.writeInteger(UInt8(ascii: "}"))

@@ -2,10 +2,11 @@ package import NIOCore
 package import Registers
 
 extension ServerMessage {
-    /// `{"type":"batched",…}`: what became of a batch that carried an id; or an `error`, which needs none.
+    /// What became of a request about several keys that carried an id: `{"type":"batched",…}`, or, within the process,
+    /// `{"type":"replicated",…}`; or an `error`, which needs none.
     ///
     /// - Parameter shows: how much is told of what is in place of a key.
-    package static func writeBatchOutcome(
+    package static func writeOutcomeOfSeveral(
         _ outcome: WriteOutcome, id: RequestID?, shows: (StoredRegister?, Key) -> Disclosure,
         to buffer: inout ByteBuffer
     ) {
@@ -13,7 +14,11 @@ extension ServerMessage {
             error.id = id
             return writeError(error, to: &buffer)
         }
-        buffer.writeStaticString("{\"type\":\"batched\"")
+        if case .replicated = outcome {
+            buffer.writeStaticString("{\"type\":\"replicated\"")
+        } else {
+            buffer.writeStaticString("{\"type\":\"batched\"")
+        }
         if let id {
             buffer.writeStaticString(",\"id\":")
             buffer.writeBytes(id.json)
@@ -27,9 +32,30 @@ extension ServerMessage {
                 writeFailure(failure, shows(failure.current, failure.key), to: &buffer)
             }
             buffer.writeInteger(UInt8(ascii: "]"))
-        default: preconditionFailure("\(outcome) is none of a batch")
+        case .replicated(let receipt): writeReceipt(receipt, to: &buffer)
+        default: preconditionFailure("\(outcome) is about one key")
         }
         buffer.writeInteger(UInt8(ascii: "}"))
+    }
+
+    private static func writeReceipt(_ receipt: ReplicationReceipt, to buffer: inout ByteBuffer) {
+        buffer.writeStaticString(",\"durable\":true,\"applied\":")
+        buffer.writeDecimal(UInt64(receipt.applied))
+        buffer.writeStaticString(",\"same\":")
+        buffer.writeDecimal(UInt64(receipt.same))
+        buffer.writeStaticString(",\"superseded\":")
+        buffer.writeDecimal(UInt64(receipt.superseded))
+        buffer.writeStaticString(",\"refused\":[")
+        for (index, refusal) in receipt.refused.enumerated() {
+            buffer.writeStaticString(index > 0 ? ",{\"key\":" : "{\"key\":")
+            buffer.writeJSONString(refusal.key.bytes)
+            buffer.writeStaticString(",\"code\":")
+            buffer.writeJSONString(refusal.error.code.rawValue)
+            buffer.writeStaticString(",\"message\":")
+            buffer.writeJSONString(refusal.error.message)
+            buffer.writeStaticString("}")
+        }
+        buffer.writeStaticString("]")
     }
 
     private static func writeReceipt(_ receipt: BatchReceipt, to buffer: inout ByteBuffer) {

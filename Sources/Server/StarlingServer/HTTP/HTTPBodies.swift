@@ -11,6 +11,7 @@ struct HTTPBodies: Sendable {
     let memory: InboundMemory
     /// The greatest size of one, in bytes.
     let maximumSize: Int
+    let routes: RouteTable
     /// Says who brings good credentials; nil: there are no access rules, and everybody is known.
     let authority: (any Authority)?
 
@@ -26,7 +27,7 @@ struct HTTPBodies: Sendable {
     }
 
     /// Whether a route wants the body of a request.
-    func isHeld(of head: HTTPRequestHead) -> Bool { head.uri.hasPrefix(RESTRoutes.prefix) }
+    func isHeld(of head: HTTPRequestHead) -> Bool { routes.takesBody(head.uri) }
 
     func maximumSize(of head: HTTPRequestHead) -> Int { isHeld(of: head) ? maximumSize : Self.maximumUnwanted }
 }

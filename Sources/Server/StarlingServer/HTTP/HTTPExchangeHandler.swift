@@ -31,7 +31,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     /// How long to wait for the client to close its side, once ours is closed.
     private static let lingerTimeout = TimeAmount.seconds(2)
 
-    private let handshakePath: String
+    private let isUpgrade: (RequestHead) -> Bool
     private let bodies: HTTPBodies
     private let activity: HTTPActivity
     private var held: HeldMemory
@@ -46,10 +46,11 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var context: ChannelHandlerContext?
 
     init(
-        handshakePath: String, bodies: HTTPBodies, activity: HTTPActivity, respond: @escaping Responder,
+        isUpgrade: @escaping (RequestHead) -> Bool, bodies: HTTPBodies, activity: HTTPActivity,
+        respond: @escaping Responder,
         shakeHands: @escaping (RequestHead, HTTPExchangeHandler) throws -> Void
     ) {
-        self.handshakePath = handshakePath
+        self.isUpgrade = isUpgrade
         self.bodies = bodies
         self.activity = activity
         held = bodies.held
@@ -202,7 +203,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         guard let context else { return }
         restartTimer()
         let request = RequestHead(head)
-        if request.path == handshakePath {
+        if isUpgrade(request) {
             state = .ended
             timer?.cancel()
             let channel = context.channel

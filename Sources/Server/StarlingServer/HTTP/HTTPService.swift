@@ -24,13 +24,18 @@ struct HTTPService: Sendable {
     private let activity: HTTPActivity
 
     init(
-        responder: some HTTPResponder<HTTPContext>, connections: InProcessConnections, bodies: HTTPBodies,
+        apis: [any API], routes: RouteTable, policy: RequestPolicy, connections: InProcessConnections,
+        bodies: HTTPBodies,
         rate: RateLimit.Limits?, activity: HTTPActivity, logger: Logger
     ) {
         self.connections = connections
         self.rate = rate
         self.activity = activity
         self.bodies = bodies
+        let router = Router(context: HTTPContext.self, options: .autoGenerateHeadEndpoints)
+        router.add(middleware: RequestCheck(policy: policy, routes: routes))
+        for api in apis { api.add(to: router) }
+        let responder = router.buildResponder()
         respond = { request, channel, session in
             var context = HTTPContext(source: .init(channel: channel, logger: logger))
             context.session = session
@@ -38,7 +43,7 @@ struct HTTPService: Sendable {
                 let response = try await responder.respond(to: request, context: context)
                 // The router says no more than that.
                 let isUnknown = response.status == .notFound && response.headers[.contentType] == nil
-                guard isUnknown, request.uri.path.hasPrefix(RESTRoutes.prefix) else { return response }
+                guard isUnknown else { return response }
                 return Problem(.notFound, "no_route", "there is no \(request.uri.path); see /openapi.json").response
             } catch let error as any HTTPResponseError {
                 if let response = try? error.response(from: request, context: context) { return response }
@@ -52,10 +57,10 @@ struct HTTPService: Sendable {
     /// Adds the handlers to a channel; on its event loop.
     ///
     /// - Parameters:
-    ///   - handshakePath: requests for this path are handshakes, at whatever place they come on a connection.
+    ///   - isUpgrade: says which requests are handshakes, at whatever place they come on a connection.
     ///   - shakeHands: takes the channel over with the head of such a request. What is behind it is read from the pipeline.
     func take(
-        _ channel: any Channel, handshakePath: String,
+        _ channel: any Channel, isUpgrade: @escaping (RequestHead) -> Bool,
         shakeHands: @escaping (RequestHead, _ installed: @escaping () -> Void) throws -> Void
     ) throws {
         let pipeline = channel.pipeline.syncOperations
@@ -67,7 +72,7 @@ struct HTTPService: Sendable {
         let session = HTTPSession(connections, on: channel.eventLoop, rate: rate)
         channel.closeFuture.whenComplete { _ in session.close() }
         let exchange = HTTPExchangeHandler(
-            handshakePath: handshakePath, bodies: bodies, activity: activity,
+            isUpgrade: isUpgrade, bodies: bodies, activity: activity,
             respond: { [respond] in await respond($0, $1, session) }
         ) { head, exchange in
             session.close()

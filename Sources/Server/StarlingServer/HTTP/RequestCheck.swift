@@ -7,6 +7,7 @@ import WebSocket
 /// Standard, section 3.2): the same ones as for WebSockets. What is not said here is denied by browsers.
 struct RequestCheck: RouterMiddleware {
     let policy: RequestPolicy
+    let routes: RouteTable
 
     /// What changes nothing and says nothing, and is asked by machines that call the server by whatever name.
     private static let exempt: Set<String> = ["/healthz", "/readyz"]
@@ -32,7 +33,8 @@ struct RequestCheck: RouterMiddleware {
         guard policy.admits(origin, host: host) else { return response }
         response.headers[.accessControlAllowOrigin] = origin
         if isPreflight {
-            response.headers[.accessControlAllowMethods] = Self.list(Routes.methods(for: request.uri.path) ?? [.get])
+            response.headers[.accessControlAllowMethods] = Self.list(
+                routes.methods(for: request.uri.path[...]) ?? [.get])
             response.headers[.accessControlAllowHeaders] = Self.allowedHeaders
             response.headers[.accessControlMaxAge] = "600"
         } else {
@@ -45,7 +47,7 @@ struct RequestCheck: RouterMiddleware {
     private func answer(
         _ request: Request, _ context: HTTPContext, _ next: (Request, HTTPContext) async throws -> Response
     ) async throws -> Response {
-        guard let methods = Routes.methods(for: request.uri.path),
+        guard let methods = routes.methods(for: request.uri.path[...]),
             request.method == .options || !methods.contains(request.method)
         else { return try await next(request, context) }
         if request.method == .options { return Response(status: .noContent, headers: [.allow: Self.list(methods)]) }

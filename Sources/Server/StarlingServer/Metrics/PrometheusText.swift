@@ -1,3 +1,9 @@
+/// Something that has metrics.
+protocol MetricsSource: Sendable {
+    /// Adds them to a page as they are now.
+    func write(to page: inout PrometheusText) async throws
+}
+
 /// Writes metrics in the text format of Prometheus, version 0.0.4.
 struct PrometheusText {
     private(set) var text = ""

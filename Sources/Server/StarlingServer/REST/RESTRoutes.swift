@@ -5,26 +5,18 @@ import NIOCore
 import SyncProtocol
 
 /// The protocol over HTTP: each request is one of its messages, on a connection of a shard.
-enum RESTRoutes {
-    static let prefix = "/v1/"
-
-    /// What there is, as protocol/openapi.json describes it. Where a path ends in a key, the rest of the path is one.
-    static let table: [(path: String, methods: [HTTPRequest.Method])] = [
-        ("/v1/keys", [.get, .put, .patch, .delete]), ("/v1/keys/{key}", [.get, .put, .patch, .delete]),
-        ("/v1/claims", [.post, .patch, .delete]), ("/v1/claims/{key}", [.post, .patch, .delete]),
-        ("/v1/batches", [.post]), ("/v1/events", [.get]),
+struct RESTAPI: API {
+    /// As protocol/openapi.json describes them.
+    let routes = [
+        Route(path: "/v1/keys", methods: [.get, .put, .patch, .delete]),
+        Route(path: "/v1/keys/{key}", methods: [.get, .put, .patch, .delete]),
+        Route(path: "/v1/claims", methods: [.post, .patch, .delete]),
+        Route(path: "/v1/claims/{key}", methods: [.post, .patch, .delete]),
+        Route(path: "/v1/batches", methods: [.post]), Route(path: "/v1/events", methods: [.get]),
+        Route(path: "/openapi.json", methods: [.get]),
     ]
 
-    /// What a path may be asked for; nil: there is no such path.
-    static func methods(for path: String) -> [HTTPRequest.Method]? {
-        table.first { entry in
-            guard entry.path.hasSuffix("{key}") else { return path == entry.path }
-            let start = entry.path.dropLast(5)
-            return path.hasPrefix(start) && path.count > start.count
-        }?.methods
-    }
-
-    static func add(to router: Router<HTTPContext>) {
+    func add(to router: Router<HTTPContext>) {
         KeyRoutes.add(to: router)
         ClaimRoutes.add(to: router)
         BatchRoutes.add(to: router)
@@ -35,9 +27,10 @@ enum RESTRoutes {
                 status: .ok, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: document))
         }
     }
+}
 
-    // MARK: What routes share
-
+/// What the routes of the protocol share.
+enum RESTRoutes {
     /// Makes problem details of a problem.
     static func answer(_ work: () async throws(Problem) -> Response) async -> Response {
         do throws(Problem) {

@@ -71,25 +71,25 @@ final class CommitterThread: Sendable {
     ///   - checkpoints: is asked for one when the write-ahead log is worth it.
     func start(
         database: SQLiteDatabase, loops: Int, cacheSize: Int, retention: UInt64, framing: @escaping Framing,
-        publish: @escaping @Sendable (CommittedBatch) -> Void, checkpoints: CheckpointThread
+        publish: @escaping @Sendable (CommittedChanges) -> Void, checkpoints: CheckpointThread
     ) throws(StoreError) {
         // Made here, so that a failure is the caller's; used by the thread alone from then on.
         let writer = try database.makeWriter()
         var committer = Committer(
             store: writer, state: database.state, loops: loops, maximumDrift: database.configuration.maximumDrift,
             cacheSize: cacheSize, framing: framing)
-        let publish: @Sendable (CommittedBatch) -> Void = { [self] batch in
+        let publish: @Sendable (CommittedChanges) -> Void = { [self] batch in
             // Never behind what an event loop has been told.
             latestHead.store(batch.head, ordering: .releasing)
             publish(batch)
         }
         mustRekey.store(database.needsRekeying, ordering: .relaxed)
-        let hasEndedHolds = endHolds(&committer, publish: publish)
+        let hasEndedEphemerals = endEphemerals(&committer, publish: publish)
         let handover = Handover(committer)
         let thread = Thread { [self] in
             ThreadRole.name("starling-commit")
             guard let committer = handover.take() else { return }
-            let upkeep = Upkeep(retention: retention, mustEndHolds: !hasEndedHolds)
+            let upkeep = Upkeep(retention: retention, mustEndEphemerals: !hasEndedEphemerals)
             let stamp = run(committer, upkeep, log: database.log, publish: publish, checkpoints: checkpoints)
             // Its connection to the database is closed by now: the last one to be closed removes the log.
             finalStamp.withLock { $0 = stamp }
@@ -117,7 +117,7 @@ final class CommitterThread: Sendable {
     /// - Returns: the greatest stamp issued.
     private func run(
         _ committer: consuming Committer<SQLiteWriter>, _ upkeep: Upkeep, log: LogProgress,
-        publish: @escaping @Sendable (CommittedBatch) -> Void, checkpoints: CheckpointThread
+        publish: @escaping @Sendable (CommittedChanges) -> Void, checkpoints: CheckpointThread
     ) -> Stamp {
         var committer = committer
         var upkeep = upkeep
@@ -129,8 +129,8 @@ final class CommitterThread: Sendable {
                 delay.note(count: requests.count, time: time)
                 upkeep.hasFailed = measured.lastFailure != nil
             }
-            if upkeep.mustEndHolds, upkeep.isProbeDue {
-                upkeep.mustEndHolds = !endHolds(&committer, publish: publish)
+            if upkeep.mustEndEphemerals, upkeep.isProbeDue {
+                upkeep.mustEndEphemerals = !endEphemerals(&committer, publish: publish)
             }
             if mustRekey.load(ordering: .relaxed) { upkeep.hasMore = rekey(&committer) }
             let collected = upkeep.run(now: now, with: &committer, publish: publish, note: note)
@@ -145,9 +145,10 @@ final class CommitterThread: Sendable {
     /// and it is tried again every second.
     ///
     /// - Returns: whether all of it has ended.
-    private func endHolds(_ committer: inout Committer<SQLiteWriter>, publish: (CommittedBatch) -> Void) -> Bool {
+    private func endEphemerals(_ committer: inout Committer<SQLiteWriter>, publish: (CommittedChanges) -> Void) -> Bool
+    {
         while true {
-            let (batch, failure) = committer.endHolds(now: SystemClock.now())
+            let (batch, failure) = committer.endEphemerals(now: SystemClock.now())
             publish(batch)
             if let failure { note(failure) }
             if batch.changes.isEmpty { return failure == nil }
@@ -179,7 +180,7 @@ final class CommitterThread: Sendable {
     /// - Returns: how many nanoseconds it took.
     private func commit(
         _ requests: [WriteRequest], with committer: inout Committer<SQLiteWriter>, now: UInt64,
-        publish: (CommittedBatch) -> Void
+        publish: (CommittedChanges) -> Void
     ) -> UInt64 {
         let start = DispatchTime.now().uptimeNanoseconds
         var lastFailure: StoreError?
@@ -250,14 +251,14 @@ final class CommitterThread: Sendable {
         /// Whether something goes on as soon as nobody wants anything.
         var hasMore = false
         /// Whether what was bound to connections of the last run is still there.
-        var mustEndHolds: Bool
+        var mustEndEphemerals: Bool
         private var nextCollection = DispatchTime.now() + .seconds(1)
         private var nextProbe = DispatchTime.now()
 
-        init(retention: UInt64, mustEndHolds: Bool) {
+        init(retention: UInt64, mustEndEphemerals: Bool) {
             self.retention = retention
-            self.mustEndHolds = mustEndHolds
-            hasFailed = mustEndHolds
+            self.mustEndEphemerals = mustEndEphemerals
+            hasFailed = mustEndEphemerals
         }
 
         var isProbeDue: Bool { hasFailed && nextProbe <= .now() }
@@ -274,14 +275,14 @@ final class CommitterThread: Sendable {
 
         /// - Returns: how many tombstones are forgotten.
         mutating func run(
-            now: UInt64, with committer: inout Committer<SQLiteWriter>, publish: (CommittedBatch) -> Void,
+            now: UInt64, with committer: inout Committer<SQLiteWriter>, publish: (CommittedChanges) -> Void,
             note: (StoreError?) -> Void
         ) -> Int {
             if isProbeDue {
                 let (batch, failure) = committer.probe(now: now)
                 publish(batch)
                 note(failure)
-                hasFailed = failure != nil || mustEndHolds
+                hasFailed = failure != nil || mustEndEphemerals
                 nextProbe = .now() + .seconds(1)
             }
             guard nextCollection <= .now() else { return 0 }

@@ -14,12 +14,15 @@ struct Importer {
     }
 
     private static let batch = 1_000
+    private static let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 0))
     /// How far ahead a version may be, in milliseconds: the clock moves there, and the greatest stamp has none above it.
     private static let maximumLead: UInt64 = 10 * 366 * 86_400_000
 
     private let database: SQLiteDatabase
     private var committer: Committer<SQLiteWriter>
     private var requests: [WriteRequest] = []
+    /// What came with versions since the last of those: it is merged as it is, and together.
+    private var registers: [Register] = []
     private let agent: Agent
     private(set) var tally = Tally()
 
@@ -49,7 +52,6 @@ struct Importer {
         }
         let value = isDeleted ? nil : try ExportLine.text("value", of: object)
         if value == nil, !isDeleted { throw StoreError("it has no \"value\"") }
-        let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 0))
         let metadata = try ExportLine.text("metadata", of: object)
         let session = object.string("session").map { Array($0.utf8) }
         if let text = object.string("version") {
@@ -62,16 +64,18 @@ struct Importer {
                 key: key, version: version, value: value,
                 expiresAt: object.integer("expires_at").flatMap(UInt64.init(exactly:)), metadata: metadata,
                 session: session, cause: object.string("cause").flatMap(Register.Cause.init(rawValue:)))
-            requests.append(WriteRequest(action: .merge(register), agent: agent, origin: origin))
+            registers.append(register)
         } else {
             for field in ["expires_at", "timestamp"] where object.raw(field) != nil {
                 throw StoreError("it has \"\(field)\" and no \"version\" that it could be of; \"ttl\" starts now")
             }
             var write = ClientMessage.Write(key: key, value: value, metadata: metadata, session: session)
             write.timeToLive = try timeToLive(object)
-            requests.append(WriteRequest(write: write, agent: agent, origin: origin))
+            // Lines take effect in their order.
+            replicate()
+            requests.append(WriteRequest(write: write, agent: agent, origin: Self.origin))
         }
-        if requests.count >= Self.batch { commit() }
+        if requests.count + registers.count >= Self.batch { commit() }
     }
 
     private func timeToLive(_ object: JSONObject) throws -> UInt64? {
@@ -93,7 +97,14 @@ struct Importer {
         }
     }
 
+    private mutating func replicate() {
+        guard !registers.isEmpty else { return }
+        requests.append(WriteRequest(action: .replicate(registers, id: nil), agent: agent, origin: Self.origin))
+        registers = []
+    }
+
     private mutating func commit() {
+        replicate()
         guard !requests.isEmpty else { return }
         let before = committer.head
         let (batch, _) = committer.commit(requests, now: Self.now)
@@ -103,9 +114,20 @@ struct Importer {
             case .applied(_, let revision, _, _) where revision > before: tally.applied += 1
             case .applied: tally.same += 1
             case .superseded: tally.older += 1
-            case .refused(let error): tally.refusals.append("\(result.key.map(\.description) ?? ""): \(error.message)")
-            default: break
+            case .replicated(let receipt):
+                tally.applied += receipt.applied
+                tally.same += receipt.same
+                tally.older += receipt.superseded
+                for refusal in receipt.refused { tally.refuse(refusal.key, refusal.error) }
+            case .refused(let error): tally.refuse(result.key, error)
+            default: preconditionFailure("\(result.outcome) is no outcome of a write or a merge")
             }
         }
+    }
+}
+
+extension Importer.Tally {
+    fileprivate mutating func refuse(_ key: Key?, _ error: WireError) {
+        refusals.append("\(key.map { "\($0): " } ?? "")\(error.message)")
     }
 }

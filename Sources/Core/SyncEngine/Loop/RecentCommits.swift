@@ -7,11 +7,11 @@ import Registers
 ///
 /// Who is only a little behind is served from here, and costs the database nothing: thousands who come back at once are, most
 /// often.
-struct RecentBatches {
+struct RecentCommits {
     /// How many changes are looked at for one subscription. Beyond that the database is asked, in a thread of its own.
     static let maximumScan = 2_048
 
-    private var batches = Queue<CommittedBatch>()
+    private var batches = Queue<CommittedChanges>()
     /// How many batches were ever taken off the front of these.
     private var forgotten = 0
     /// Their changes that have a revision, in its order: side by side, so that looking at a hundred of them is fast.
@@ -67,7 +67,7 @@ struct RecentBatches {
     }
 
     /// Notes that `batch` has been delivered.
-    mutating func delivered(_ batch: CommittedBatch) {
+    mutating func delivered(_ batch: CommittedChanges) {
         // Whatever has passed by without being delivered is not here.
         if batch.changes.isEmpty, batch.head > head { base = batch.head }
         head = batch.head
@@ -102,7 +102,7 @@ struct RecentBatches {
 
     /// Where a change is.
     struct Place {
-        let batch: CommittedBatch
+        let batch: CommittedChanges
         let change: Int
         let revision: UInt64
 
@@ -164,7 +164,7 @@ struct RecentBatches {
     }
 }
 
-extension CommittedBatch {
+extension CommittedChanges {
     /// What it takes of the memory, in bytes, give or take.
     fileprivate var size: Int { frames.readableBytes + changes.count * 168 + 256 }
 }

@@ -3,14 +3,14 @@ package import Registers
 package import SyncProtocol
 
 /// What one commit brought about. Made by the committer, read by every event loop.
-package final class CommittedBatch: Sendable {
+package final class CommittedChanges: Sendable {
     /// One update: a committed change, or a transient broadcast.
     package struct Change: Sendable {
         package let key: Key
         /// nil for a transient broadcast.
         package let revision: UInt64?
         package let origin: Origin
-        /// Where the update's frame starts and ends in ``CommittedBatch/frames``.
+        /// Where the update's frame starts and ends in ``CommittedChanges/frames``.
         package let start: Int
         package let end: Int
     }
@@ -28,13 +28,13 @@ package final class CommittedBatch: Sendable {
         package let isFromClient: Bool
         /// Whether it asked for something that ends with its connection.
         package let endsWithConnection: Bool
-        /// What the connection holds from now on, until it is gone.
-        package let hold: Held?
-        /// What the connection, which is gone, no longer holds.
-        package let ended: Hold?
+        /// What ends with the connection from now on.
+        package let ephemeral: Ephemeral?
+        /// What has ended with the connection, which is gone.
+        package let ended: EphemeralKey?
 
         package init(
-            _ request: WriteRequest, outcome: WriteOutcome, hold: Held? = nil
+            _ request: WriteRequest, outcome: WriteOutcome, ephemeral: Ephemeral? = nil
         ) {
             connection = request.origin.connection
             id = request.id
@@ -43,21 +43,29 @@ package final class CommittedBatch: Sendable {
             cost = request.cost
             isFromClient = request.isFromClient
             endsWithConnection = request.endsWithConnection
-            self.hold = hold
-            if case .end(let hold) = request.action { ended = hold } else { ended = nil }
+            self.ephemeral = ephemeral
+            if case .end(let key) = request.action { ended = key } else { ended = nil }
         }
     }
 
-    /// A hold that was made or kept.
-    package struct Held: Equatable, Sendable {
-        package let hold: Hold
+    /// An ephemeral key that was made or kept.
+    package struct Ephemeral: Equatable, Sendable {
+        package let key: EphemeralKey
         /// When it ends unless it is kept, in milliseconds.
         package let expiresAt: UInt64
-        /// Whether the server keeps it while the connection lives; else its time is the client's business. nil: as before.
-        package let isKept: Bool?
+        package let upkeep: Upkeep
     }
 
-    /// The revision of the latest change up to and with this batch.
+    /// Who sees to it that an ephemeral key does not end before its connection.
+    package enum Upkeep: Equatable, Sendable {
+        case server
+        /// The client has given it a time, and renews it.
+        case client
+        /// Whoever did before.
+        case asBefore
+    }
+
+    /// The revision of the latest change up to and with this commit.
     package let head: UInt64
     /// In the order in which they took effect.
     package let changes: [Change]

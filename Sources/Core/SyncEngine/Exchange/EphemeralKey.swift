@@ -1,0 +1,13 @@
+package import Registers
+
+/// A register that ends with its connection: a claim or a presence with `"until":"disconnect"`.
+package struct EphemeralKey: Hashable, Sendable {
+    package let key: Key
+    /// Tells this register from earlier and later ones of the key.
+    package let fence: UInt64
+
+    package init(key: Key, fence: UInt64) {
+        self.key = key
+        self.fence = fence
+    }
+}

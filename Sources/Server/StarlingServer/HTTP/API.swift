@@ -1,0 +1,59 @@
+import HTTPTypes
+import Hummingbird
+import Transport
+
+/// A way in to the server, or to what it says of itself: the routes that it answers, the protocols that it speaks over WebSocket, and the
+/// metrics that it adds. The server is given a list of them, and knows nothing else of one.
+///
+/// Whoever comes in by it is a connection of a shard: ``HTTPContext/session``, or one of its own from `InProcessConnections`.
+protocol API: Sendable {
+    /// What there is, for 405, preflights, and what is kept of bodies.
+    var routes: [Route] { get }
+    /// Adds the handlers of its routes.
+    func add(to router: Router<HTTPContext>)
+    var upgrades: [Upgrade] { get }
+    var metrics: [any MetricsSource] { get }
+}
+
+extension API {
+    var upgrades: [Upgrade] { [] }
+    var metrics: [any MetricsSource] { [] }
+}
+
+/// A path, and what it may be asked for.
+struct Route: Sendable {
+    /// What a path ends in whose rest, slashes too, is a key.
+    private static let keyPlace = "{key}"
+
+    /// As the OpenAPI document has it.
+    let path: String
+    let methods: [HTTPRequest.Method]
+
+    func matches(_ path: Substring) -> Bool {
+        guard self.path.hasSuffix(Self.keyPlace) else { return path == self.path }
+        let start = self.path.dropLast(Self.keyPlace.count)
+        return path.hasPrefix(start) && path.utf8.count > start.utf8.count
+    }
+}
+
+/// The routes of all APIs.
+struct RouteTable: Sendable {
+    private let routes: [Route]
+
+    init(_ apis: [any API]) {
+        routes = apis.flatMap(\.routes)
+    }
+
+    /// What a path may be asked for; nil: there is no such path.
+    func methods(for path: Substring) -> [HTTPRequest.Method]? {
+        guard let route = routes.first(where: { $0.matches(path) }) else { return nil }
+        return route.methods.flatMap { $0 == .get ? [.get, .head] : [$0] } + [.options]
+    }
+
+    /// Whether a route wants the bodies that come with requests for a target.
+    func takesBody(_ target: String) -> Bool {
+        let path = target.prefix { $0 != "?" }
+        guard let route = routes.first(where: { $0.matches(path) }) else { return false }
+        return route.methods.contains { [.put, .post, .patch].contains($0) }
+    }
+}

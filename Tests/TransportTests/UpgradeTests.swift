@@ -1,0 +1,78 @@
+import Loops
+import NIOCore
+import NIOEmbedded
+import Testing
+import WebSocket
+
+@testable import Transport
+
+struct UpgradeTests {
+    private final class Receiver: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        let name: String
+        private(set) var received = ""
+
+        init(_ name: String) { self.name = name }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            received += String(buffer: unwrapInboundIn(data))
+        }
+    }
+
+    private static func upgrade(_ path: String?, _ subprotocols: [String], _ name: String) -> Upgrade {
+        Upgrade(path: path, subprotocols: subprotocols) { accepted, channel in
+            let receiver = Receiver(name)
+            return Upgrade.Successor(receiver) {
+                channel.writeAndFlush(accepted.response, promise: nil)
+                channel.pipeline.fireChannelRead(accepted.rest)
+            }
+        }
+    }
+
+    private static let upgrades = [
+        upgrade("/sync", ["starling.v1"], "sync"), upgrade(nil, ["hrana2", "hrana3"], "sql"),
+        upgrade("/echo", [], "echo"),
+    ]
+
+    private func request(_ path: String, _ subprotocols: String? = nil) -> String {
+        "GET \(path) HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            + (subprotocols.map { "Sec-WebSocket-Protocol: \($0)\r\n" } ?? "") + "\r\n"
+    }
+
+    /// Who takes a channel over whose first request is this one; and what it is answered.
+    private func takes(_ request: String) throws -> (name: String?, response: String, rest: String?) {
+        let channel = EmbeddedChannel()
+        let routes = HandshakeRoutes(
+            upgrades: Self.upgrades, handshake: Handshake(policy: .init()),
+            takeHTTP: { channel, _, _ in try channel.pipeline.syncOperations.addHandler(Receiver("http")) })
+        _ = routes.gate.enter()
+        try channel.pipeline.syncOperations.addHandler(
+            HandshakeHandler(
+                routes: routes, limits: TransportLimits(maximumMessageSize: 1 << 20, maximumValueSize: 1 << 20)))
+        try channel.writeInbound(ByteBuffer(string: request))
+        let response = try channel.readOutbound(as: ByteBuffer.self).map { String(buffer: $0) } ?? ""
+        let receiver = try? channel.pipeline.syncOperations.handler(type: Receiver.self)
+        _ = try? channel.finish()
+        return (receiver?.name, response, receiver?.received)
+    }
+
+    @Test("A request goes to the first protocol that is spoken at its path, or under a subprotocol that it offers")
+    func table() throws {
+        #expect(try takes(request("/sync")).name == "sync")
+        let named = try takes(request("/sync?x", "hrana3, starling.v1") + "behind it")
+        #expect(named.name == "sync" && named.rest == "behind it")
+        #expect(named.response.contains("Sec-WebSocket-Protocol: starling.v1\r\n"))
+        let sql = try takes(request("/", "hrana3, hrana2"))
+        #expect(sql.name == "sql" && sql.response.contains("Sec-WebSocket-Protocol: hrana3\r\n"))
+        #expect(try takes(request("/echo", "x")).name == "echo")
+        #expect(try takes(request("/")).name == "http")
+        #expect(try takes("GET /v1/keys HTTP/1.1\r\nSec-WebSocket-Protocol: hrana2\r\n\r\n").name == "http")
+    }
+
+    @Test("What is for a protocol and no handshake is refused, and goes to nobody")
+    func refused() throws {
+        let answer = try takes("GET /sync HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        #expect(answer.name == nil && answer.response.hasPrefix("HTTP/1.1 426 "))
+    }
+}
