@@ -87,7 +87,7 @@ extension ConformanceTests {
                         key: try Key("k:\(index)"),
                         version: Version(stamp: Stamp(milliseconds: 1), agent: try Agent("fill")),
                         value: Array("\(index)".utf8))
-                    try writer.put(StoredRegister(register, revision: UInt64(index)), replacing: nil)
+                    try writer.put(StoredRegister(register, revision: Revision(UInt64(index))), replacing: nil)
                 }
                 try writer.commit()
             }

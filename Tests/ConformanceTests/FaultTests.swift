@@ -55,8 +55,9 @@
                     let refused = try write(attempt, op: "op-2", client)
                     #expect(refused.version == nil)
                     #expect(["storage_failed", "outcome_unknown"].contains(refused.code))
+                    // From the first one on, though it is tried at once whether the disk takes anything.
+                    #expect(try HTTP.get("/readyz", server).contains("503"))
                 }
-                #expect(try HTTP.get("/readyz", server).contains("503"))
                 #expect(try HTTP.get("/healthz", server).hasSuffix("ok\n"))
                 try client.send(#"{"type":"get","id":"g","key":"k"}"#)
                 let read = try client.receive(type: "register")

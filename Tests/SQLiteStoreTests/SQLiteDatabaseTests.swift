@@ -37,7 +37,8 @@ struct SQLiteDatabaseTests {
         let register = Register(
             key: try Key(key), version: Version(stamp: Stamp(milliseconds: revision), agent: try Agent("a")),
             value: value.map { Array($0.utf8) })
-        try writer.put(StoredRegister(register, revision: revision), replacing: replacing)
+        try writer.put(
+            StoredRegister(register, revision: Revision(revision)), replacing: replacing.map { Revision($0) })
     }
 
     @Test("A new database has an epoch, and keeps it")

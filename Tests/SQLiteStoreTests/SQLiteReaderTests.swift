@@ -48,7 +48,8 @@ final class SQLiteReaderTests {
         let register = Register(
             key: try Key(key), version: Version(stamp: Stamp(milliseconds: revision), agent: try Agent("a")),
             value: value.map { Array($0.utf8) }, expiresAt: expiresAt)
-        try writer.put(StoredRegister(register, revision: revision), replacing: replacing)
+        try writer.put(
+            StoredRegister(register, revision: Revision(revision)), replacing: replacing.map { Revision($0) })
     }
 
     /// Subscribes, and goes through all pages until the subscription is live.
@@ -59,7 +60,7 @@ final class SQLiteReaderTests {
             head: head, changes: [], frames: ByteBuffer(), results: [[]], collectedRevision: 0)
         shard.changesCommitted(batch, Turn(head: head, now: 0))
         let id = shard.connectionOpened(agent: Agent(random: 0), now: 0)
-        let cursor = since.map { Cursor(epoch: database.state.epoch, revision: $0) }
+        let cursor = since.map { Cursor(epoch: database.state.epoch, revision: Revision($0)) }
         shard.messageReceived(
             .message(
                 .subscribe(.init(id: RequestID(json: Array("1".utf8)), pattern: try Pattern(pattern), since: cursor))),

@@ -26,7 +26,8 @@ struct WriteAheadLogTests {
         let register = Register(
             key: try Key(key), version: Version(stamp: Stamp(milliseconds: revision), agent: try Agent("a")),
             value: Array("\"\(String(repeating: "x", count: size))\"".utf8))
-        try writer.put(StoredRegister(register, revision: revision), replacing: replacing)
+        try writer.put(
+            StoredRegister(register, revision: Revision(revision)), replacing: replacing.map { Revision($0) })
     }
 
     private func size(_ name: String) throws -> Int {
@@ -211,7 +212,9 @@ struct WriteAheadLogTests {
                     key: try Key("k:\(row)"),
                     version: Version(stamp: Stamp(milliseconds: UInt64(row)), agent: try Agent("a")),
                     value: Array("\"\(String(repeating: "x", count: 3_000))\"".utf8))
-                try writer?.put(StoredRegister(register, revision: UInt64(row)), replacing: isNew ? nil : UInt64(row))
+                try writer?.put(
+                    StoredRegister(register, revision: Revision(UInt64(row))),
+                    replacing: isNew ? nil : Revision(UInt64(row)))
             }
         }
         try writer?.begin(now: 1, clockBound: nil)

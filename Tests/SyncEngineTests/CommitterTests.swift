@@ -167,7 +167,22 @@ struct CommitterTests {
         #expect(next.changes.map(\.revision) == [1, 2] && next.head == 2)
     }
 
-    // MARK: Holds and sweeps
+    @Test("A probe of the disk has something new for it each time: what stands there already would not be written")
+    func probes() throws {
+        let store = SimulatedDisk()
+        var committer = try committer(store)
+        _ = committer.commit([try request("a", "1")], now: 1_000)
+        for _ in 0..<3 {
+            let before = store.bound
+            let (changes, failure) = committer.probe(now: 1_000)
+            #expect(failure == nil && changes.changes.isEmpty)
+            #expect(store.bound > before)
+        }
+        store.fault = .commitLost
+        #expect(committer.probe(now: 1_000).1 != nil)
+    }
+
+    // MARK: Ephemeral keys and sweeps
 
     private func claim(_ key: String, op: String, from slot: Int32, ttl: UInt64? = nil) throws -> WriteRequest {
         let lease = ClientMessage.Lease(

@@ -10,7 +10,7 @@ struct FanoutTests {
 
     private func filter(_ pattern: String) throws -> Filter { Filter(try Pattern(pattern), within: .everything) }
 
-    private func commit(_ keys: [(String, UInt64?)]) throws -> CommittedChanges {
+    private func commit(_ keys: [(String, Revision?)]) throws -> CommittedChanges {
         let changes = try keys.map { key, revision in
             CommittedChanges.Change(
                 key: try Key(key), revision: revision, origin: .server, start: 0, end: 0)
@@ -18,7 +18,7 @@ struct FanoutTests {
         return CommittedChanges(head: 9, changes: changes, frames: ByteBuffer(), results: [[]], collectedRevision: 0)
     }
 
-    private mutating func match(_ keys: (String, UInt64?)...) throws -> [String] {
+    private mutating func match(_ keys: (String, Revision?)...) throws -> [String] {
         let groups = fanout.match(try commit(keys).changes)
         defer { fanout.forget() }
         return groups.map { "\(fanout[$0].members.sorted()): \(fanout[$0].changes)" }.sorted()

@@ -349,7 +349,7 @@ final class ShardTests {
             server: "", node: "", limits: .init(value: 1, message: 1, subscriptions: 9, drift: 0), pingInterval: 0)
         var shard = Shard(configuration: .init(loop: 0, welcome: welcome, framing: Simulation.framing), state: state)
         let id = shard.connectionOpened(agent: Agent(random: 1), now: 0)
-        for (revision, isRefused) in [(4, true), (5, false), (9, false), (10, true)] as [(UInt64, Bool)] {
+        for (revision, isRefused) in [(4, true), (5, false), (9, false), (10, true)] as [(Revision, Bool)] {
             let request = ClientMessage.Subscribe(
                 id: RequestID(json: Array("\(revision)".utf8)), pattern: .everything,
                 since: Cursor(epoch: store.epoch, revision: revision))

@@ -14,11 +14,11 @@ struct SnapshotCoverageTests {
         let start = 100
         let coverage = SnapshotCoverage(after: keys[start])
         // As of which revision each key was sent.
-        var sent: [Key: UInt64] = [:]
-        var head: UInt64 = 10
+        var sent: [Key: Revision] = [:]
+        var head: Revision = 10
         var from = start + 1
         for page in 0..<pages {
-            head += UInt64.random(in: 0...3, using: &random)
+            head = head + UInt64.random(in: 0...3, using: &random)
             let isLast = page == pages - 1
             let to =
                 isLast
@@ -32,7 +32,7 @@ struct SnapshotCoverageTests {
             from = min(to + 1, keys.count - 1)
         }
         for key in keys {
-            for revision in 0...(head + 10) where coverage.covers(key, at: revision) {
+            for revision in (0...(head.rawValue + 10)).map({ Revision($0) }) where coverage.covers(key, at: revision) {
                 #expect(revision <= sent[key] ?? 0, "\(key) \(revision)")
             }
         }

@@ -8,7 +8,7 @@ struct CursorTests {
         let epoch = Epoch(0x0123_4567_89AB_CDEF)
         let cursors = [
             Cursor(epoch: epoch, revision: 0), Cursor(epoch: epoch, revision: 42, digest: 7),
-            Cursor(epoch: epoch, revision: UInt64(Int64.max) / 20, digest: .max),
+            Cursor(epoch: epoch, revision: Revision(UInt64(Int64.max) / 20), digest: .max),
             Cursor(epoch: epoch, revision: 3, digest: 1, lastKey: try Key("a~b@c:d")),
             Cursor(epoch: epoch, revision: 3, lastKey: try Key("é")),
         ]

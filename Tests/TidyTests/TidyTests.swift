@@ -160,12 +160,28 @@ struct TidyTests {
         #expect(schemas == Set(client + server))
     }
 
-    @Test("Every option of starling serve is documented")
+    @Test("The page on operations has every option of serve, with the default that its help says")
     func options() throws {
         let help = try String(contentsOf: Repository.file("Tests/ConformanceTests/Help/serve.txt"), encoding: .utf8)
-        let page = try String(contentsOf: Repository.file("docs/operations.md"), encoding: .utf8)
-        for match in help.matches(of: /(?m)^  --([a-z-]+)/) where match.1 != "version" && match.1 != "help" {
-            #expect(page.contains("`--\(match.1)`"), "--\(match.1)")
+        var defaults: [String: String] = [:]
+        var option = ""
+        for line in help.split(separator: "\n") {
+            if let match = line.firstMatch(of: /^  (--[a-z-]+)/) { option = String(match.1) }
+            if let match = line.firstMatch(of: /\(default: ([^),]+)/) { defaults[option] = String(match.1) }
         }
+        let page = try String(contentsOf: Repository.file("docs/operations.md"), encoding: .utf8)
+        var described: Set<String> = []
+        for line in page.split(separator: "\n") where line.hasPrefix("| `--") {
+            let cells = line.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+            let names = cells[0].split(separator: "`").filter { $0.hasPrefix("--") }.map(String.init)
+            described.formUnion(names)
+            guard let said = names.first.flatMap({ defaults[$0] }), cells[1] != "none" else { continue }
+            let written = cells[1].prefix { $0 != ";" }.filter { $0 != "`" }
+            #expect(said == written || said == "the value's + 65536" && written == "value + 65536", "\(names[0])")
+        }
+        let all = help.matches(of: /\n  (--[a-z-]+)/).map { String($0.1) }.filter {
+            $0 != "--version" && $0 != "--help"
+        }
+        #expect(Set(all) == described)
     }
 }

@@ -1,4 +1,5 @@
 import NIOCore
+import Registers
 import SyncEngine
 import Testing
 import Transport
@@ -72,7 +73,7 @@ struct OutboundTests {
         for index in 0..<6 as Range<UInt8> {
             let bytes = [UInt8](repeating: index, count: 10)
             let isReply = index == 3
-            let delivery = Delivery(frames: ByteBuffer(bytes: bytes), slots: [0], before: UInt64(index))
+            let delivery = Delivery(frames: ByteBuffer(bytes: bytes), slots: [0], before: Revision(UInt64(index)))
             deliveries.append(delivery)
             outbound.send(delivery.frames, of: isReply ? nil : delivery)
             // Begun: what the kernel took at least a part of, or the channel was given.

@@ -15,7 +15,7 @@ package enum Binding: Int64, Sendable {
 /// A register with the revision of its last change.
 package struct StoredRegister: Equatable, Sendable {
     package var register: Register
-    package var revision: UInt64
+    package var revision: Revision
     /// The op of the write that made it, by which a resend is known. Bookkeeping of one database: it is not part of the
     /// register's identity, and does not travel.
     package var op: [UInt8]?
@@ -24,7 +24,7 @@ package struct StoredRegister: Equatable, Sendable {
     package var binding: Binding?
 
     package init(
-        _ register: Register, revision: UInt64, op: [UInt8]? = nil, fence: UInt64 = 0, binding: Binding? = nil
+        _ register: Register, revision: Revision, op: [UInt8]? = nil, fence: UInt64 = 0, binding: Binding? = nil
     ) {
         self.register = register
         self.revision = revision

@@ -8,11 +8,11 @@ package import Registers
 /// `welcome` has it, says nothing of a pattern: who resumes from it vouches for holding everything up to it.
 package struct Cursor: Equatable, Sendable {
     package let epoch: Epoch
-    package let revision: UInt64
+    package let revision: Revision
     package let digest: UInt32?
     package let lastKey: Key?
 
-    package init(epoch: Epoch, revision: UInt64, digest: UInt32? = nil, lastKey: Key? = nil) {
+    package init(epoch: Epoch, revision: Revision, digest: UInt32? = nil, lastKey: Key? = nil) {
         self.epoch = epoch
         self.revision = revision
         self.digest = digest
@@ -50,7 +50,7 @@ package struct Cursor: Equatable, Sendable {
             guard text[index] == UInt8(ascii: "@"), let key = try? Key(Array(text[(index + 1)...])) else { return nil }
             lastKey = key
         }
-        self.init(epoch: epoch, revision: revision, digest: digest, lastKey: lastKey)
+        self.init(epoch: epoch, revision: Revision(revision), digest: digest, lastKey: lastKey)
     }
 
     package var bytes: [UInt8] {

@@ -1,5 +1,6 @@
 package import Access
 package import NIOCore
+package import Registers
 package import SyncEngine
 
 /// What the event loops need of the rest of the server. All calls return at once.
@@ -9,7 +10,7 @@ package struct LoopServices: Sendable {
     /// Hands a job to the readers, for the event loop with this index.
     package var submitRead: @Sendable (ReadJob, _ loop: Int) -> Void
     /// The revision of the latest commit.
-    package var head: @Sendable () -> UInt64
+    package var head: @Sendable () -> Revision
     /// The wall clock, in milliseconds since 1970.
     package var now: @Sendable () -> UInt64
     /// 64 random bits.
@@ -23,7 +24,7 @@ package struct LoopServices: Sendable {
 
     package init(
         submitWrites: @escaping @Sendable ([WriteRequest]) -> Bool,
-        submitRead: @escaping @Sendable (ReadJob, _ loop: Int) -> Void, head: @escaping @Sendable () -> UInt64,
+        submitRead: @escaping @Sendable (ReadJob, _ loop: Int) -> Void, head: @escaping @Sendable () -> Revision,
         now: @escaping @Sendable () -> UInt64, random: @escaping @Sendable () -> UInt64,
         unframe: @escaping @Sendable (ByteBuffer) -> [ByteBuffer], authority: any Authority = OpenAuthority(),
         memory: InboundMemory = InboundMemory()

@@ -1,6 +1,6 @@
 import Foundation
 import GRDB
-import Registers
+package import Registers
 package import SyncEngine
 import SyncProtocol
 
@@ -13,8 +13,8 @@ package struct DatabaseCheck: Sendable {
     package var expiring = 0
     package var claims = 0
     package var bytes = 0
-    package var head: UInt64 = 0
-    package var collectedRevision: UInt64 = 0
+    package var head: Revision = 0
+    package var collectedRevision: Revision = 0
     package var epoch = ""
     /// What must not be, a sentence each.
     package var problems: [String] = []

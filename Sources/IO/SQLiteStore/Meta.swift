@@ -92,8 +92,8 @@ enum Meta {
         }
         let horizon = try horizon(database)
         // With room above it for whatever is written until the next start.
-        guard max(horizon.head, horizon.collected) <= UInt64(maximumCount / 2) else {
-            throw impossible(horizon.head, horizon.collected)
+        guard max(horizon.head, horizon.collected) <= Revision(UInt64(maximumCount / 2)) else {
+            throw impossible(horizon.head.rawValue, horizon.collected.rawValue)
         }
         return StoreState(
             epoch: epoch, head: horizon.head, clockBound: try stamp(.clockBound, database),
@@ -131,8 +131,8 @@ enum Meta {
                 + "altered, or is damaged")
     }
 
-    private static func revision(_ number: Int64) -> UInt64? {
-        (0...maximumCount).contains(number) ? UInt64(number) : nil
+    private static func revision(_ number: Int64) -> Revision? {
+        (0...maximumCount).contains(number) ? Revision(UInt64(number)) : nil
     }
 
     /// The greatest revision, or fence, that is taken for one: what can be counted up from for as long as anybody likes.

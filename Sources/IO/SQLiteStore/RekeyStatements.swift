@@ -14,7 +14,7 @@ final class RekeyStatements {
     /// What it will say, if this transaction is committed.
     private var draft: SealRecord
     /// How far the rows have been looked through for ``target``.
-    private var position: UInt64 = 0
+    private var position: Revision = 0
     private var target: String?
     /// Whether rows were passed over, since they do not decrypt.
     private var hasSkipped = false
@@ -83,7 +83,7 @@ final class RekeyStatements {
             update.bind(stored.register.value == nil ? nil : [], at: 1)
             update.bind(blob: sealed.bytes, at: 2)
             update.bind(Array(sealed.keyID.utf8), at: 3)
-            update.bind(Int64(row.revision), at: 4)
+            update.bind(row.revision, at: 4)
             try update.run()
         }
         if rows.isEmpty, draft.accepts != .sealed || !hasSkipped {
@@ -96,15 +96,16 @@ final class RekeyStatements {
     }
 
     /// - Returns: nil for rows that are to be left as they are.
-    private func next(_ id: String, _ limit: Int) throws(StoreError) -> [(revision: UInt64, stored: StoredRegister?)] {
+    private func next(_ id: String, _ limit: Int) throws(StoreError) -> [(revision: Revision, stored: StoredRegister?)]
+    {
         defer { select.reset() }
-        select.bind(Int64(position), at: 1)
+        select.bind(position, at: 1)
         select.bind(Array(id.utf8), at: 2)
         select.bind(Int64(limit), at: 3)
         select.bind(draft.accepts == .sealed ? 0 : 1, at: 4)
-        var rows: [(UInt64, StoredRegister?)] = []
+        var rows: [(Revision, StoredRegister?)] = []
         while try select.step() {
-            let revision = UInt64(bitPattern: select.integer(0))
+            let revision = Revision(UInt64(bitPattern: select.integer(0)))
             guard let row = try? select.sealedRow(), let contents = try? seal.open(row) else {
                 hasSkipped = true
                 rows.append((revision, nil))

@@ -12,7 +12,7 @@ struct RowReader {
         self.statement.reset()
     }
 
-    func bind(_ value: Int64, at index: Int32) { statement.bind(value, at: index) }
+    func bind(_ revision: Revision, at index: Int32) { statement.bind(revision, at: index) }
     func bind(_ bytes: [UInt8], at index: Int32) { statement.bind(bytes, at: index) }
     func reset() { statement.reset() }
 

@@ -61,10 +61,10 @@ package struct SQLiteReader: ReadStore, Sendable {
             return true
         }
 
-        package func forEachChange(after revision: UInt64, _ body: (StoredRegister) -> Bool) throws(StoreError) {
+        package func forEachChange(after revision: Revision, _ body: (StoredRegister) -> Bool) throws(StoreError) {
             let rows = try select("WHERE revision > ?1 ORDER BY revision")
             defer { rows.reset() }
-            rows.bind(Int64(revision), at: 1)
+            rows.bind(revision, at: 1)
             while let row = try rows.next(), body(row) {}
         }
 

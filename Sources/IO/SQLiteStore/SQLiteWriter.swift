@@ -139,10 +139,10 @@ package final class SQLiteWriter: WriteStore {
         return count
     }
 
-    package func put(_ stored: StoredRegister, replacing: UInt64?) throws(StoreError) {
+    package func put(_ stored: StoredRegister, replacing: Revision?) throws(StoreError) {
         let statement = replacing == nil ? insert : update
         let register = stored.register
-        statement.bind(Int64(stored.revision), at: 1)
+        statement.bind(stored.revision, at: 1)
         statement.bind(register.key.bytes, at: 2)
         statement.bind(register.version.bytes, at: 3)
         let sealed = try seal?.seal(stored)
@@ -158,7 +158,7 @@ package final class SQLiteWriter: WriteStore {
         statement.bind(blob: sealed?.bytes, at: 12)
         statement.bind(sealed.map { Array($0.keyID.utf8) }, at: 13)
         statement.bind(Int64(now), at: 14)
-        if let replacing { statement.bind(Int64(replacing), at: 15) }
+        if let replacing { statement.bind(replacing, at: 15) }
         try statement.run()
         if sqlite3_changes(connection.handle) != 1 {
             throw StoreError(

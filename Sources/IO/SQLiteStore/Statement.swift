@@ -39,6 +39,8 @@ final class Statement {
 
     // MARK: Parameters
 
+    func bind(_ revision: Revision, at index: Int32) { bind(Int64(revision.rawValue), at: index) }
+
     func bind(_ value: Int64?, at index: Int32) {
         if let value {
             sqlite3_bind_int64(handle, index, value)
@@ -158,7 +160,7 @@ final class Statement {
             key: Key(unchecked: key), version: version, value: nil, expiresAt: expiresAt, metadata: nil,
             session: bytes(6), cause: cause)
         return StoredRegister(
-            register, revision: UInt64(revision), op: bytes(7), fence: UInt64(integer(9)), binding: binding)
+            register, revision: Revision(UInt64(revision)), op: bytes(7), fence: UInt64(integer(9)), binding: binding)
     }
 
     private func damaged(_ what: String) -> StoreError {

@@ -94,7 +94,7 @@ final class UpkeepStatements {
         let tombstones = try registers(of: selectTombstones, limit: limit)
         guard !tombstones.isEmpty else { return collected }
         for stored in tombstones {
-            delete.bind(Int64(stored.revision), at: 1)
+            delete.bind(stored.revision, at: 1)
             try delete.run()
             collected.add(
                 stored.register.key, revision: stored.revision, stamp: stored.register.version.stamp,

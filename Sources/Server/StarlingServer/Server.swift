@@ -34,9 +34,13 @@ package struct Server: Service {
         try BindPolicy.check(
             configuration.host, port: configuration.port,
             isOpenAllowed: configuration.isOpenAllowed || configuration.access != nil)
-        let engine: Engine
+        let frontend: Frontend
+        let backend: Backend
         do {
-            engine = try Engine(configuration: configuration, logger: logger)
+            frontend = try Frontend(configuration: configuration, logger: logger)
+            backend = try Backend(
+                configuration: configuration, authority: frontend.authority, memory: frontend.memory,
+                cipher: frontend.cipher, logger: logger)
         } catch let error as StoreError {
             throw ServerError(error.description)
         } catch let error as CertificateError {
@@ -44,9 +48,9 @@ package struct Server: Service {
         }
         let listener: any Channel
         do {
-            listener = try await engine.listen()
+            listener = try await frontend.listen(for: backend)
         } catch {
-            _ = await engine.stop()
+            _ = await stop(frontend, backend)
             throw ServerError("cannot listen on \(configuration.host):\(configuration.port): \(Self.reason(error))")
         }
         let port = listener.localAddress?.port ?? configuration.port
@@ -54,16 +58,26 @@ package struct Server: Service {
         whenReady(port)
 
         let reloading = Task {
-            for await _ in reloads { engine.requestReload() }
+            for await _ in reloads { frontend.requestReload() }
         }
         try? await gracefulShutdown()
         reloading.cancel()
 
         logger.info("Stopping")
         try? await listener.close()
-        let failure = await engine.stop()
+        let failure = await stop(frontend, backend)
         logger.info("Stopped")
         if let failure { throw ServerError("\(failure)") }
+    }
+
+    /// Stops in the order in which things depend on each other.
+    ///
+    /// - Returns: why the database could not be closed as it should be.
+    private func stop(_ frontend: Frontend, _ backend: Backend) async -> StoreError? {
+        frontend.stop()
+        await backend.drain()
+        await frontend.answersAreWritten()
+        return await backend.stop()
     }
 
     /// Why a port could not be had, without what it is called in the kernel where that is known.

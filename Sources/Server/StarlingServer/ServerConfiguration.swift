@@ -8,39 +8,41 @@ package struct ServerConfiguration: Sendable {
     /// The version of this software.
     package static let version = "0.1.0"
 
-    package var host: String
-    package var port: Int
+    package var host = "127.0.0.1"
+    package var port = 7827
     /// The file of the database.
-    package var data: String
-    package var durability: Durability
+    package var data = "starling.db"
+    package var durability = Durability.commit
     /// How many event loops there are.
-    package var threads: Int
-    /// How far ahead of the server's clock a client's stamp may be, in milliseconds.
-    package var maximumDrift: UInt64
+    package var threads = 1
+    /// How far ahead of the server's clock a client's stamp may be.
+    package var maximumDrift = Duration.seconds(60)
     /// The greatest size of a value, in bytes.
-    package var maximumValueSize: Int
-    /// The greatest size of a message, in bytes.
-    package var maximumMessageSize: Int
+    package var maximumValueSize = 1 << 20
+    /// The greatest size of a message, in bytes; nil: that of a value, and ``envelope``.
+    package var maximumMessageSize: Int?
+    /// Room for the key, the metadata and the rest of a message beside its value, in bytes.
+    package static let envelope = 64 * 1_024
     /// How many bytes a slow connection's socket may have refused before it catches up from the database.
-    package var maximumBacklog: Int
+    package var maximumBacklog = 1 << 20
     /// Subscriptions per connection.
-    package var maximumSubscriptions: Int
-    /// How long a closing connection, and so a shutdown, may take to send what is owed, in milliseconds.
-    package var drainTimeout: Int64
-    /// After how long a deleted key may be forgotten, in milliseconds.
-    package var tombstoneRetention: UInt64
-    /// How long a slow connection may read nothing, in milliseconds.
-    package var stallTimeout: Int64
-    /// After how much silence a client is pinged, in milliseconds.
-    package var pingInterval: Int64
-    /// How long a client may take to answer a ping, in milliseconds.
-    package var pingTimeout: Int64
+    package var maximumSubscriptions = 10_000
+    /// How long a closing connection, and so a shutdown, may take to send what is owed.
+    package var drainTimeout = Duration.seconds(10)
+    /// After how long a deleted key may be forgotten.
+    package var tombstoneRetention = Duration.seconds(7 * 86_400)
+    /// How long a slow connection may read nothing.
+    package var stallTimeout = Duration.seconds(120)
+    /// After how much silence a client is pinged.
+    package var pingInterval = Duration.seconds(25)
+    /// How long a client may take to answer a ping.
+    package var pingTimeout = Duration.seconds(120)
     /// Origins of pages that may connect besides the server's own.
-    package var allowedOrigins: Set<String>
+    package var allowedOrigins: Set<String> = []
     /// Whether to listen on an address that other machines reach, though there are no access rules.
-    package var isOpenAllowed: Bool
+    package var isOpenAllowed = false
     /// How much memory the cache of registers may take, in bytes.
-    package var cacheSize: Int
+    package var cacheSize = 64 << 20
     /// The file of access rules; nil: everybody may do everything.
     package var access: String?
     /// The files of the server's certificates; nil: connections are not encrypted.
@@ -50,47 +52,27 @@ package struct ServerConfiguration: Sendable {
     /// How messages are compressed for clients that offer it.
     package var compression = DeflateParameters.Policy.off
     /// How many connections there may be.
-    package var connections = ConnectionGate.Limits()
-    /// How long a client may take to be ready to send messages, in milliseconds.
-    package var handshakeTimeout: Int64 = 10_000
+    package var connections = ConnectionGate.Limits(perAddress: 1_024)
+    /// How long a client may take to be ready to send messages.
+    package var handshakeTimeout = Duration.seconds(10)
     /// The greatest size of a request's head, in bytes.
-    package var maximumHeadSize = 16 * 1024
+    package var maximumHeadSize = 16 * 1_024
     /// How many bytes may be held of messages that are not whole yet, for all connections together.
     package var maximumUnfinished = 256 << 20
     /// How fast a connection may send; nil: as it likes.
     package var rate: RateLimit.Limits?
-    /// How long a connection that waits for nothing may send nothing, in milliseconds; nil: for ever.
-    package var idleTimeout: UInt64?
+    /// How long a connection that waits for nothing may send nothing; nil: for ever.
+    package var idleTimeout: Duration?
 
-    package init(
-        host: String = "127.0.0.1", port: Int = 7827, data: String = "starling.db", durability: Durability = .commit,
-        threads: Int = 1, maximumDrift: UInt64 = 60_000, maximumValueSize: Int = 1 << 20,
-        maximumMessageSize: Int? = nil, maximumBacklog: Int = 1 << 20, maximumSubscriptions: Int = 10_000,
-        drainTimeout: Int64 = 10_000, tombstoneRetention: UInt64 = 7 * 86_400_000, stallTimeout: Int64 = 120_000,
-        pingInterval: Int64 = 25_000, pingTimeout: Int64 = 120_000, allowedOrigins: Set<String> = [],
-        isOpenAllowed: Bool = false,
-        cacheSize: Int = 64 << 20
-    ) {
-        self.host = host
-        self.port = port
-        self.data = data
-        self.durability = durability
-        self.threads = threads
-        self.maximumDrift = maximumDrift
-        self.maximumValueSize = maximumValueSize
-        // Room for the key, the metadata and the rest of the envelope.
-        self.maximumMessageSize = maximumMessageSize ?? maximumValueSize + 64 * 1024
-        self.maximumBacklog = maximumBacklog
-        self.maximumSubscriptions = maximumSubscriptions
-        self.drainTimeout = drainTimeout
-        self.tombstoneRetention = tombstoneRetention
-        self.stallTimeout = stallTimeout
-        self.pingInterval = pingInterval
-        self.pingTimeout = pingTimeout
-        self.allowedOrigins = allowedOrigins
-        self.isOpenAllowed = isOpenAllowed
-        self.cacheSize = cacheSize
-    }
+    package init() {}
+
+    /// The greatest size of a message, in bytes.
+    var messageSize: Int { maximumMessageSize ?? maximumValueSize + Self.envelope }
+}
+
+extension Duration {
+    /// In whole milliseconds.
+    var milliseconds: UInt64 { UInt64(self / .milliseconds(1)) }
 }
 
 /// A reason not to start, or not to go on, for a person to read.

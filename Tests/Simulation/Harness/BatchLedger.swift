@@ -9,7 +9,7 @@ struct BatchLedger {
     static let group = ["g:1", "g:2", "g:3"].map { Key(unchecked: Array($0.utf8)) }
 
     private struct Made {
-        var firstRevision: UInt64
+        var firstRevision: Revision
         var at: UInt64
     }
 
@@ -18,14 +18,14 @@ struct BatchLedger {
         var name: String
         var count: Int64
         var place: Int64
-        var revision: UInt64
+        var revision: Revision
     }
 
     private var made: [String: Made] = [:]
     private var parts: [Part] = []
 
     /// A register was committed, with another version than the one before it.
-    mutating func note(_ register: Register, revision: UInt64) {
+    mutating func note(_ register: Register, revision: Revision) {
         guard let object = register.value.flatMap({ try? JSONObject($0) }), let name = object.string("batch"),
             let count = object.integer("of"), let place = object.integer("place")
         else { return }
@@ -35,17 +35,17 @@ struct BatchLedger {
     /// A commit is over, at `now` by the server's wall clock.
     mutating func committed(_ disk: SimulatedDisk, now: UInt64, _ world: World) {
         for (name, parts) in Dictionary(grouping: parts, by: \.name) {
-            let first = parts[0].revision - UInt64(parts[0].place)
+            let first = parts[0].revision.rawValue - UInt64(parts[0].place)
             if parts.count != parts[0].count {
                 world.note("\(parts.count) of \(parts[0].count) values of batch \(name) were written")
             }
-            if parts.contains(where: { $0.revision - UInt64($0.place) != first }) {
+            if parts.contains(where: { $0.revision.rawValue - UInt64($0.place) != first }) {
                 world.note("the revisions of batch \(name) are not contiguous")
             }
             if let before = made[name], now < before.at + KeptAnswer.lifetime {
                 world.note("batch \(name) acted twice, with revisions \(before.firstRevision) and \(first)")
             }
-            made[name] = Made(firstRevision: first, at: now)
+            made[name] = Made(firstRevision: Revision(first), at: now)
         }
         parts = []
         checkGroup(disk, world)
@@ -71,7 +71,7 @@ struct BatchLedger {
             guard let first = answer.integer("first"), let last = answer.integer("last"),
                 answer.array("versions")?.count == Int(last - first) + 1
             else { return world.note("batch \(name) was applied with \(answer.members)") }
-            if let made = made[name], made.firstRevision != UInt64(first) {
+            if let made = made[name], made.firstRevision != Revision(UInt64(first)) {
                 world.note("batch \(name) was made with revision \(made.firstRevision), and is told of as \(first)")
             }
             return

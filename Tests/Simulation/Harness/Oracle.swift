@@ -13,13 +13,13 @@ final class Oracle {
         var expiresAt: UInt64
     }
 
-    private var head: UInt64 = 0
+    private var head: Revision = 0
     /// The register of each key.
     private var latest: [Key: Register] = [:]
-    private var revisions: [Key: UInt64] = [:]
+    private var revisions: [Key: Revision] = [:]
     /// Registers of a batch that have the op of the one that was on the disk, by revision: somebody else may have written
     /// in between, within the batch.
-    private var repeated: [UInt64: (op: String, first: UInt64)] = [:]
+    private var repeated: [Revision: (op: String, first: Revision)] = [:]
     private var claims: [Key: Claim] = [:]
     /// The greatest fence ever given for each key.
     private var fences: [Key: UInt64] = [:]

@@ -22,7 +22,7 @@ final class SimulatedClient {
         var isEnding = false
         /// The keys that were there when a first snapshot began, which it has to have when it is called synced.
         var promised: Set<Key> = []
-        var promisedRevisions: [Key: UInt64] = [:]
+        var promisedRevisions: [Key: Revision] = [:]
     }
 
     private static let patterns = ["*", "*", "d:*", "d:*", "d:*", "a:*", "b:1", "?:1", "**:x", "c", "l:*", "p:*"]

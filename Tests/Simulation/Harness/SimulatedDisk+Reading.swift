@@ -13,8 +13,8 @@ extension SimulatedDisk: ReadStore {
 
     package struct Snapshot: ReadSnapshot {
         fileprivate let registers: [Key: StoredRegister]
-        fileprivate let head: UInt64
-        fileprivate let collected: UInt64
+        fileprivate let head: Revision
+        fileprivate let collected: Revision
 
         package func horizon() -> Horizon { Horizon(head: head, collected: collected) }
 
@@ -29,7 +29,7 @@ extension SimulatedDisk: ReadStore {
             return found.sorted { $0.register.key < $1.register.key }.allSatisfy(body)
         }
 
-        package func forEachChange(after revision: UInt64, _ body: (StoredRegister) -> Bool) {
+        package func forEachChange(after revision: Revision, _ body: (StoredRegister) -> Bool) {
             _ = registers.values.filter { $0.revision > revision }.sorted { $0.revision < $1.revision }
                 .allSatisfy(body)
         }

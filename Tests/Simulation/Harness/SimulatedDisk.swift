@@ -28,7 +28,7 @@ package final class SimulatedDisk: WriteStore {
         /// What was answered to requests that are known again.
         var answers: [OperationID: KeptAnswer] = [:]
 
-        package var head: UInt64 {
+        package var head: Revision {
             registers.values.reduce(collected.revision) { max($0, $1.revision) }
         }
     }
@@ -59,7 +59,7 @@ package final class SimulatedDisk: WriteStore {
     package var committed: [Key: StoredRegister] { content.registers }
     package var bound: Stamp { content.bound }
     package var epoch: Epoch { content.epoch }
-    package var head: UInt64 { content.head }
+    package var head: Revision { content.head }
 
     // MARK: Writing
 
@@ -93,7 +93,7 @@ package final class SimulatedDisk: WriteStore {
         (draft ?? content).registers.values.count { !$0.register.isTombstone && filter.matches($0.register.key) }
     }
 
-    package func put(_ register: StoredRegister, replacing: UInt64?) throws(StoreError) {
+    package func put(_ register: StoredRegister, replacing: Revision?) throws(StoreError) {
         precondition(draft != nil)
         try call()
         if fault == .put { throw StoreError("put") }
@@ -220,7 +220,7 @@ package final class SimulatedDisk: WriteStore {
 
 extension SimulatedDisk {
     /// The greatest revision of a tombstone that was collected.
-    var collectedRevision: UInt64 { content.collected.revision }
+    var collectedRevision: Revision { content.collected.revision }
 
     /// The greatest stamp of a tombstone that was collected.
     var collectedStamp: Stamp { content.collected.stamp }

@@ -48,7 +48,7 @@ struct SweepState {
 
 /// A batch under way: what it changes, and what it answers.
 struct CommitDraft {
-    var head: UInt64
+    var head: Revision
     /// Whether there is anything for the disk: transient broadcasts alone are not.
     var isTransaction = false
     /// The updates to be told, in order.
@@ -83,7 +83,7 @@ struct CommitDraft {
 
     /// A register that another takes the place of.
     struct Replaced {
-        let revision: UInt64
+        let revision: Revision
         let isTombstone: Bool
     }
 
@@ -91,7 +91,7 @@ struct CommitDraft {
     struct Update {
         let stored: StoredRegister
         /// nil for a transient broadcast.
-        let revision: UInt64?
+        let revision: Revision?
         let origin: Origin
         /// What was in the database of the key before the batch, where anything was.
         var replaced: Replaced?
@@ -104,7 +104,7 @@ struct CommitDraft {
         }
     }
 
-    init(head: UInt64) {
+    init(head: Revision) {
         self.head = head
     }
 
@@ -120,7 +120,7 @@ struct CommitDraft {
 
     /// Gives `stored` the next revision, and puts it in the place of `current`.
     mutating func apply(_ stored: StoredRegister, replacing current: StoredRegister?, origin: Origin) {
-        head += 1
+        head = head.next
         var stored = stored
         stored.revision = head
         let key = stored.register.key
@@ -190,7 +190,7 @@ struct CommitDraft {
     }
 
     /// Encodes every update once, and sorts the answers by event loop.
-    func batch(loops: Int, collectedRevision: UInt64, framing: Framing) -> CommittedChanges {
+    func batch(loops: Int, collectedRevision: Revision, framing: Framing) -> CommittedChanges {
         var frames = ByteBuffer()
         var changes: [CommittedChanges.Change] = []
         changes.reserveCapacity(updates.count)

@@ -45,10 +45,10 @@ extension Committer {
         _ message: ClientMessage.Batch, _ request: WriteRequest, _ operation: OperationID?,
         over current: [StoredRegister?], now: UInt64, in draft: inout CommitDraft
     ) {
-        let firstRevision = draft.head + 1
+        let firstRevision = draft.head.next
         let changes = judge.changes(of: message, agent: request.agent, current: current, now: now)
         for (change, current) in zip(changes, current) {
-            let stored = StoredRegister(change.register, revision: draft.head + 1, fence: change.fence)
+            let stored = StoredRegister(change.register, revision: draft.head.next, fence: change.fence)
             draft.apply(stored, replacing: current, origin: request.origin)
             let key = change.register.key
             if owner(of: key, in: draft) != nil { draft.own(key, by: nil) }

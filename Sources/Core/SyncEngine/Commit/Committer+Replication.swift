@@ -11,7 +11,7 @@ extension Committer {
             let current = try current(of: register.key, in: draft)
             switch judge.merge(register, current: current, now: now) {
             case .apply(let change):
-                let stored = StoredRegister(change.register, revision: draft.head + 1, fence: change.fence)
+                let stored = StoredRegister(change.register, revision: draft.head.next, fence: change.fence)
                 draft.apply(stored, replacing: current, origin: request.origin)
                 if owner(of: register.key, in: draft) != nil { draft.own(register.key, by: nil) }
                 receipt.applied += 1

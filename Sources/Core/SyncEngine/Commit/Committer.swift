@@ -32,8 +32,8 @@ package struct Committer<Store: WriteStore> {
     private var quotas = KeyQuotas()
     /// How much a sweep takes at once, and how many rows it passes over, since they cannot be read.
     var sweep = SweepState()
-    package private(set) var head: UInt64
-    package internal(set) var collectedRevision: UInt64
+    package private(set) var head: Revision
+    package internal(set) var collectedRevision: Revision
 
     /// - Parameters:
     ///   - loops: how many event loops there are to answer to.
@@ -104,8 +104,8 @@ package struct Committer<Store: WriteStore> {
         do throws(StoreError) {
             if mustRecover { try recover() }
             draft = CommitDraft(head: head)
-            // A transaction that writes nothing would find nothing out.
-            if isProbe { draft.clockBound = clockBound }
+            // A transaction that writes nothing would find nothing out, and what is written as it stands there already is not written.
+            if isProbe { draft.clockBound = Stamp(rawValue: max(clockBound.rawValue, clockBound.rawValue &+ 1)) }
             try begin(requests, now: now, isForced: isForced, &draft)
             try body(&self, &draft)
             try put(&draft)
@@ -194,7 +194,7 @@ package struct Committer<Store: WriteStore> {
                 return draft.answer(request, .refused(refusal))
             }
             let stored = StoredRegister(
-                change.register, revision: draft.head + 1, op: change.op, fence: change.fence, binding: change.binding)
+                change.register, revision: draft.head.next, op: change.op, fence: change.fence, binding: change.binding)
             draft.apply(stored, replacing: current, origin: request.origin)
             let ephemeral = ephemeral(stored, request, draft)
             if let ephemeral {

@@ -49,7 +49,7 @@ extension KeptAnswer {
             version.stamp.rawValue < .max - UInt64(count),
             let fingerprint = object.string("batch").flatMap({ UInt64($0, radix: 16) })
         else { return nil }
-        return (BatchReceipt(firstRevision: first, firstVersion: version, count: Int(count)), fingerprint)
+        return (BatchReceipt(firstRevision: Revision(first), firstVersion: version, count: Int(count)), fingerprint)
     }
 
     /// Whether a text can be that of an answer.

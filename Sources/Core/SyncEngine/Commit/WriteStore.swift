@@ -26,7 +26,7 @@ package protocol WriteStore {
     mutating func count(_ filter: Filter) throws(StoreError) -> Int
 
     /// Puts a register in the place of the one with revision `replacing`; nil where the key has none.
-    mutating func put(_ register: StoredRegister, replacing: UInt64?) throws(StoreError)
+    mutating func put(_ register: StoredRegister, replacing: Revision?) throws(StoreError)
 
     /// What was answered to a request, at `since` (milliseconds) or later. Within a transaction.
     mutating func answer(to operation: OperationID, since: UInt64) throws(StoreError) -> [UInt8]?
@@ -62,18 +62,18 @@ package protocol WriteStore {
 package struct StoreState: Equatable, Sendable {
     package var epoch: Epoch
     /// The revision of the latest change.
-    package var head: UInt64
+    package var head: Revision
     /// No stamp above this one was issued before the last start.
     package var clockBound: Stamp
     /// The greatest revision of a tombstone that was collected.
-    package var collectedRevision: UInt64
+    package var collectedRevision: Revision
     /// The greatest stamp of a tombstone that was collected.
     package var collectedStamp: Stamp
     /// The greatest fencing token of a tombstone that was collected.
     package var collectedFence: UInt64
 
     package init(
-        epoch: Epoch, head: UInt64, clockBound: Stamp, collectedRevision: UInt64 = 0, collectedStamp: Stamp = .zero,
+        epoch: Epoch, head: Revision, clockBound: Stamp, collectedRevision: Revision = 0, collectedStamp: Stamp = .zero,
         collectedFence: UInt64 = 0
     ) {
         self.epoch = epoch
@@ -89,17 +89,17 @@ package struct StoreState: Equatable, Sendable {
 package struct CollectedTombstones: Equatable, Sendable {
     package var keys: [Key] = []
     /// The greatest of each that was ever collected.
-    package var revision: UInt64
+    package var revision: Revision
     package var stamp: Stamp
     package var fence: UInt64
 
-    package init(revision: UInt64, stamp: Stamp, fence: UInt64) {
+    package init(revision: Revision, stamp: Stamp, fence: UInt64) {
         self.revision = revision
         self.stamp = stamp
         self.fence = fence
     }
 
-    package mutating func add(_ key: Key, revision: UInt64, stamp: Stamp, fence: UInt64) {
+    package mutating func add(_ key: Key, revision: Revision, stamp: Stamp, fence: UInt64) {
         keys.append(key)
         self.revision = max(self.revision, revision)
         self.stamp = max(self.stamp, stamp)

@@ -8,7 +8,7 @@ package final class CommittedChanges: Sendable {
     package struct Change: Sendable {
         package let key: Key
         /// nil for a transient broadcast.
-        package let revision: UInt64?
+        package let revision: Revision?
         package let origin: Origin
         /// Where the update's frame starts and ends in ``CommittedChanges/frames``.
         package let start: Int
@@ -66,7 +66,7 @@ package final class CommittedChanges: Sendable {
     }
 
     /// The revision of the latest change up to and with this commit.
-    package let head: UInt64
+    package let head: Revision
     /// In the order in which they took effect.
     package let changes: [Change]
     /// The frames of all changes, one behind the other.
@@ -74,10 +74,10 @@ package final class CommittedChanges: Sendable {
     /// The answers for each event loop, in the order of the writes.
     package let results: [[Result]]
     /// The greatest revision of a tombstone that is forgotten.
-    package let collectedRevision: UInt64
+    package let collectedRevision: Revision
 
     package init(
-        head: UInt64, changes: [Change], frames: ByteBuffer, results: [[Result]], collectedRevision: UInt64
+        head: Revision, changes: [Change], frames: ByteBuffer, results: [[Result]], collectedRevision: Revision
     ) {
         self.collectedRevision = collectedRevision
         self.head = head

@@ -17,9 +17,9 @@ package struct PageRequest: Sendable {
         /// none can be missed by being written again and again; what changed after `base`, the head when the snapshot
         /// began, comes by revision afterwards, but for what was sent by then (``SnapshotCoverage``). Tombstones are part of it
         /// only if they are newer than `base`: another subscription of the connection may have told of the key before that.
-        case keys(after: Key?, base: UInt64)
+        case keys(after: Key?, base: Revision)
         /// In the order of revisions: above `after`.
-        case changes(after: UInt64)
+        case changes(after: Revision)
     }
 
     package let connection: ConnectionID
@@ -27,7 +27,7 @@ package struct PageRequest: Sendable {
     package let filter: Filter
     package let position: Position
     /// The revision that the event loop had delivered when it asked.
-    let askedAt: UInt64
+    let askedAt: Revision
 }
 
 /// A page as it was read, in one transaction.
@@ -35,11 +35,11 @@ package struct PageResult: Sendable {
     package struct Row: Sendable {
         package let key: Key
         /// Of the change that made it what it is.
-        package let revision: UInt64
+        package let revision: Revision
         /// Where the row's update frame ends in ``PageResult/frames``.
         package let end: Int
 
-        package init(key: Key, revision: UInt64, end: Int) {
+        package init(key: Key, revision: Revision, end: Int) {
             self.key = key
             self.revision = revision
             self.end = end
@@ -48,9 +48,9 @@ package struct PageResult: Sendable {
 
     package let request: PageRequest
     /// The head of the transaction that read the page.
-    package let head: UInt64
+    package let head: Revision
     /// The greatest revision, in that transaction, of a tombstone that was forgotten.
-    package let collectedRevision: UInt64
+    package let collectedRevision: Revision
     package let rows: [Row]
     /// The update frames of the rows, one behind the other.
     package let frames: ByteBuffer
@@ -60,7 +60,7 @@ package struct PageResult: Sendable {
     package let failure: StoreError?
 
     package init(
-        request: PageRequest, head: UInt64, collectedRevision: UInt64 = 0, rows: [Row], frames: ByteBuffer,
+        request: PageRequest, head: Revision, collectedRevision: Revision = 0, rows: [Row], frames: ByteBuffer,
         next: PageRequest.Position?
     ) {
         self.request = request
@@ -114,13 +114,13 @@ package struct LookupRequest: Sendable {
 package struct LookupResult: Sendable {
     package let connection: ConnectionID
     /// The head of the transaction that read them.
-    package let head: UInt64
+    package let head: Revision
     /// How many were answered; the others did not fit.
     package let answered: Int
     /// The frames of all answers.
     package let frames: ByteBuffer
 
-    package init(connection: ConnectionID, head: UInt64, answered: Int, frames: ByteBuffer) {
+    package init(connection: ConnectionID, head: Revision, answered: Int, frames: ByteBuffer) {
         self.connection = connection
         self.head = head
         self.answered = answered

@@ -19,18 +19,18 @@ struct RecentCommits {
     /// How many at the front of the changes are of forgotten batches.
     private var forgottenChanges = 0
     /// Every change after this revision that was delivered is here.
-    private var base: UInt64
+    private var base: Revision
     /// The revision delivered last.
-    private var head: UInt64
+    private var head: Revision
     /// What the batches take, in bytes, and how much of that is kept for its own sake.
     private var size = 0
     private let capacity: Int
     /// The revision delivered when each page now under way was asked for, in rising order, with a count of such pages.
-    private var starts = Queue<(revision: UInt64, pages: Int)>()
+    private var starts = Queue<(revision: Revision, pages: Int)>()
 
     private struct Change {
         let key: Key
-        let revision: UInt64
+        let revision: Revision
         /// How many batches there were before its own, ever.
         let batch: Int
         /// Its place in that.
@@ -38,7 +38,7 @@ struct RecentCommits {
     }
 
     /// - Parameter head: the latest change before all batches to come.
-    init(head: UInt64, capacity: Int) {
+    init(head: Revision, capacity: Int) {
         base = head
         self.head = head
         self.capacity = capacity
@@ -48,7 +48,7 @@ struct RecentCommits {
     var isUnneeded: Bool { starts.isEmpty }
 
     /// Notes that a page was asked for when `delivered` was the latest revision delivered.
-    mutating func pageAsked(at delivered: UInt64) {
+    mutating func pageAsked(at delivered: Revision) {
         if let last = starts.last, last.revision == delivered {
             starts[starts.count - 1].pages += 1
         } else {
@@ -57,7 +57,7 @@ struct RecentCommits {
     }
 
     /// Notes that a page asked for at `start` has been dealt with.
-    mutating func pageDone(askedAt start: UInt64) {
+    mutating func pageDone(askedAt start: Revision) {
         for offset in 0..<starts.count where starts[offset].revision == start {
             starts[offset].pages -= 1
             break
@@ -83,8 +83,8 @@ struct RecentCommits {
     }
 
     private mutating func forget() {
-        let needed = starts.first?.revision ?? .max
-        while size > capacity, let batch = batches.first, batch.head <= needed {
+        let needed = starts.first?.revision
+        while size > capacity, let batch = batches.first, needed.map({ batch.head <= $0 }) ?? true {
             _ = batches.popFirst()
             forgotten += 1
             size -= batch.size
@@ -104,7 +104,7 @@ struct RecentCommits {
     struct Place {
         let batch: CommittedChanges
         let change: Int
-        let revision: UInt64
+        let revision: Revision
 
         var key: Key { batch.changes[change].key }
         /// The change's update.
@@ -114,7 +114,7 @@ struct RecentCommits {
     }
 
     /// The latest change of each key after `revision`, by key; transient broadcasts are none.
-    func latestChanges(after revision: UInt64) -> [Key: Place] {
+    func latestChanges(after revision: Revision) -> [Key: Place] {
         var latest: [Key: Place] = [:]
         for index in firstChange(after: revision)..<changes.count { latest[changes[index].key] = place(of: index) }
         return latest
@@ -124,7 +124,7 @@ struct RecentCommits {
     ///
     /// - Parameter looks: how many changes may be looked at; what were is taken from it.
     /// - Returns: nil where not all of them are here, or there are too many changes to look at.
-    func changes(after revision: UInt64, matching filter: Filter, looks: inout Int) -> [Place]? {
+    func changes(after revision: Revision, matching filter: Filter, looks: inout Int) -> [Place]? {
         guard revision >= base else { return nil }
         let first = firstChange(after: revision)
         guard changes.count - first <= min(looks, Self.maximumScan) else { return nil }
@@ -152,7 +152,7 @@ struct RecentCommits {
     }
 
     /// The place of the first change after `revision`.
-    private func firstChange(after revision: UInt64) -> Int {
+    private func firstChange(after revision: Revision) -> Int {
         var range = forgottenChanges..<changes.count
         while !range.isEmpty {
             let middle = range.lowerBound + range.count / 2

@@ -21,7 +21,7 @@ extension Shard {
     }
 
     private mutating func demote(
-        _ id: SubscriptionID, of state: ConnectionState, to position: UInt64, missed: [PatternID: UInt64]
+        _ id: SubscriptionID, of state: ConnectionState, to position: Revision, missed: [PatternID: UInt64]
     ) {
         let subscription = subscriptions[id.slot]
         guard subscription.isLive else { return }

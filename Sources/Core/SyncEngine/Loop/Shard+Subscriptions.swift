@@ -39,7 +39,7 @@ extension Shard {
     }
 
     private func check(
-        _ request: ClientMessage.Subscribe, of state: ConnectionState, head: UInt64
+        _ request: ClientMessage.Subscribe, of state: ConnectionState, head: Revision
     ) -> WireError? {
         if state.subscriptions[request.id] != nil {
             return WireError(
@@ -69,7 +69,7 @@ extension Shard {
 
     private struct Start {
         var state: Subscription.State
-        var position: UInt64
+        var position: Revision
         /// Whether a cursor was given that cannot be used.
         var replaces = false
     }

@@ -49,9 +49,9 @@ package struct Shard: ~Copyable {
     let configuration: Configuration
     let epoch: Epoch
     /// The greatest revision of a tombstone that the database has forgotten.
-    var collectedRevision: UInt64
+    var collectedRevision: Revision
     /// The revision up to which changes have been delivered to live subscriptions here.
-    package internal(set) var delivered: UInt64
+    package internal(set) var delivered: Revision
 
     var connections = SlotMap<ConnectionState>()
     var subscriptions = SlotMap<Subscription>()

@@ -1,4 +1,5 @@
 package import NIOCore
+package import Registers
 package import SyncProtocol
 
 /// Where the effects of a ``Shard`` go. Slots are those of ``ConnectionID``s that are connected.
@@ -24,7 +25,7 @@ package final class Delivery {
     package let slots: [Int32]
     package let except: Set<Int32>
     /// The revision that everything up to had been handed over before.
-    let before: UInt64
+    let before: Revision
     /// The changes that the frames tell of.
     package let commit: CommittedChanges?
     package let changes: [Int32]
@@ -32,7 +33,7 @@ package final class Delivery {
     package var compressed: ByteBuffer?
 
     package init(
-        frames: ByteBuffer, slots: [Int32], except: Set<Int32> = [], before: UInt64, commit: CommittedChanges? = nil,
+        frames: ByteBuffer, slots: [Int32], except: Set<Int32> = [], before: Revision, commit: CommittedChanges? = nil,
         changes: [Int32] = []
     ) {
         self.frames = frames

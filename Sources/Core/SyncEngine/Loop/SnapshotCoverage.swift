@@ -9,7 +9,7 @@ final class SnapshotCoverage {
     private struct Stretch {
         /// The last key; nil: to the end.
         var through: Key?
-        var head: UInt64
+        var head: Revision
     }
 
     /// How many stretches, and how many single keys, are remembered. An even number.
@@ -20,7 +20,7 @@ final class SnapshotCoverage {
     /// In the order of keys, one behind the other without a gap.
     private var stretches: [Stretch] = []
     /// Keys that were sent as of a later revision than their stretch.
-    private var newer: [Key: UInt64] = [:]
+    private var newer: [Key: Revision] = [:]
 
     /// - Parameter start: behind which key the snapshot begins.
     init(after start: Key?) {
@@ -28,7 +28,7 @@ final class SnapshotCoverage {
     }
 
     /// A page was sent, with the keys from behind the last page through `through`, as of `head`.
-    func note(through: Key?, head: UInt64) {
+    func note(through: Key?, head: Revision) {
         if let last = stretches.last, last.head == head {
             stretches[stretches.count - 1].through = through
             return
@@ -44,12 +44,12 @@ final class SnapshotCoverage {
     }
 
     /// A key of the page was sent as it is since `revision`, which is after the page's head.
-    func note(_ key: Key, at revision: UInt64) {
+    func note(_ key: Key, at revision: Revision) {
         if newer.count < Self.capacity || newer[key] != nil { newer[key] = revision }
     }
 
     /// Whether the key's state since `revision` was sent.
-    func covers(_ key: Key, at revision: UInt64) -> Bool {
+    func covers(_ key: Key, at revision: Revision) -> Bool {
         if let start, key <= start { return false }
         if let known = newer[key], known >= revision { return true }
         var range = stretches.indices

@@ -7,7 +7,7 @@ import SyncProtocol
 struct Subscription {
     enum State: Equatable {
         /// Reads its first snapshot in the order of keys. `after` is the last key read, `base` the head at the start.
-        case snapshot(after: Key?, base: UInt64)
+        case snapshot(after: Key?, base: Revision)
         /// Reads what changed after its position, in the order of revisions.
         case catchingUp
         /// Gets each commit's changes.
@@ -44,23 +44,23 @@ struct Subscription {
     /// The last key that was read and may be named: in a first snapshot, where to resume from.
     private var lastNamed: Key?
     /// Everything up to this revision has been handed over. Not kept up while live: it is the event loop's then.
-    private(set) var position: UInt64
+    private(set) var position: Revision
     /// The revision to be passed before `synced` is sent; nil afterwards.
-    private var syncTarget: UInt64?
+    private var syncTarget: Revision?
     let patternID: PatternID
     let matchingCost: Int32
     /// The updates sent since `subscribed`, for `synced`.
     private(set) var count: UInt64 = 0
     private var lag = Lag.none
     /// The revision of the last cursor sent while live.
-    private var noticedRevision: UInt64 = 0
+    private var noticedRevision: Revision = 0
 
     /// - Parameters:
     ///   - start: where it begins; if not with a snapshot, behind `position`.
     ///   - syncTarget: what was delivered last when it came.
     init(
         _ request: ClientMessage.Subscribe, _ filter: Filter, of connection: ConnectionID, generation: UInt32,
-        start: State, position: UInt64, syncTarget: UInt64, patternID: PatternID, matchingCost: Int
+        start: State, position: Revision, syncTarget: Revision, patternID: PatternID, matchingCost: Int
     ) {
         id = request.id
         self.connection = connection
@@ -94,7 +94,7 @@ struct Subscription {
     }
 
     /// The place to resume from, when everything before `delivered` has been handed over to live subscriptions.
-    func cursor(epoch: Epoch, delivered: UInt64) -> Cursor {
+    func cursor(epoch: Epoch, delivered: Revision) -> Cursor {
         let digest = filter.digest
         switch state {
         case .snapshot(let after, let base):
@@ -139,7 +139,7 @@ struct Subscription {
         }
     }
 
-    private mutating func catchUp(from revision: UInt64) {
+    private mutating func catchUp(from revision: Revision) {
         assert(state != .catchingUp || revision >= position, "nothing that was handed over is read again")
         state = .catchingUp
         position = revision
@@ -148,7 +148,7 @@ struct Subscription {
     /// Everything up to `delivered` has been handed over: from now on it gets what is committed.
     ///
     /// - Returns: what there is to be known of it, if it was behind by being slow.
-    mutating func becameLive(at delivered: UInt64) -> Demotion? {
+    mutating func becameLive(at delivered: Revision) -> Demotion? {
         defer { lag = .none }
         assert(position <= delivered || state != .catchingUp, "what it has got was delivered")
         state = .live
@@ -158,7 +158,7 @@ struct Subscription {
     }
 
     /// Its connection is a slow consumer: what comes behind `position` is read from the database again.
-    mutating func fellBehind(to position: UInt64, _ demotion: Demotion) {
+    mutating func fellBehind(to position: Revision, _ demotion: Demotion) {
         assert(isLive, "only a live subscription falls behind")
         state = .catchingUp
         self.position = position
@@ -174,7 +174,7 @@ struct Subscription {
     }
 
     /// Whether, while live, it is to be told how far it has got, though nothing matched; once for a revision.
-    mutating func takeNotice(at delivered: UInt64) -> Bool {
+    mutating func takeNotice(at delivered: Revision) -> Bool {
         guard wantsCursors, isLive, noticedRevision < delivered else { return false }
         noticedRevision = delivered
         return true

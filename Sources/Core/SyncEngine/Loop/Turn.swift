@@ -1,11 +1,13 @@
+package import Registers
+
 /// When an input of a ``Shard`` is dealt with.
 package struct Turn: Sendable {
     /// The revision of the latest commit, which the event loop may not have been told of yet.
-    package var head: UInt64
+    package var head: Revision
     /// The wall clock, in milliseconds.
     package var now: UInt64
 
-    package init(head: UInt64, now: UInt64) {
+    package init(head: Revision, now: UInt64) {
         self.head = head
         self.now = now
     }

@@ -59,7 +59,7 @@ package struct PageReader<Store: ReadStore> {
     }
 
     private func readKeys(
-        into page: inout PageDraft, _ after: Key?, base: UInt64, _ snapshot: Store.Snapshot, now: UInt64
+        into page: inout PageDraft, _ after: Key?, base: Revision, _ snapshot: Store.Snapshot, now: UInt64
     ) throws(StoreError) {
         let filter = page.request.filter
         let matcher = filter.makeMatcher()
@@ -77,7 +77,7 @@ package struct PageReader<Store: ReadStore> {
     }
 
     private func readChanges(
-        into page: inout PageDraft, after: UInt64, _ snapshot: Store.Snapshot, now: UInt64
+        into page: inout PageDraft, after: Revision, _ snapshot: Store.Snapshot, now: UInt64
     ) throws(StoreError) {
         let matcher = page.request.filter.makeMatcher()
         var position = after
@@ -155,7 +155,7 @@ package struct PageReader<Store: ReadStore> {
 
     private func visible(
         _ key: Key, _ snapshot: Store.Snapshot, now: UInt64
-    ) throws(LookupFailure) -> (register: Register, revision: UInt64)? {
+    ) throws(LookupFailure) -> (register: Register, revision: Revision)? {
         let found: StoredRegister?
         do throws(StoreError) {
             found = try snapshot.register(of: key)
@@ -170,7 +170,7 @@ package struct PageReader<Store: ReadStore> {
         _ list: ClientMessage.List, _ filter: Filter, _ snapshot: Store.Snapshot, now: UInt64,
         to frames: inout ByteBuffer
     ) throws(LookupFailure) {
-        var rows: [(register: Register, revision: UInt64)] = []
+        var rows: [(register: Register, revision: Revision)] = []
         var bytes = 0
         var next: Key?
         let matcher = filter.makeMatcher()

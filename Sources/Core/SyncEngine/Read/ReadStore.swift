@@ -26,17 +26,17 @@ package protocol ReadSnapshot {
     ) throws(StoreError) -> Bool
 
     /// Goes through the registers that were changed after a revision, in the order of their revisions, until `body` returns false.
-    func forEachChange(after revision: UInt64, _ body: (StoredRegister) -> Bool) throws(StoreError)
+    func forEachChange(after revision: Revision, _ body: (StoredRegister) -> Bool) throws(StoreError)
 }
 
 /// From where to where a database knows its history.
 package struct Horizon: Equatable, Sendable {
     /// The revision of the latest change.
-    package var head: UInt64
+    package var head: Revision
     /// The greatest revision of a tombstone that was collected.
-    package var collected: UInt64
+    package var collected: Revision
 
-    package init(head: UInt64, collected: UInt64) {
+    package init(head: Revision, collected: Revision) {
         self.head = head
         self.collected = collected
     }

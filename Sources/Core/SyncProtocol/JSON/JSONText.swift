@@ -1,4 +1,5 @@
 package import NIOCore
+package import Registers
 
 /// Strings and numbers of JSON, read from their text and written to it.
 package enum JSONText {
@@ -104,6 +105,9 @@ extension ByteBuffer {
         default: writeInteger(byte)
         }
     }
+
+    /// Appends a revision in decimal.
+    package mutating func writeDecimal(_ revision: Revision) { writeDecimal(revision.rawValue) }
 
     /// Appends a whole number in decimal.
     package mutating func writeDecimal(_ number: UInt64) {

@@ -3,7 +3,7 @@ package import Registers
 /// What a batch was given when it took effect. Its writes have revisions and stamps one after the other, in their order.
 package struct BatchReceipt: Equatable, Sendable {
     /// The revision of its first write.
-    package var firstRevision: UInt64
+    package var firstRevision: Revision
     /// The version of its first write; the others have the next stamps.
     package var firstVersion: Version
     /// How many writes there were; at least one.
@@ -13,7 +13,7 @@ package struct BatchReceipt: Equatable, Sendable {
     /// The claims that were given up by it now: none where it took effect earlier.
     package var released: [ClientMessage.Fence]
 
-    package init(firstRevision: UInt64, firstVersion: Version, count: Int, released: [ClientMessage.Fence] = []) {
+    package init(firstRevision: Revision, firstVersion: Version, count: Int, released: [ClientMessage.Fence] = []) {
         precondition(count > 0)
         self.firstRevision = firstRevision
         self.firstVersion = firstVersion
@@ -21,7 +21,7 @@ package struct BatchReceipt: Equatable, Sendable {
         self.released = released
     }
 
-    package var lastRevision: UInt64 { firstRevision + UInt64(count) - 1 }
+    package var lastRevision: Revision { firstRevision + UInt64(count - 1) }
 
     /// The version of each write.
     package var versions: [Version] {

@@ -4,13 +4,13 @@ package import Registers
 package enum WriteOutcome: Equatable, Sendable {
     /// It took effect, now or when it was first sent. `expiresAt`: when the register expires, in milliseconds since 1970;
     /// `isJudged`: whether a condition, or a fence, was looked at and met.
-    case applied(version: Version, revision: UInt64, expiresAt: UInt64? = nil, isJudged: Bool = false)
+    case applied(version: Version, revision: Revision, expiresAt: UInt64? = nil, isJudged: Bool = false)
     /// A greater register was, and stays, in place.
     case superseded(version: Version, winner: StoredRegister)
     /// What it expected was not in place.
     case conditionFailed(current: StoredRegister?)
     /// A register was touched; `expiresAt`: when it expires now, nil: not by itself.
-    case touched(version: Version, revision: UInt64, expiresAt: UInt64?)
+    case touched(version: Version, revision: Revision, expiresAt: UInt64?)
     /// There is nothing to be touched.
     case absent
     /// It was fanned out and not stored.
@@ -19,7 +19,7 @@ package enum WriteOutcome: Equatable, Sendable {
     /// A claim was granted or renewed.
     case claimed(Grant)
     /// A claim was given up, now or earlier.
-    case released(version: Version, revision: UInt64)
+    case released(version: Version, revision: Revision)
     /// A claim, a renewal or a release that does not get what it wants. `holder` and `expiresAt` are those of the claim
     /// that is in force, if any is.
     case claimRefused(ErrorCode, holder: Agent?, expiresAt: UInt64?)
@@ -37,9 +37,9 @@ package enum WriteOutcome: Equatable, Sendable {
         /// When the lease ends unless it is renewed, in milliseconds since 1970 by the server's clock.
         package var expiresAt: UInt64
         package var version: Version
-        package var revision: UInt64
+        package var revision: Revision
 
-        package init(fence: UInt64, expiresAt: UInt64, version: Version, revision: UInt64) {
+        package init(fence: UInt64, expiresAt: UInt64, version: Version, revision: Revision) {
             self.fence = fence
             self.expiresAt = expiresAt
             self.version = version

@@ -6,7 +6,7 @@ package enum ServerMessage {
     /// `{"type":"update",…}`: the same bytes for every subscriber.
     ///
     /// - Parameter revision: nil for a transient broadcast, which has none.
-    package static func writeUpdate(_ register: Register, revision: UInt64?, to buffer: inout ByteBuffer) {
+    package static func writeUpdate(_ register: Register, revision: Revision?, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("{\"type\":\"update\",\"key\":")
         buffer.writeJSONString(register.key.bytes)
         writeFields(register, revision: revision, to: &buffer)
@@ -16,7 +16,7 @@ package enum ServerMessage {
 
     /// Writes a register as an object of its own.
     package static func writeRegister(
-        _ register: Register, revision: UInt64, showsValue: Bool = true, to buffer: inout ByteBuffer
+        _ register: Register, revision: Revision, showsValue: Bool = true, to buffer: inout ByteBuffer
     ) {
         buffer.writeStaticString("{\"key\":")
         buffer.writeJSONString(register.key.bytes)
@@ -25,7 +25,7 @@ package enum ServerMessage {
     }
 
     private static func writeFields(
-        _ register: Register, revision: UInt64?, showsValue: Bool = true, to buffer: inout ByteBuffer
+        _ register: Register, revision: Revision?, showsValue: Bool = true, to buffer: inout ByteBuffer
     ) {
         switch (register.value, showsValue) {
         case (let value?, true):
@@ -155,7 +155,7 @@ package enum ServerMessage {
 
     /// `{"type":"register",…}`: the answer to a get; without a register, the key is absent.
     package static func writeGot(
-        id: RequestID?, key: Key, _ found: (register: Register, revision: UInt64)?, to buffer: inout ByteBuffer
+        id: RequestID?, key: Key, _ found: (register: Register, revision: Revision)?, to buffer: inout ByteBuffer
     ) {
         buffer.writeStaticString("{\"type\":\"register\"")
         writeID(id, to: &buffer)
@@ -172,7 +172,7 @@ package enum ServerMessage {
 
     /// `{"type":"registers",…}`: the answer to a list; `next` is there when there may be more behind it.
     package static func writeListed(
-        id: RequestID?, _ rows: [(register: Register, revision: UInt64)], next: Key?, to buffer: inout ByteBuffer
+        id: RequestID?, _ rows: [(register: Register, revision: Revision)], next: Key?, to buffer: inout ByteBuffer
     ) {
         buffer.writeStaticString("{\"type\":\"registers\"")
         writeID(id, to: &buffer)

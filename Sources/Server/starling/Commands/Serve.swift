@@ -7,6 +7,9 @@ import StarlingServer
 import UnixSignals
 import WebSocket
 
+/// Where defaults are said.
+private let standard = ServerConfiguration()
+
 /// `starling serve`
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -15,24 +18,24 @@ struct Serve: AsyncParsableCommand {
             Every option can be given in the environment too: --port as STARLING_PORT, --max-drift as \
             STARLING_MAX_DRIFT, and so on. What is said on the command line wins.
 
-            SIGTERM or SIGINT (ctrl-c) stops the server: connections get what they are owed, are told goodbye, and the \
+            SIGTERM or SIGINT (ctrl-c) stops the server: connections are sent what is pending and told goodbye, and the \
             database is closed. SIGHUP makes it read access rules and certificates again, as it does when they change.
             """)
 
-    @Option(help: "The address to listen on. (default: 127.0.0.1)")
+    @Option(help: "The address to listen on. (default: \(standard.host))")
     var host: String?
 
-    @Option(help: "The port to listen on; 0 takes a free one. (default: 7827)")
+    @Option(help: "The port to listen on; 0 takes a free one. (default: \(standard.port))")
     var port: Int?
 
-    @Option(help: ArgumentHelp("The file of the database. (default: starling.db)", valueName: "file"))
+    @Option(help: ArgumentHelp("The file of the database. (default: \(standard.data))", valueName: "file"))
     var data: String?
 
     @Option(
         help: ArgumentHelp(
             """
             What an acknowledgement promises: 'commit' survives a crash of the machine, 'os' only one of the server. \
-            (default: commit)
+            (default: \(standard.durability.rawValue))
             """, valueName: "commit|os"))
     var durability: Durability?
 
@@ -40,7 +43,7 @@ struct Serve: AsyncParsableCommand {
         help: ArgumentHelp(
             """
             Compress messages of 1 KiB and more for clients that offer it: 'shared' compresses each once for all of them, \
-            'dedicated' better, at about 70 kB a connection. (default: off)
+            'dedicated' better, at about 70 kB a connection. (default: \(standard.compression.rawValue))
             """, valueName: "off|shared|dedicated"))
     var compression: DeflateParameters.Policy?
 
@@ -48,46 +51,39 @@ struct Serve: AsyncParsableCommand {
     var threads: Int?
 
     @Option(
-        help: ArgumentHelp("How far ahead of the server's clock a stamp may be. (default: 60)", valueName: "seconds"))
+        help: ArgumentHelp(
+            "How far ahead of the server's clock a stamp may be. (default: \(standard.maximumDrift.wholeSeconds))",
+            valueName: "seconds"))
     var maxDrift: Int?
-
-    @Option(help: ArgumentHelp("The greatest size of a value. (default: 1048576)", valueName: "bytes"))
-    var maxValue: Int?
-
-    @Option(help: ArgumentHelp("The greatest size of a message. (default: the value's + 65536)", valueName: "bytes"))
-    var maxMessage: Int?
 
     @Option(
         help: ArgumentHelp(
-            "How much may wait for a slow connection before it catches up from the database. (default: 1048576)",
-            valueName: "bytes"))
-    var maxBacklog: Int?
-
-    @Option(help: "How many subscriptions a connection may have. (default: 10000)")
-    var maxSubscriptions: Int?
-
-    @Option(
-        help: ArgumentHelp("How long a closing connection may take to be answered. (default: 10)", valueName: "seconds")
+            "How long a closing connection may take to be answered. (default: \(standard.drainTimeout.wholeSeconds))",
+            valueName: "seconds")
     )
     var drainTimeout: Int?
 
     @Option(
         help: ArgumentHelp(
-            "After how long a deleted key may be forgotten. (default: 604800, a week)", valueName: "seconds"))
+            "After how long a deleted key may be forgotten. (default: \(standard.tombstoneRetention.wholeSeconds), a week)",
+            valueName: "seconds"))
     var tombstoneRetention: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Close a connection that has read nothing of what waits for it for so long. (default: 120)",
+            "Close a connection that has read nothing of what waits for it for so long. (default: \(standard.stallTimeout.wholeSeconds))",
             valueName: "seconds"))
     var stallTimeout: Int?
 
-    @Option(help: ArgumentHelp("Ping a client after so much silence. (default: 25)", valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp(
+            "Ping a client after so much silence. (default: \(standard.pingInterval.wholeSeconds))",
+            valueName: "seconds"))
     var pingInterval: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Close a connection that has not answered a ping for so long after its kernel took it. (default: 120)",
+            "Close a connection that has not answered a ping for so long after its TCP acknowledged it. (default: \(standard.pingTimeout.wholeSeconds))",
             valueName: "seconds"))
     var pingTimeout: Int?
 
@@ -138,50 +134,36 @@ struct Serve: AsyncParsableCommand {
 
     /// Puts together what the command line, the environment and the defaults say.
     private func configuration(_ environment: Environment) throws -> ServerConfiguration {
-        let cores = ProcessInfo.processInfo.activeProcessorCount
-        var configuration = ServerConfiguration(
-            host: try host ?? environment.string("host") ?? "127.0.0.1",
-            port: try Self.checked("port", port ?? environment.integer("port") ?? 7827, 0...65_535),
-            data: try data ?? environment.string("data") ?? "starling.db",
-            durability: try durability ?? environment.value("durability", as: Durability.init(rawValue:)) ?? .commit,
-            threads: try Self.checked("threads", threads ?? environment.integer("threads") ?? cores, 1...1_024),
-            maximumDrift: UInt64(
-                try milliseconds("max-drift", maxDrift, environment, default: 60, 0...86_400 * 366)),
-            maximumValueSize: try Self.checked(
-                "max-value", maxValue ?? environment.integer("max-value") ?? 1 << 20, 1...256 << 20),
-            maximumMessageSize: try (maxMessage ?? environment.integer("max-message")).map {
-                try Self.checked("max-message", $0, 1_024...512 << 20)
-            },
-            maximumBacklog: try Self.checked(
-                "max-backlog", maxBacklog ?? environment.integer("max-backlog") ?? 1 << 20, 1_024...1 << 30),
-            maximumSubscriptions: try Self.checked(
-                "max-subscriptions", maxSubscriptions ?? environment.integer("max-subscriptions") ?? 10_000,
-                1...1_000_000),
-            drainTimeout: try milliseconds("drain-timeout", drainTimeout, environment, default: 10, 0...3_600),
-            tombstoneRetention: UInt64(
-                try milliseconds(
-                    "tombstone-retention", tombstoneRetention, environment, default: 604_800, 1...86_400 * 36_600)),
-            stallTimeout: try milliseconds("stall-timeout", stallTimeout, environment, default: 120, 1...86_400),
-            pingInterval: try milliseconds("ping-interval", pingInterval, environment, default: 25, 1...86_400),
-            pingTimeout: try milliseconds("ping-timeout", pingTimeout, environment, default: 120, 1...86_400))
-        configuration.compression =
-            try compression ?? environment.value("compression", as: DeflateParameters.Policy.init(rawValue:)) ?? .off
+        var configuration = ServerConfiguration()
+        if let host = try host ?? environment.string("host") { configuration.host = host }
+        if let port = try environment.integer("port", port, 0...65_535) { configuration.port = port }
+        if let data = try data ?? environment.string("data") { configuration.data = data }
+        if let durability = try durability ?? environment.value("durability", as: Durability.init(rawValue:)) {
+            configuration.durability = durability
+        }
+        let policy = try compression ?? environment.value("compression", as: DeflateParameters.Policy.init(rawValue:))
+        if let policy { configuration.compression = policy }
+        configuration.threads =
+            try environment.integer("threads", threads, 1...1_024) ?? ProcessInfo.processInfo.activeProcessorCount
+        try applyTimes(to: &configuration, environment)
         try security.apply(to: &configuration, environment)
         try limits.apply(to: &configuration, environment)
         return configuration
     }
 
-    private func milliseconds(
-        _ name: String, _ seconds: Int?, _ environment: Environment, default standard: Int, _ range: ClosedRange<Int>
-    ) throws -> Int64 {
-        Int64(try Self.checked(name, seconds ?? environment.integer(name) ?? standard, range)) * 1_000
-    }
-
-    static func checked(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws -> Int {
-        guard range ~= value else {
-            throw ValidationError("--\(name) is \(value); it must be from \(range.lowerBound) to \(range.upperBound)")
+    private func applyTimes(to configuration: inout ServerConfiguration, _ environment: Environment) throws {
+        func set(
+            _ path: WritableKeyPath<ServerConfiguration, Duration>, _ name: String, _ given: Int?,
+            _ range: ClosedRange<Int>
+        ) throws {
+            if let value = try environment.seconds(name, given, range) { configuration[keyPath: path] = value }
         }
-        return value
+        try set(\.maximumDrift, "max-drift", maxDrift, 0...86_400 * 366)
+        try set(\.drainTimeout, "drain-timeout", drainTimeout, 0...3_600)
+        try set(\.tombstoneRetention, "tombstone-retention", tombstoneRetention, 1...86_400 * 36_600)
+        try set(\.stallTimeout, "stall-timeout", stallTimeout, 1...86_400)
+        try set(\.pingInterval, "ping-interval", pingInterval, 1...86_400)
+        try set(\.pingTimeout, "ping-timeout", pingTimeout, 1...86_400)
     }
 
     private static func announce(_ configuration: ServerConfiguration, port: Int) {

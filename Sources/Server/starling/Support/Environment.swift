@@ -42,6 +42,20 @@ struct Environment {
         return value
     }
 
+    /// A number that is given on the command line, or else in the environment.
+    func integer(_ option: String, _ given: Int?, _ range: ClosedRange<Int>) throws -> Int? {
+        guard let value = try given ?? integer(option) else { return nil }
+        guard range ~= value else {
+            throw ValidationError("--\(option) is \(value); it must be from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return value
+    }
+
+    /// A number of seconds that is given on the command line, or else in the environment.
+    func seconds(_ option: String, _ given: Int?, _ range: ClosedRange<Int>) throws -> Duration? {
+        try integer(option, given, range).map { .seconds($0) }
+    }
+
     private func key(_ option: String) -> ConfigKey {
         ConfigKey(["starling"] + option.split(separator: "-").map(String.init))
     }

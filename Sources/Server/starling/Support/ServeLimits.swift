@@ -3,31 +3,55 @@ import ArgumentParser
 import StarlingServer
 import Transport
 
+/// Where defaults are said.
+private let standard = ServerConfiguration()
+
 /// The options of `starling serve` that bound what clients can ask of it.
 struct ServeLimits: ParsableArguments {
-    @Option(help: "How many connections there may be. (default: 100000)")
+    @Option(
+        help: ArgumentHelp("The greatest size of a value. (default: \(standard.maximumValueSize))", valueName: "bytes"))
+    var maxValue: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "The greatest size of a message. (default: the value's + \(ServerConfiguration.envelope))",
+            valueName: "bytes"))
+    var maxMessage: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "How much may wait for a slow connection before it catches up from the database. (default: \(standard.maximumBacklog))",
+            valueName: "bytes"))
+    var maxBacklog: Int?
+
+    @Option(help: "How many subscriptions a connection may have. (default: \(standard.maximumSubscriptions))")
+    var maxSubscriptions: Int?
+
+    @Option(help: "How many connections there may be. (default: \(standard.connections.total))")
     var maxConnections: Int?
 
     @Option(
         help: """
-            How many of them from one address, or one IPv6 network of 64 bits. (default: 1024, and any number from this \
+            How many of them from one address, or one IPv6 network of 64 bits. (default: \(standard.connections.perAddress ?? 0), and any number from this \
             machine)
             """)
     var maxConnectionsPerAddress: Int?
 
     @Option(
         help: ArgumentHelp(
-            "How long a client may take to be ready: for TLS, its request, and its credentials. (default: 10)",
+            "How long a client may take to be ready: for TLS, its request, and its credentials. (default: \(standard.handshakeTimeout.wholeSeconds))",
             valueName: "seconds"))
     var handshakeTimeout: Int?
 
     @Option(
         help: ArgumentHelp(
-            "How much may be held of messages that are not whole yet, for all connections together. (default: 268435456)",
+            "How much may be held of messages that are not whole yet, for all connections together. (default: \(standard.maximumUnfinished))",
             valueName: "bytes"))
     var maxUnfinished: Int?
 
-    @Option(help: ArgumentHelp("The greatest size of a request's head. (default: 16384)", valueName: "bytes"))
+    @Option(
+        help: ArgumentHelp(
+            "The greatest size of a request's head. (default: \(standard.maximumHeadSize))", valueName: "bytes"))
     var maxHead: Int?
 
     @Option(
@@ -46,23 +70,35 @@ struct ServeLimits: ParsableArguments {
     var idleTimeout: Int?
 
     func apply(to configuration: inout ServerConfiguration, _ environment: Environment) throws {
-        func value(_ name: String, _ given: Int?, _ range: ClosedRange<Int>) throws -> Int? {
-            try (given ?? environment.integer(name)).map { try Serve.checked(name, $0, range) }
+        func set(
+            _ path: WritableKeyPath<ServerConfiguration, Int>, _ name: String, _ given: Int?, _ range: ClosedRange<Int>
+        ) throws {
+            if let value = try environment.integer(name, given, range) { configuration[keyPath: path] = value }
         }
-        let total = try value("max-connections", maxConnections, 1...10_000_000)
-        let perAddress = try value("max-connections-per-address", maxConnectionsPerAddress, 1...10_000_000)
-        configuration.connections.total = total ?? 100_000
-        configuration.connections.perAddress = perAddress ?? 1_024
+        try set(\.maximumValueSize, "max-value", maxValue, 1...256 << 20)
+        configuration.maximumMessageSize = try environment.integer("max-message", maxMessage, 1_024...512 << 20)
+        try set(\.maximumBacklog, "max-backlog", maxBacklog, 1_024...1 << 30)
+        try set(\.maximumSubscriptions, "max-subscriptions", maxSubscriptions, 1...1_000_000)
+        try set(\.connections.total, "max-connections", maxConnections, 1...10_000_000)
+        let perAddress = try environment.integer(
+            "max-connections-per-address", maxConnectionsPerAddress, 1...10_000_000)
+        if let perAddress { configuration.connections.perAddress = perAddress }
         configuration.connections.countsLoopback = perAddress != nil
-        configuration.handshakeTimeout =
-            Int64(try value("handshake-timeout", handshakeTimeout, 1...3_600) ?? 10) * 1_000
-        configuration.maximumHeadSize = try value("max-head", maxHead, 1_024...1 << 20) ?? 16 * 1_024
-        configuration.maximumUnfinished = try value("max-unfinished", maxUnfinished, 1 << 20...1 << 40) ?? 256 << 20
-        let messages = try value("max-message-rate", maxMessageRate, 1...1_000_000_000)
-        let bytes = try value("max-byte-rate", maxByteRate, 1...1 << 40)
+        try set(\.maximumHeadSize, "max-head", maxHead, 1_024...1 << 20)
+        try set(\.maximumUnfinished, "max-unfinished", maxUnfinished, 1 << 20...1 << 40)
+        let messages = try environment.integer("max-message-rate", maxMessageRate, 1...1_000_000_000)
+        let bytes = try environment.integer("max-byte-rate", maxByteRate, 1...1 << 40)
         if messages != nil || bytes != nil {
             configuration.rate = RateLimit.Limits(messages: messages, bytes: bytes)
         }
-        configuration.idleTimeout = try value("idle-timeout", idleTimeout, 1...86_400 * 366).map { UInt64($0) * 1_000 }
+        if let timeout = try environment.seconds("handshake-timeout", handshakeTimeout, 1...3_600) {
+            configuration.handshakeTimeout = timeout
+        }
+        configuration.idleTimeout = try environment.seconds("idle-timeout", idleTimeout, 1...86_400 * 366)
     }
+}
+
+extension Duration {
+    /// In whole seconds.
+    var wholeSeconds: Int64 { components.seconds }
 }

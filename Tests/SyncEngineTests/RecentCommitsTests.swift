@@ -8,7 +8,7 @@ import Testing
 @testable import SyncEngine
 
 struct RecentCommitsTests {
-    private static func batch(_ head: UInt64, _ changes: [(key: Key, revision: UInt64?)]) -> CommittedChanges {
+    private static func batch(_ head: Revision, _ changes: [(key: Key, revision: Revision?)]) -> CommittedChanges {
         let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1))
         return CommittedChanges(
             head: head,
@@ -23,19 +23,19 @@ struct RecentCommitsTests {
     func agrees(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
         var recent = RecentCommits(head: 0, capacity: 20_000)
-        var all: [(key: Key, revision: UInt64)] = []
-        var pages: [UInt64] = []
-        var head: UInt64 = 0
+        var all: [(key: Key, revision: Revision)] = []
+        var pages: [Revision] = []
+        var head: Revision = 0
         var answers = 0
         for _ in 0..<600 {
-            var changes: [(key: Key, revision: UInt64?)] = []
+            var changes: [(key: Key, revision: Revision?)] = []
             for _ in 0..<Int.random(in: 0...4, using: &random) {
                 let key = try Key("a:\(Int.random(in: 0..<9, using: &random))")
                 // Some are transient.
                 if Int.random(in: 0..<5, using: &random) == 0 {
                     changes.append((key, nil))
                 } else {
-                    head += 1
+                    head = head.next
                     changes.append((key, head))
                     all.append((key, head))
                 }
@@ -48,10 +48,10 @@ struct RecentCommitsTests {
                 recent.pageDone(askedAt: page)
                 pages.remove(at: pages.firstIndex(of: page) ?? 0)
             }
-            let after = head - min(head, UInt64.random(in: 0..<200, using: &random))
+            let after = Revision(head.rawValue - min(head.rawValue, UInt64.random(in: 0..<200, using: &random)))
             let filter = Filter(try Pattern(Bool.random(using: &random) ? "a:*" : "a:3"))
             let expected = all.filter { $0.revision > after && filter.matches($0.key) }
-                .reduce(into: [Key: UInt64]()) { $0[$1.key] = $1.revision }
+                .reduce(into: [Key: Revision]()) { $0[$1.key] = $1.revision }
             var looks = Int.max
             if let found = recent.changes(after: after, matching: filter, looks: &looks) {
                 answers += 1

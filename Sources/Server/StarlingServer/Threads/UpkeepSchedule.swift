@@ -1,0 +1,66 @@
+/// When the committer does what nobody has asked for: it probes a disk that has failed, and forgets old tombstones.
+struct UpkeepSchedule {
+    typealias Instant = ContinuousClock.Instant
+
+    private enum Disk {
+        case works
+        case fails(nextProbe: Instant)
+    }
+
+    /// How long to wait until a disk that has failed is probed again.
+    private static let probePause = Duration.seconds(1)
+    /// Wall clocks may be set: nobody sleeps for longer.
+    private static let maximumPause: UInt64 = 1_000
+
+    /// How long tombstones are kept, in milliseconds.
+    let retention: UInt64
+    private var disk: Disk
+    private var nextCollection: Instant
+
+    /// - Parameter hasFailed: whether the disk has refused something before it began.
+    init(retention: UInt64, hasFailed: Bool, now: Instant) {
+        self.retention = retention
+        disk = hasFailed ? .fails(nextProbe: now) : .works
+        nextCollection = now + .seconds(1)
+    }
+
+    /// The disk has taken something, or refused it.
+    mutating func noteCommit(hasFailed: Bool, now: Instant) {
+        switch disk {
+        case .works: if hasFailed { disk = .fails(nextProbe: now) }
+        case .fails: if !hasFailed { disk = .works }
+        }
+    }
+
+    func isProbeDue(_ now: Instant) -> Bool {
+        guard case .fails(let next) = disk else { return false }
+        return next <= now
+    }
+
+    /// The disk was probed.
+    mutating func probed(hasFailed: Bool, now: Instant) {
+        disk = hasFailed ? .fails(nextProbe: now + Self.probePause) : .works
+    }
+
+    func isCollectionDue(_ now: Instant) -> Bool { nextCollection <= now }
+
+    /// Tombstones were forgotten, so many. The rest of many follows at once; else a look now and then is enough.
+    mutating func collected(_ count: Int, now: Instant) {
+        nextCollection = now + .milliseconds(count > 0 ? 0 : min(60_000, max(1_000, retention / 4)))
+    }
+
+    /// How long to wait for requests, in milliseconds.
+    ///
+    /// - Parameters:
+    ///   - expiry: when the next register expires, by the wall clock, in milliseconds; nil: none does.
+    ///   - wallClock: what that shows now.
+    func pause(until expiry: UInt64?, wallClock: UInt64, now: Instant) -> UInt64 {
+        if let expiry, expiry <= wallClock { return 0 }
+        var due = nextCollection
+        if case .fails(let next) = disk { due = min(due, next) }
+        let left = max(.zero, now.duration(to: due))
+        let milliseconds =
+            left > .seconds(60) ? Self.maximumPause : UInt64(left / .milliseconds(1)) + (left > .zero ? 1 : 0)
+        return min(milliseconds, Self.maximumPause, expiry.map { $0 - wallClock } ?? .max)
+    }
+}

@@ -1,0 +1,57 @@
+import Testing
+
+@testable import StarlingServer
+
+struct UpkeepScheduleTests {
+    private let start = ContinuousClock.now
+
+    private func schedule(retention: UInt64 = 1_000_000, hasFailed: Bool = false) -> UpkeepSchedule {
+        UpkeepSchedule(retention: retention, hasFailed: hasFailed, now: start)
+    }
+
+    private func at(_ milliseconds: Int) -> ContinuousClock.Instant { start + .milliseconds(milliseconds) }
+
+    @Test("It sleeps until something expires or is due, and never for more than a second")
+    func pauses() {
+        var schedule = schedule()
+        #expect(schedule.pause(until: nil, wallClock: 5_000, now: at(0)) == 1_000)
+        #expect(schedule.pause(until: nil, wallClock: 5_000, now: at(400)) == 601)
+        #expect(schedule.pause(until: 5_010, wallClock: 5_000, now: at(0)) == 10)
+        #expect(schedule.pause(until: 5_000, wallClock: 5_000, now: at(0)) == 0)
+        #expect(schedule.pause(until: 4_000, wallClock: 5_000, now: at(0)) == 0)
+        #expect(schedule.pause(until: .max, wallClock: 5_000, now: at(1_500)) == 0)
+        schedule.collected(0, now: at(1_500))
+        #expect(schedule.pause(until: .max, wallClock: 5_000, now: at(1_500)) == 1_000)
+    }
+
+    @Test("A disk that has failed is probed at once, then every second, and no more once it works")
+    func probes() {
+        var schedule = schedule()
+        #expect(!schedule.isProbeDue(at(0)))
+        schedule.noteCommit(hasFailed: true, now: at(10))
+        #expect(schedule.isProbeDue(at(10)))
+        #expect(schedule.pause(until: nil, wallClock: 0, now: at(10)) == 0)
+        schedule.probed(hasFailed: true, now: at(10))
+        #expect(!schedule.isProbeDue(at(1_009)) && schedule.isProbeDue(at(1_010)))
+        // Another failure puts nothing off, and brings nothing forward.
+        schedule.noteCommit(hasFailed: true, now: at(500))
+        #expect(!schedule.isProbeDue(at(1_009)) && schedule.isProbeDue(at(1_010)))
+        schedule.noteCommit(hasFailed: false, now: at(1_020))
+        #expect(!schedule.isProbeDue(at(9_000)))
+        #expect(self.schedule(hasFailed: true).isProbeDue(at(0)))
+    }
+
+    @Test(
+        "Tombstones are looked for a second after the start, at once where there were many, else now and then",
+        arguments: [
+            (0 as UInt64, 1_000), (1_000_000, 60_000), (20_000, 5_000),
+        ])
+    func collections(retention: UInt64, pause: Int) {
+        var schedule = schedule(retention: retention)
+        #expect(!schedule.isCollectionDue(at(999)) && schedule.isCollectionDue(at(1_000)))
+        schedule.collected(1_000, now: at(1_000))
+        #expect(schedule.isCollectionDue(at(1_000)))
+        schedule.collected(0, now: at(1_000))
+        #expect(!schedule.isCollectionDue(at(999 + pause)) && schedule.isCollectionDue(at(1_000 + pause)))
+    }
+}
