@@ -145,7 +145,10 @@ let package = Package(
             ]),
         tests(
             "TransportTests",
-            ["Transport", "Loops", "WebSocket", "Access", "SyncEngine", "TestSupport", nioCore, nioEmbedded, logging]),
+            [
+                "Transport", "Loops", "WebSocket", "Access", "Registers", "SyncProtocol", "SyncEngine", "Simulation",
+                "TestSupport", nioCore, nioEmbedded, logging,
+            ]),
         tests(
             "LoopsTests",
             ["Loops", "Access", "SyncEngine", "SyncProtocol", "WebSocket", "TestSupport", nioCore, nioEmbedded]),

@@ -22,7 +22,7 @@ package protocol ConnectionTransport: AnyObject {
     /// - Returns: what will never be sent, in the order in which it would have been.
     func drop() -> [Delivery]
 
-    /// Takes what has come, for as long as ``LoopDriver/mayRead(_:backlog:)`` allows.
+    /// Takes what has come, for as long as ``LoopDriver/requestRead(_:backlog:)`` allows.
     func readMessages()
     /// Reads on: the shard and the backlog allow it again.
     func resume()

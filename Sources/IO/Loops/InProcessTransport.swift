@@ -224,7 +224,7 @@ final class InProcessTransport: ConnectionTransport {
 
     func readMessages() {
         while let next = inbound.first {
-            guard case .open = state, driver.mayRead(id, backlog: backlog) else { return }
+            guard case .open = state, driver.requestRead(id, backlog: backlog) else { return }
             inbound.removeFirst()
             let requestID = next.number.map { RequestID(json: Array("\($0)".utf8)) }
             switch (next.content, requestID) {

@@ -118,8 +118,10 @@ package final class LoopDriver: @unchecked Sendable {
     /// Whether a connection has to show credentials before anything else.
     package func isStranger(_ id: ConnectionID) -> Bool { shard.isStranger(id) }
 
-    /// Whether a connection should be read from.
-    package func mayRead(_ id: ConnectionID, backlog: Int) -> Bool {
+    /// Asks whether a connection may be read from now.
+    ///
+    /// - Returns: false: not now; ``ConnectionTransport/resume()`` will say when.
+    package func requestRead(_ id: ConnectionID, backlog: Int) -> Bool {
         if backlog <= limits.maximumBacklog, !shard.isSaturated(id) { return true }
         paused.insert(id.slot)
         return false
@@ -307,24 +309,26 @@ package final class LoopDriver: @unchecked Sendable {
 
 extension LoopDriver: ShardOutput {
     package func send(_ frames: ByteBuffer, to slot: Int32) {
-        transports[Int(slot)]?.send(frames)
-        check(slot)
+        guard let transport = connected(slot) else { return }
+        transport.send(frames)
+        check(transport)
     }
 
     package func deliver(_ delivery: Delivery) {
         let except = delivery.except
         for slot in delivery.slots where except.isEmpty || !except.contains(slot) {
-            transports[Int(slot)]?.send(delivery)
-            check(slot)
+            guard let transport = connected(slot) else { continue }
+            transport.send(delivery)
+            check(transport)
         }
     }
 
     package func close(_ slot: Int32) {
-        transports[Int(slot)]?.finish()
+        connected(slot)?.finish()
     }
 
     package func expel(_ slot: Int32, _ code: ErrorCode, _ reason: String) {
-        transports[Int(slot)]?.giveUp(code, reason)
+        connected(slot)?.giveUp(code, reason)
     }
 
     package func submit(_ writes: [WriteRequest]) {
@@ -344,9 +348,14 @@ extension LoopDriver: ShardOutput {
         services.submitRead(job, loop)
     }
 
+    /// The connection in a slot that the shard has named: it knows of the end of one before its slot is left.
+    private func connected(_ slot: Int32) -> (any ConnectionTransport)? {
+        assert(transports[Int(slot)] != nil, "the shard sends to a connection that is gone")
+        return transports[Int(slot)]
+    }
+
     /// Notes, for after the fan-out, that a connection is broken or has too much to take.
-    private func check(_ slot: Int32) {
-        guard let transport = transports[Int(slot)] else { return }
+    private func check(_ transport: any ConnectionTransport) {
         if transport.hasFailed {
             events.append(.failed(transport.id))
         } else if transport.backlog > limits.maximumBacklog {

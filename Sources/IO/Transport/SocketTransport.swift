@@ -169,7 +169,7 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
                 taken = 0
             }
             taken += 1
-            guard driver.mayRead(id, backlog: backlog) else { return life.pause(for: .room) }
+            guard driver.requestRead(id, backlog: backlog) else { return life.pause(for: .room) }
             guard let event = reader.next(from: &inbound) else {
                 if life.hasTakenEverything { beginClosing(payload: nil) }
                 return
