@@ -63,7 +63,7 @@ struct SQLiteDatabaseTests {
             key: try Key("k:é\"'"), version: try Version("018bcfe56800-0001-é"), value: Array(#"{"a":"é"}"#.utf8),
             expiresAt: 5, metadata: Array("{}".utf8), session: Array("s".utf8), cause: .expired)
         let stored = StoredRegister(
-            register, revision: 1, op: Array("op".utf8), fence: 1 << 47, binding: .claimUntilDisconnect)
+            register, revision: 1, op: Array("op".utf8), fence: Fence(1 << 47), binding: .claimUntilDisconnect)
         try writer.begin(now: 1, clockBound: nil)
         try writer.put(stored, replacing: nil)
         #expect(try writer.current(of: register.key) == stored)

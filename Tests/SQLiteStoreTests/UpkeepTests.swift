@@ -26,7 +26,7 @@ struct UpkeepTests {
             key: try Key(key), version: Version(stamp: stamp, agent: try Agent("a")),
             value: value.map { Array($0.utf8) },
             expiresAt: expiresAt)
-        return StoredRegister(register, revision: Revision(revision), fence: fence, binding: binding)
+        return StoredRegister(register, revision: Revision(revision), fence: Fence(fence), binding: binding)
     }
 
     private func put(_ writer: SQLiteWriter, now: UInt64, _ registers: StoredRegister...) throws {

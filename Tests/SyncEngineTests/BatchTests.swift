@@ -132,11 +132,12 @@ struct BatchTests {
         }
         let over = try failures(outcomes([request([Self.write("a", "1"), Self.write("lock", "1")])]).first)
         #expect(over.map(\.reason) == [.held] && over.map(\.place) == [.write(1)])
-        func release(_ fence: UInt64) -> Member { .release(ClientMessage.Lease(.release, key: lock, fence: fence)) }
-        #expect(try failures(outcomes([request([release(grant.fence + 1)])]).first).map(\.reason) == [.staleFence])
+        func release(_ fence: Fence) -> Member { .release(ClientMessage.Lease(.release, key: lock, fence: fence)) }
+        #expect(try failures(outcomes([request([release(grant.fence.next)])]).first).map(\.reason) == [.staleFence])
         let fenced = Requirement(key: lock, state: .fence(grant.fence))
         let done = try request([Self.write("a", "done"), release(grant.fence)], require: [fenced])
-        #expect(try receipt(outcomes([done]).first).released == [ClientMessage.Fence(key: lock, token: grant.fence)])
+        #expect(
+            try receipt(outcomes([done]).first).released == [ClientMessage.FencedKey(key: lock, fence: grant.fence)])
         #expect(store.committed[lock]?.register.isTombstone == true && store.committed[lock]?.binding == nil)
         #expect(store.committed[lock]?.fence == grant.fence)
         #expect(try failures(outcomes([done]).first).map(\.reason) == [.staleFence, .staleFence])

@@ -23,7 +23,7 @@ struct ClaimTests {
     }
 
     private mutating func lease(
-        _ action: ClientMessage.Lease.Action, fence: UInt64? = nil, ttl: UInt64? = 100, op: String? = nil,
+        _ action: ClientMessage.Lease.Action, fence: Fence? = nil, ttl: UInt64? = 100, op: String? = nil,
         until: Bool = false, value: String? = nil, agent: String = "a", now: UInt64
     ) throws -> WriteJudge.Verdict {
         let lease = ClientMessage.Lease(
@@ -32,10 +32,9 @@ struct ClaimTests {
         return try judge(.lease(lease), agent: agent, now: now)
     }
 
-    private mutating func write(_ value: String? = "1", fence: UInt64? = nil, now: UInt64) throws -> WriteJudge.Verdict
-    {
+    private mutating func write(_ value: String? = "1", fence: Fence? = nil, now: UInt64) throws -> WriteJudge.Verdict {
         var write = ClientMessage.Write(key: try Key("k"), value: value.map { Array($0.utf8) })
-        write.fence = fence.map { ClientMessage.Fence(key: write.key, token: $0) }
+        write.fence = fence.map { ClientMessage.FencedKey(key: write.key, fence: $0) }
         return try judge(.write(write), now: now)
     }
 
@@ -73,7 +72,7 @@ struct ClaimTests {
 
     @Test("The fence rises by itself when the clock does not")
     mutating func fences() throws {
-        var last: UInt64 = 0
+        var last: Fence = 0
         for _ in 0..<5 {
             #expect(isApplied(try lease(.claim, now: 1_000)))
             let fence = try #require(current?.fence)
@@ -106,7 +105,7 @@ struct ClaimTests {
         #expect(current?.register.value == Array("7".utf8) && current?.op == Array("op".utf8))
         #expect(isApplied(try lease(.renew, fence: fence, ttl: nil, value: "8", now: 1_060)))
         #expect(current?.register.expiresAt == 1_550 && current?.register.value == Array("8".utf8))
-        #expect(code(try lease(.renew, fence: fence + 1, now: 1_060)) == .staleFence)
+        #expect(code(try lease(.renew, fence: fence.next, now: 1_060)) == .staleFence)
         #expect(code(try lease(.renew, fence: fence, now: 1_550)) == .staleFence)
         // The claim's op still answers a resend as long as it is in force.
         current?.register.expiresAt = 2_000
@@ -136,9 +135,9 @@ struct ClaimTests {
         #expect(isApplied(try lease(.claim, now: 1_000)))
         let held = current
         let fence = try #require(current?.fence)
-        func fenced(_ token: UInt64, _ state: StoredRegister?, now: UInt64) throws -> WriteJudge.Verdict {
+        func fenced(_ token: Fence, _ state: StoredRegister?, now: UInt64) throws -> WriteJudge.Verdict {
             var write = ClientMessage.Write(key: try Key("other"), value: [0x31])
-            write.fence = ClientMessage.Fence(key: try Key("k"), token: token)
+            write.fence = ClientMessage.FencedKey(key: try Key("k"), fence: token)
             var copy = judge
             return copy.judge(
                 WriteRequest(write: write, agent: try Agent("a"), origin: origin), current: nil, fenced: state, now: now
@@ -146,8 +145,8 @@ struct ClaimTests {
         }
         #expect(isApplied(try fenced(fence, held, now: 1_099)))
         #expect(code(try fenced(fence, held, now: 1_100)) == .staleFence)
-        #expect(code(try fenced(fence - 1, held, now: 1_000)) == .staleFence)
-        #expect(code(try fenced(fence + 1, held, now: 1_000)) == .staleFence)
+        #expect(code(try fenced(Fence(fence.rawValue - 1), held, now: 1_000)) == .staleFence)
+        #expect(code(try fenced(fence.next, held, now: 1_000)) == .staleFence)
         #expect(code(try fenced(fence, nil, now: 1_000)) == .staleFence)
         #expect(isApplied(try lease(.release, fence: fence, now: 1_000)))
         #expect(code(try fenced(fence, current, now: 1_000)) == .staleFence)
@@ -158,7 +157,7 @@ struct ClaimTests {
         #expect(isApplied(try lease(.claim, ttl: nil, until: true, now: 1_000)))
         let hold = EphemeralKey(key: try Key("k"), fence: try #require(current?.fence))
         #expect(current?.register.expiresAt == 1_000 + WriteJudge.connectionLease)
-        let other = EphemeralKey(key: hold.key, fence: hold.fence - 1)
+        let other = EphemeralKey(key: hold.key, fence: Fence(hold.fence.rawValue - 1))
         #expect(code(try judge(.keep(other), now: 2_000)) == .staleFence)
         #expect(isApplied(try judge(.keep(hold), now: 2_000)))
         #expect(current?.register.expiresAt == 2_000 + WriteJudge.connectionLease && current?.fence == hold.fence)

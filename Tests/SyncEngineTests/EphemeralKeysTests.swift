@@ -19,7 +19,7 @@ struct EphemeralKeysTests {
 
     /// What a claim until disconnect is answered.
     private func claimed(
-        _ key: String, fence: UInt64 = 1, until expiresAt: UInt64, _ upkeep: CommittedChanges.Upkeep = .server
+        _ key: String, fence: Fence = 1, until expiresAt: UInt64, _ upkeep: CommittedChanges.Upkeep = .server
     ) throws -> CommittedChanges.Result {
         var claim = ClientMessage.Lease(.claim, key: try Key(key))
         claim.endsWithConnection = true
@@ -110,7 +110,7 @@ struct EphemeralKeysTests {
     @Test("A batch's release ends the claim that it names, and no later one")
     mutating func batches() throws {
         hold(try claimed("a", fence: 2, until: lease), try claimed("b", fence: 2, until: lease))
-        let released = [ClientMessage.Fence(key: try Key("a"), token: 1), .init(key: try Key("b"), token: 2)]
+        let released = [ClientMessage.FencedKey(key: try Key("a"), fence: 1), .init(key: try Key("b"), fence: 2)]
         let receipt = BatchReceipt(
             firstRevision: 1, firstVersion: try Version("000000000001-0000-a"), count: 2, released: released)
         let batch = WriteRequest.Batch(.init(id: nil, op: nil, requirements: [], members: []), bearer: [])

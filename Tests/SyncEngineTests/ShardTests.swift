@@ -165,7 +165,7 @@ final class ShardTests {
     @Test("A batch that is sent again does not make its connection forget what it has claimed since")
     func repeatedRelease() throws {
         let lock = try Key("lock")
-        func claim() throws -> UInt64 {
+        func claim() throws -> Fence {
             try receive(#"{"type":"claim","id":"c","key":"lock","until":"disconnect"}"#)
             deliver(commit())
             return try #require(store.committed[lock]?.fence)

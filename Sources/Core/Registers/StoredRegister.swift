@@ -20,11 +20,11 @@ package struct StoredRegister: Equatable, Sendable {
     /// register's identity, and does not travel.
     package var op: [UInt8]?
     /// The greatest fencing token ever given for the key; 0: none. It outlives its lease.
-    package var fence: UInt64
+    package var fence: Fence
     package var binding: Binding?
 
     package init(
-        _ register: Register, revision: Revision, op: [UInt8]? = nil, fence: UInt64 = 0, binding: Binding? = nil
+        _ register: Register, revision: Revision, op: [UInt8]? = nil, fence: Fence = 0, binding: Binding? = nil
     ) {
         self.register = register
         self.revision = revision

@@ -101,9 +101,9 @@ enum Meta {
             collectedFence: try fence(.collectedFence, database))
     }
 
-    private static func fence(_ name: Name, _ database: Database) throws -> UInt64 {
+    private static func fence(_ name: Name, _ database: Database) throws -> Fence {
         guard let text = try read(name, database) else { return 0 }
-        guard let fence = UInt64(text), fence <= WriteJudge.maximumFence else {
+        guard let fence = UInt64(text).map(Fence.init(_:)), fence <= WriteJudge.maximumFence else {
             throw StoreError(
                 "the database's \(name.rawValue) is \(text.prefix(40)), which none can be: it was altered, or is damaged"
             )

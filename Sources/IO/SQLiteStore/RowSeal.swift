@@ -190,7 +190,7 @@ final class RowSeal: Sendable {
         add(register.session)
         add(register.cause.map { Array($0.rawValue.utf8) })
         add(stored.op)
-        add(stored.fence)
+        add(stored.fence.rawValue)
         add(stored.binding.map { UInt64(bitPattern: $0.rawValue) })
         return data
     }

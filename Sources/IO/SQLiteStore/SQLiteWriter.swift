@@ -153,7 +153,7 @@ package final class SQLiteWriter: WriteStore {
         statement.bind(register.session, at: 7)
         statement.bind(stored.op, at: 8)
         statement.bind(register.cause.map { Array($0.rawValue.utf8) }, at: 9)
-        statement.bind(Int64(stored.fence), at: 10)
+        statement.bind(Int64(stored.fence.rawValue), at: 10)
         statement.bind(stored.binding?.rawValue, at: 11)
         statement.bind(blob: sealed?.bytes, at: 12)
         statement.bind(sealed.map { Array($0.keyID.utf8) }, at: 13)

@@ -160,7 +160,8 @@ final class Statement {
             key: Key(unchecked: key), version: version, value: nil, expiresAt: expiresAt, metadata: nil,
             session: bytes(6), cause: cause)
         return StoredRegister(
-            register, revision: Revision(UInt64(revision)), op: bytes(7), fence: UInt64(integer(9)), binding: binding)
+            register, revision: Revision(UInt64(revision)), op: bytes(7), fence: Fence(UInt64(integer(9))),
+            binding: binding)
     }
 
     private func damaged(_ what: String) -> StoreError {

@@ -9,7 +9,7 @@ import TestSupport
 final class Oracle {
     /// A claim that is in force.
     private struct Claim {
-        var fence: UInt64
+        var fence: Fence
         var expiresAt: UInt64
     }
 
@@ -22,7 +22,7 @@ final class Oracle {
     private var repeated: [Revision: (op: String, first: Revision)] = [:]
     private var claims: [Key: Claim] = [:]
     /// The greatest fence ever given for each key.
-    private var fences: [Key: UInt64] = [:]
+    private var fences: [Key: Fence] = [:]
     private var stamps: Set<Version> = []
     private var batches = BatchLedger()
     /// Another replica, which gets what clients wrote in an order of its own, and lets it expire by itself.
@@ -87,7 +87,7 @@ final class Oracle {
             claims[key] = nil
             return
         }
-        if let fence = object.integer("fence").map({ UInt64($0) }) {
+        if let fence = object.integer("fence").map({ Fence(UInt64($0)) }) {
             if let inForce, inForce.fence != fence {
                 world.note("\(key) has two holders: fences \(inForce.fence) and \(fence)")
             }
@@ -98,7 +98,7 @@ final class Oracle {
             fences[key] = max(fences[key] ?? 0, fence)
         } else if let guarded = object.string("guard").flatMap({ try? Key($0) }), let token = object.integer("token") {
             let holder = claims[guarded].flatMap { $0.expiresAt > now ? $0 : nil }
-            if holder?.fence != UInt64(token) {
+            if holder?.fence != Fence(UInt64(token)) {
                 world.note(
                     "a write with fence \(token) of \(guarded) was taken, where \(holder?.fence ?? 0) is in force")
             }

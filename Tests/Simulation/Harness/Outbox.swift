@@ -18,7 +18,7 @@ struct Outbox {
     private var pending: [(id: String, request: Pending)] = []
     private(set) var nextID = 0
     /// The fences of claims, by key.
-    var claims: [Key: UInt64] = [:]
+    var claims: [Key: Fence] = [:]
     /// What batches of its own have last left in place, as far as it knows.
     var versions: [Key: Version] = [:]
 
@@ -66,7 +66,7 @@ struct Outbox {
             case 1...2: write.timeToLive = UInt64.random(in: 1...40, using: &world.random)
             case 3:
                 if let (key, token) = claims.sorted(by: { $0.key < $1.key }).randomElement(using: &world.random) {
-                    write.fence = ClientMessage.Fence(key: key, token: token)
+                    write.fence = ClientMessage.FencedKey(key: key, fence: token)
                     write.value = Array(#"{"guard":"\#(key)","token":\#(token)}"#.utf8)
                 }
             default: break
@@ -145,7 +145,7 @@ struct Outbox {
             guard let fence = message.integer("fence"), let version else {
                 return world.note("claimed without a fence")
             }
-            claims[request.key] = UInt64(fence)
+            claims[request.key] = Fence(UInt64(fence))
             world.oracle.acknowledged(request.key, version, world)
         case "released", "refused": claims[request.key] = nil
         case "batched":

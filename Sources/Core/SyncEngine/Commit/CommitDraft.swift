@@ -7,7 +7,7 @@ import SyncProtocol
 struct Owner {
     let origin: Origin
     /// Tells the register from a later one of the key: a commit that seemed to fail may have ended the one, and made the other.
-    let fence: UInt64
+    let fence: Fence
     /// Whether the server keeps the register while the connection lives.
     let isKept: Bool
 

@@ -55,7 +55,7 @@ extension WriteJudge {
         }
     }
 
-    private static func isInForce(_ fence: UInt64?, _ visible: StoredRegister?, now: UInt64) -> Bool {
+    private static func isInForce(_ fence: Fence?, _ visible: StoredRegister?, now: UInt64) -> Bool {
         guard let visible else { return false }
         return visible.isHeld(at: now) && visible.fence == fence
     }

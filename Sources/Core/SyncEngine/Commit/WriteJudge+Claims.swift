@@ -1,5 +1,5 @@
 import NIOCore
-import Registers
+package import Registers
 import SyncProtocol
 
 /// Claims: leases on a key, each with a fencing token (Kleppmann, "How to do distributed locking", 2016). The lease's time
@@ -117,11 +117,11 @@ extension WriteJudge {
     }
 
     /// The greatest token that is given; a store takes greater ones too. Their usual ones are the milliseconds of the clock.
-    package static let maximumFence = UInt64(Int64.max / 4)
+    package static let maximumFence = Fence(UInt64(Int64.max / 4))
 
     /// A token above every one that was ever given for the key.
-    func nextFence(_ stamp: Stamp, after current: StoredRegister?) -> UInt64 {
-        max(stamp.milliseconds, max(current?.fence ?? 0, collectedFence) + 1)
+    func nextFence(_ stamp: Stamp, after current: StoredRegister?) -> Fence {
+        max(Fence(stamp.milliseconds), max(current?.fence ?? 0, collectedFence).next)
     }
 
     static func grant(_ stored: StoredRegister) -> WriteOutcome.Grant {
@@ -136,7 +136,7 @@ extension WriteJudge {
     }
 
     /// What subscribers see of a claim that brings no value of its own.
-    private static func value(holder: Agent, fence: UInt64) -> [UInt8] {
+    private static func value(holder: Agent, fence: Fence) -> [UInt8] {
         var buffer = ByteBuffer()
         buffer.writeString("{\"holder\":")
         buffer.writeJSONString(holder.bytes)

@@ -25,7 +25,7 @@ package struct WriteJudge: Sendable {
         package var register: Register
         package var kind: Kind
         package var op: [UInt8]?
-        package var fence: UInt64
+        package var fence: Fence
         package var binding: Binding?
         /// Whether a condition, or a fence, was looked at and met.
         package var isJudged = false
@@ -37,13 +37,13 @@ package struct WriteJudge: Sendable {
     /// A stamp up to this one cannot be told from one that a collected tombstone beat.
     package internal(set) var collectedStamp: Stamp
     /// No fencing token above this one was collected together with a tombstone.
-    package internal(set) var collectedFence: UInt64
+    package internal(set) var collectedFence: Fence
 
     /// How long what ends with a connection outlives it where nobody is left to end it, in milliseconds.
     package static let connectionLease: UInt64 = 60_000
 
     package init(
-        clock: HybridLogicalClock, maximumDrift: UInt64, collectedStamp: Stamp, collectedFence: UInt64 = 0
+        clock: HybridLogicalClock, maximumDrift: UInt64, collectedStamp: Stamp, collectedFence: Fence = 0
     ) {
         self.clock = clock
         self.maximumDrift = maximumDrift
@@ -189,10 +189,10 @@ package struct WriteJudge: Sendable {
 
     private func checkFence(_ write: ClientMessage.Write, _ fenced: StoredRegister?, now: UInt64) -> WireError? {
         guard let fence = write.fence else { return nil }
-        if let fenced, fenced.isHeld(at: now), fenced.fence == fence.token { return nil }
+        if let fenced, fenced.isHeld(at: now), fenced.fence == fence.fence { return nil }
         let state = fenced?.isHeld(at: now) == true ? "another claim is in force" : "no claim is in force"
         return WireError(
-            .staleFence, "fence \(fence.token) of \(fence.key) has passed on: \(state)",
+            .staleFence, "fence \(fence.fence) of \(fence.key) has passed on: \(state)",
             hint: "claim the key again before going on; somebody else may have done the work")
     }
 

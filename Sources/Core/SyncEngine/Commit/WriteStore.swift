@@ -70,11 +70,11 @@ package struct StoreState: Equatable, Sendable {
     /// The greatest stamp of a tombstone that was collected.
     package var collectedStamp: Stamp
     /// The greatest fencing token of a tombstone that was collected.
-    package var collectedFence: UInt64
+    package var collectedFence: Fence
 
     package init(
         epoch: Epoch, head: Revision, clockBound: Stamp, collectedRevision: Revision = 0, collectedStamp: Stamp = .zero,
-        collectedFence: UInt64 = 0
+        collectedFence: Fence = 0
     ) {
         self.epoch = epoch
         self.head = head
@@ -91,15 +91,15 @@ package struct CollectedTombstones: Equatable, Sendable {
     /// The greatest of each that was ever collected.
     package var revision: Revision
     package var stamp: Stamp
-    package var fence: UInt64
+    package var fence: Fence
 
-    package init(revision: Revision, stamp: Stamp, fence: UInt64) {
+    package init(revision: Revision, stamp: Stamp, fence: Fence) {
         self.revision = revision
         self.stamp = stamp
         self.fence = fence
     }
 
-    package mutating func add(_ key: Key, revision: Revision, stamp: Stamp, fence: UInt64) {
+    package mutating func add(_ key: Key, revision: Revision, stamp: Stamp, fence: Fence) {
         keys.append(key)
         self.revision = max(self.revision, revision)
         self.stamp = max(self.stamp, stamp)

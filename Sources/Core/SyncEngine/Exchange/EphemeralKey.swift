@@ -4,9 +4,9 @@ package import Registers
 package struct EphemeralKey: Hashable, Sendable {
     package let key: Key
     /// Tells this register from earlier and later ones of the key.
-    package let fence: UInt64
+    package let fence: Fence
 
-    package init(key: Key, fence: UInt64) {
+    package init(key: Key, fence: Fence) {
         self.key = key
         self.fence = fence
     }

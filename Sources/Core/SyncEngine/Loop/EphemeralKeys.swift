@@ -11,7 +11,7 @@ struct EphemeralKeys {
     }
 
     fileprivate struct Lease {
-        var fence: UInt64
+        var fence: Fence
         var expiresAt: UInt64
         var upkeep: Upkeep
     }
@@ -83,7 +83,7 @@ struct EphemeralKeys {
         if result.endsWithConnection { update(id) { $0.requested -= 1 } }
         if case .batched(let receipt) = result.outcome, !receipt.released.isEmpty {
             update(id) { connection in
-                for claim in receipt.released where connection.leases[claim.key]?.fence == claim.token {
+                for claim in receipt.released where connection.leases[claim.key]?.fence == claim.fence {
                     connection.leases[claim.key] = nil
                 }
             }

@@ -14,7 +14,7 @@ extension ClientMessage.Batch {
                 hash.add(field: version.bytes)
             case .fence(let fence):
                 hash.add(2)
-                hash.add(number: fence)
+                hash.add(number: fence.rawValue)
             }
         }
         for member in members {
@@ -22,7 +22,7 @@ extension ClientMessage.Batch {
             switch member {
             case .release(let lease):
                 hash.add(0)
-                hash.add(number: lease.fence)
+                hash.add(number: lease.fence?.rawValue)
             case .write(let write):
                 hash.add(1)
                 hash.add(field: write.value)

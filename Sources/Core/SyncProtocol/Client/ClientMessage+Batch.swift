@@ -36,10 +36,10 @@ extension ClientMessage {
         }
 
         /// The claims that it gives up.
-        package var released: [ClientMessage.Fence] {
+        package var released: [ClientMessage.FencedKey] {
             members.compactMap { member in
                 guard case .release(let lease) = member, let fence = lease.fence else { return nil }
-                return ClientMessage.Fence(key: lease.key, token: fence)
+                return ClientMessage.FencedKey(key: lease.key, fence: fence)
             }
         }
     }
@@ -52,7 +52,7 @@ extension ClientMessage.Batch {
             case absent
             case version(Version)
             /// The claim with this fencing token is in force.
-            case fence(UInt64)
+            case fence(Fence)
         }
 
         package var key: Key

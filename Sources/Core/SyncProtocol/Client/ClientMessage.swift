@@ -121,7 +121,7 @@ package enum ClientMessage: Sendable {
         package var op: [UInt8]?
         package var isTransient: Bool
         /// The lease that has to be in force for the write to happen.
-        package var fence: Fence?
+        package var fence: FencedKey?
         /// Whether the register ends with the connection.
         package var endsWithConnection = false
 
@@ -147,15 +147,15 @@ package enum ClientMessage: Sendable {
     }
 
     /// A fencing token: `{"key":…,"token":…}`.
-    package struct Fence: Equatable, Sendable {
+    package struct FencedKey: Equatable, Sendable {
         /// The key that was claimed.
         package var key: Key
         /// What `claimed` gave as `fence`.
-        package var token: UInt64
+        package var fence: Fence
 
-        package init(key: Key, token: UInt64) {
+        package init(key: Key, fence: Fence) {
             self.key = key
-            self.token = token
+            self.fence = fence
         }
     }
 
@@ -171,7 +171,7 @@ package enum ClientMessage: Sendable {
         package var id: RequestID?
         package var key: Key
         /// The token that the sender holds; nil where it has none yet.
-        package var fence: UInt64?
+        package var fence: Fence?
         /// How long the lease is to last from now, in milliseconds.
         package var timeToLive: UInt64?
         package var endsWithConnection: Bool
@@ -182,7 +182,7 @@ package enum ClientMessage: Sendable {
         package var op: [UInt8]?
 
         package init(
-            _ action: Action, id: RequestID? = nil, key: Key, fence: UInt64? = nil, timeToLive: UInt64? = nil,
+            _ action: Action, id: RequestID? = nil, key: Key, fence: Fence? = nil, timeToLive: UInt64? = nil,
             endsWithConnection: Bool = false, value: [UInt8]? = nil, metadata: [UInt8]? = nil,
             session: [UInt8]? = nil, op: [UInt8]? = nil
         ) {

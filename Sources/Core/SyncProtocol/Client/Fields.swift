@@ -134,16 +134,16 @@ struct Fields {
     }
 
     /// The fencing token of a claim: `"fence":17`.
-    func token(_ field: Envelope.Field = .fence, _ text: Span<UInt8>) throws(WireError) -> UInt64? {
+    func token(_ field: Envelope.Field = .fence, _ text: Span<UInt8>) throws(WireError) -> Fence? {
         guard let slice = envelope[field], slice.kind != .null else { return nil }
         guard slice.kind == .number, let token = raw(field, text).flatMap(Self.whole), token > 0 else {
             throw Self.wrongKind(field, "a whole number, as \"claimed\" gave it")
         }
-        return token
+        return Fence(token)
     }
 
     /// The fencing token that a write shows: `"fence":{"key":"lock:1","token":17}`.
-    func fence(_ text: Span<UInt8>) throws(WireError) -> ClientMessage.Fence? {
+    func fence(_ text: Span<UInt8>) throws(WireError) -> ClientMessage.FencedKey? {
         guard let slice = envelope[.fence], slice.kind != .null else { return nil }
         guard slice.kind == .object, let object = raw(.fence, text).flatMap({ try? JSONObject($0) }),
             let key = object.string("key"), let token = object.raw("token").flatMap(Self.whole), token > 0
@@ -151,7 +151,7 @@ struct Fields {
             throw Self.wrongKind(.fence, "an object like {\"key\":\"lock:1\",\"token\":17}")
         }
         do throws(TextError) {
-            return ClientMessage.Fence(key: try Key(key), token: token)
+            return ClientMessage.FencedKey(key: try Key(key), fence: Fence(token))
         } catch {
             throw WireError(.badKey, "the fence's \(error.description)")
         }

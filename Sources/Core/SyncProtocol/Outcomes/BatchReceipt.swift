@@ -11,9 +11,9 @@ package struct BatchReceipt: Equatable, Sendable {
     /// How much was required and met: requirements, conditions and releases.
     package var judged = 0
     /// The claims that were given up by it now: none where it took effect earlier.
-    package var released: [ClientMessage.Fence]
+    package var released: [ClientMessage.FencedKey]
 
-    package init(firstRevision: Revision, firstVersion: Version, count: Int, released: [ClientMessage.Fence] = []) {
+    package init(firstRevision: Revision, firstVersion: Version, count: Int, released: [ClientMessage.FencedKey] = []) {
         precondition(count > 0)
         self.firstRevision = firstRevision
         self.firstVersion = firstVersion

@@ -33,13 +33,13 @@ package enum WriteOutcome: Equatable, Sendable {
     /// What a claim gives.
     package struct Grant: Equatable, Sendable {
         /// The fencing token, which only rises for a key.
-        package var fence: UInt64
+        package var fence: Fence
         /// When the lease ends unless it is renewed, in milliseconds since 1970 by the server's clock.
         package var expiresAt: UInt64
         package var version: Version
         package var revision: Revision
 
-        package init(fence: UInt64, expiresAt: UInt64, version: Version, revision: Revision) {
+        package init(fence: Fence, expiresAt: UInt64, version: Version, revision: Revision) {
             self.fence = fence
             self.expiresAt = expiresAt
             self.version = version
