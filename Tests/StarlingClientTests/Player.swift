@@ -44,6 +44,10 @@ final class Player {
     private var settled: [Int: Result<Outcome, StarlingError>] = [:]
     private var answered: [Int: Result<JSONObject, StarlingError>] = [:]
     private var stored: [String: WriteRecord] = [:]
+    private var claims: [String: Int] = [:]
+    private var claimEnds: [Int: ClaimEnd] = [:]
+    /// Claims that are asked for: by their names, the request, and what was wanted of it.
+    private var asked: [String: (request: Int, ttl: Double?, until: String?, at: Double)] = [:]
     private var state = ConnectionState.offline
 
     init(_ transcript: [String: Any]) {
@@ -82,7 +86,8 @@ final class Player {
                     Outcome(
                         status: .superseded, key: key, version: version, revision: nil, isDurable: false, current: nil))
             case .state(let next): state = next
-            case .hangUp, .probe, .log, .synced, .verdict, .disconnected: break
+            case .claimEnded(let claim, let end): claimEnds[claim] = end
+            case .hangUp, .probe, .log, .synced, .verdict: break
             }
         }
     }
@@ -187,8 +192,35 @@ final class Player {
             engine.unsubscribe(subscriptions[name] ?? 0)
         } else if let key = step["write"] as? String, let name = step["as"] as? String {
             try write(key, name, step, options)
+        } else if let key = step["claim"] as? String, let name = step["as"] as? String {
+            var message = Message("claim")
+            message.add("key", key)
+            for (option, value) in options { message.add(option, raw: try json(value)) }
+            message.add("op", "op")
+            asked[name] = (
+                try engine.request(message, "claim"), (options["ttl"] as? Double).map { $0 * 1_000 },
+                options["until"] as? String, time.now
+            )
+        } else if let name = step["renew"] as? String {
+            _ = try engine.renew(claims[name] ?? 0, value: json(step["value"]))
+        } else if let name = step["release"] as? String, let number = claims[name], let claim = engine.claims[number] {
+            engine.end(claim: number, .givenUp)
+            var message = Message("release")
+            message.add("key", claim.key)
+            message.add("fence", claim.fence)
+            _ = try engine.request(message, "release")
         } else if let message = step["receives"] {
             try receive(fill(message))
+            for (name, claim) in asked {
+                guard case .success(let answer)? = answered[claim.request] else { continue }
+                asked[name] = nil
+                if answer.string("type") == "refused" {
+                    failed[name] = StarlingError(refused: answer)
+                } else {
+                    claims[name] = engine.hold(
+                        answer, ttl: claim.ttl, endsWithConnection: claim.until == "disconnect", askedAt: claim.at)
+                }
+            }
         } else if let text = step["text"] as? String {
             engine.received(Array(text.utf8))
         } else {
@@ -273,6 +305,13 @@ final class Player {
         } else if let expected = step["sends"] {
             try require(!sent.isEmpty, "the client sends nothing")
             try match(expected, sent.removeFirst(), "")
+        } else if let name = step["holds"] as? String {
+            let isHeld = engine.isHeld(claims[name] ?? 0)
+            try require(isHeld == step["is"] as? Bool, "\(name) is held: \(isHeld)")
+        } else if let name = step["lost"] as? String {
+            let end = claimEnds[claims[name] ?? 0]
+            let expected = (step["reason"] as? String).map { ClaimEnd.lost($0) } ?? .givenUp
+            try require(end == expected, "\(name) ended by \(String(describing: end))")
         } else if step["silent"] != nil {
             try require(sent.isEmpty, "the client sends \(sent)")
         } else if let name = step["failed"] as? String {

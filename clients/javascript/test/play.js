@@ -16,6 +16,8 @@ export class Player {
   names = new Map();
   subscriptions = new Map();
   writes = new Map();
+  leases = new Map();
+  ends = new Map();
   stored = new Map();
 
   constructor({ urls = ["ws://one/sync"], session }, options) {
@@ -111,13 +113,32 @@ export class Player {
     subscribe: (pattern, { as, options }) => this.subscriptions.set(as, this.engine.subscribe(pattern, undefined, options)),
     unsubscribe: (as) => this.engine.unsubscribe(this.subscriptions.get(as)),
     write: (key, step) => this.writes.set(step.as, this.write(key, step)),
+    claim: (key, { as, options }) => {
+      const claimed = this.engine.holds.claim({ type: "claim", key, op: "op", ...options }, options);
+      const kept = claimed.then((lease) => {
+        this.leases.set(as, lease);
+        lease.ended.then((reason) => this.ends.set(as, { reason: reason ?? null }));
+      });
+      this.writes.set(as, kept.catch((error) => ({ error })));
+    },
+    renew: (as, { value }) => void this.leases.get(as).renew({ value }).catch(() => {}),
+    release: (as) => void this.leases.get(as).release().catch(() => {}),
+    holds: (as, { is }) => assert.equal(this.leases.get(as).isHeld, is),
+    lost: async (as, { reason }) => {
+      await new Promise(setImmediate);
+      assert.deepEqual(this.ends.get(as), { reason });
+    },
     sends: (expected) => {
       const message = this.sent.shift();
       assert.ok(message, `the client sends nothing; expected ${JSON.stringify(expected)}`);
       this.match(expected, message, "");
     },
     silent: () => assert.deepEqual(this.sent, []),
-    receives: (message) => this.engine.received(JSON.stringify(this.fill(message))),
+    receives: async (message) => {
+      this.engine.received(JSON.stringify(this.fill(message)));
+      // Whoever waited for it goes on.
+      await new Promise(setImmediate);
+    },
     text: (text) => this.engine.received(text),
     told: (as, { update }) => {
       const told = this.subscriptions.get(as).delivery.take();

@@ -15,12 +15,13 @@ from ._edges import Edges, EdgeStatus
 from ._errors import StarlingError
 from ._knowledge import Knowledge
 from ._leases import Holds
+from ._link import NEVER
 from ._liveness import Liveness
 from ._options import Options, Port
 from ._outbox import Outbox, Outcome
 from ._register import Register, parse
 from ._requests import Requests, Take, refused
-from ._subscription import NEVER, Subscriptions, SubscriptionState
+from ._subscription import Subscriptions, SubscriptionState
 from ._writer import Writer
 
 _CONNECT_TIMEOUT = 10_000

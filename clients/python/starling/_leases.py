@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._errors import StarlingError
+from ._link import NEVER, Link
 
-if TYPE_CHECKING:
-    from ._engine import Engine
-
-NEVER = float("inf")
 #: Two thirds of a lease are left for renewals that fail at first.
 _RENEW_AFTER = 1 / 3
 _RETRY = 1_000
@@ -27,7 +24,7 @@ class Lease:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Link,
         answer: dict[str, Any],
         ttl: float | None,
         until: str | None,
@@ -177,7 +174,7 @@ def refusal(answer: dict[str, Any]) -> StarlingError:
 class Holds:
     """The claims and the presence of a client."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Link) -> None:
         self._engine = engine
         self._leases: dict[Lease, None] = {}
         self._presences: dict[str, dict[str, Any]] = {}

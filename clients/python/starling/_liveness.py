@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-NEVER = float("inf")
+from ._link import NEVER
+
 #: A round trip longer than this says nothing about the difference of clocks.
 _GOOD_ROUND_TRIP = 1_000
 #: A timer that fires this late was kept waiting by this process, and answers may lie unread.

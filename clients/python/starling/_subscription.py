@@ -10,13 +10,12 @@ from typing import Any, Protocol
 from ._check import check_is_text
 from ._delivery import Callback, Delivery
 from ._errors import StarlingError
+from ._link import NEVER, Link
 from ._outbox import Outbox
 from ._pattern import Pattern
 from ._register import Register
 from ._replica import Replica
 from ._update import Update, describe
-
-NEVER = float("inf")
 
 
 class SubscriptionState:
@@ -115,18 +114,10 @@ class SubscriptionState:
             self.synced.set_exception(error or StarlingError("closed", f"{self.pattern.text} was unsubscribed from"))
 
 
-class _Engine(Protocol):
-    def now(self) -> float: ...
-    def random(self) -> float: ...
-    def server_now(self) -> float: ...
-    def is_own(self, register: Register) -> bool: ...
-    def log(self, level: str, message: str) -> None: ...
-
-
 class Subscriptions:
     """All subscriptions of a client: who is told of what, and what is to be seen of a key."""
 
-    def __init__(self, engine: _Engine, outbox: Outbox) -> None:
+    def __init__(self, engine: Link, outbox: Outbox) -> None:
         self._engine = engine
         self._outbox = outbox
         self._all: dict[str, SubscriptionState] = {}

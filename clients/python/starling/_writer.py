@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._check import MAXIMUM_DEPTH, check_depth, check_time_to_live
 from ._clock import agent_of, format_version, parse_version, stamp_of
 from ._errors import StarlingError
+from ._link import Link
 from ._options import Options
 from ._outbox import Outbox, Outcome, Write
 from ._register import Register, raw_field
-
-if TYPE_CHECKING:
-    from ._engine import Engine
 
 _WINDOW = 256
 _LONGEST_PAUSE = 5_000
@@ -28,7 +26,7 @@ class Writer:
     """The client's own writes: stamps them, keeps them until they are answered, sends them as the connection allows, and says what
     became of each."""
 
-    def __init__(self, engine: Engine, options: Options) -> None:
+    def __init__(self, engine: Link, options: Options) -> None:
         self.clock = engine.knowledge.clock
         self._engine = engine
         self._options = options

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import asdict
 from typing import Any
 
 from starling._engine import Engine
 from starling._errors import StarlingError
+from starling._leases import Lease
 from starling._options import Options
 from starling._outbox import Outcome
 
@@ -39,6 +41,7 @@ class Player:
         self.subscriptions: dict[str, Any] = {}
         self.writes: dict[str, asyncio.Future[Any]] = {}
         self.stored: dict[str, dict[str, Any]] = {}
+        self.leases: dict[str, Lease] = {}
         self.begin()
 
     # The engine's port, and its outbox.
@@ -135,11 +138,13 @@ class Player:
     def do_mute(self, *_: Any) -> None:
         self.mute = True
 
-    def do_advance(self, milliseconds: float, _: Any) -> None:
+    async def do_advance(self, milliseconds: float, _: Any) -> None:
         end = self.time + milliseconds
         while self.engine.deadline() <= end:
             self.time = max(self.time, self.engine.deadline())
             self.engine.tick()
+            # A renewal is a task of its own.
+            await asyncio.sleep(0)
             self.answer_pings()
         self.time = end
 
@@ -164,6 +169,37 @@ class Player:
             self.writes[step["as"]] = asyncio.get_running_loop().create_future()
             self.writes[step["as"]].set_exception(error)
 
+    async def do_claim(self, key: str, step: dict[str, Any]) -> None:
+        options = step["options"]
+        message = {"type": "claim", "key": key, "op": "op", **options}
+        claim = self.engine.holds.claim(message, options.get("ttl"), options.get("until"), True)
+
+        async def take() -> None:
+            self.leases[step["as"]] = await claim
+
+        self.writes[step["as"]] = asyncio.ensure_future(take())
+        await asyncio.sleep(0)
+
+    async def do_renew(self, name: str, step: dict[str, Any]) -> None:
+        asyncio.ensure_future(self.quietly(self.leases[name].renew(step["value"])))
+        await asyncio.sleep(0)
+
+    async def do_release(self, name: str, _: Any) -> None:
+        asyncio.ensure_future(self.quietly(self.leases[name].release()))
+        await asyncio.sleep(0)
+
+    @staticmethod
+    async def quietly(work: Any) -> None:
+        with contextlib.suppress(StarlingError):
+            await work
+
+    def do_holds(self, name: str, step: dict[str, Any]) -> None:
+        assert self.leases[name].is_held == step["is"]
+
+    async def do_lost(self, name: str, step: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        assert self.leases[name].ended.done() and self.leases[name].ended.result() == step["reason"]
+
     def do_sends(self, expected: dict[str, Any], _: Any) -> None:
         assert self.sent, "the client sends nothing"
         self.match(expected, self.sent.pop(0), "")
@@ -171,8 +207,11 @@ class Player:
     def do_silent(self, *_: Any) -> None:
         assert not self.sent, self.sent
 
-    def do_receives(self, message: dict[str, Any], _: Any) -> None:
+    async def do_receives(self, message: dict[str, Any], _: Any) -> None:
         self.engine.received(json.dumps(self.fill(message)))
+        # Whoever waited for it goes on, and what waits for that.
+        for _ in range(5):
+            await asyncio.sleep(0)
 
     def do_text(self, text: str, _: Any) -> None:
         self.engine.received(text)

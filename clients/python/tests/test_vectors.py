@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import unittest
 from typing import Any
@@ -73,3 +74,5 @@ class TranscriptTests(unittest.IsolatedAsyncioTestCase):
                         await player.step(step)
                     except AssertionError as error:
                         raise AssertionError(f"step {index}, {json.dumps(step)}: {error}") from error
+                player.engine.close()
+                await asyncio.sleep(0)

@@ -27,7 +27,8 @@ final class Core: Sendable {
         var live: [Promise<Void>] = []
         /// Those who want to know when to try again cannot help.
         var verdicts: [Promise<Void>] = []
-        var leases: [ObjectIdentifier: Lease] = [:]
+        /// The claims that are held, by number.
+        var leases: [Int: Lease] = [:]
         var probes: Set<String> = []
     }
 
@@ -120,8 +121,7 @@ final class Core: Sendable {
             completeLive(.failure(error), &state)
             for promise in state.verdicts { promise.complete(.success(())) }
             state.verdicts = []
-        case .disconnected:
-            for lease in state.leases.values where lease.endsWithConnection { lose(lease, "disconnected", &state) }
+        case .claimEnded(let claim, let end): state.leases.removeValue(forKey: claim)?.finish(end)
         case .state(let connection): tellState(connection, &state)
         case .store(let event): keep(event, &state)
         }
@@ -174,20 +174,6 @@ final class Core: Sendable {
             throw StarlingError("outbox_failed", "the outbox cannot keep the write to \(record.key): \(error)")
         }
         state.writes[try state.engine.add(record)] = promise
-    }
-
-    // MARK: Claims
-
-    func add(_ lease: Lease, _ state: inout State) {
-        state.leases[ObjectIdentifier(lease)] = lease
-        state.engine.needsConnection = state.leases.values.contains { $0.endsWithConnection }
-    }
-
-    /// Ends a claim here.
-    func lose(_ lease: Lease, _ reason: String?, _ state: inout State) {
-        state.leases[ObjectIdentifier(lease)] = nil
-        state.engine.needsConnection = state.leases.values.contains { $0.endsWithConnection }
-        lease.finish(reason)
     }
 
     // MARK: Time

@@ -57,7 +57,7 @@ enum Effect {
     case answered(request: Int, Result<JSONObject, StarlingError>)
     /// To try again cannot help: what the server has against the credentials, or why there is no server.
     case verdict(StarlingError)
-    case disconnected
+    case claimEnded(claim: Int, ClaimEnd)
     case store(Outbox.Event)
 }
 

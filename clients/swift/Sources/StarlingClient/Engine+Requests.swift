@@ -53,14 +53,14 @@ extension Engine {
 
     mutating func giveUpLateQuestions() {
         for question in questions.takeLate(at: now) {
-            effects.append(.answered(request: question.number, .failure(offline(question.type))))
+            settle(question.number, .failure(offline(question.type)))
         }
     }
 
     /// There will be no connection to send them on.
     mutating func giveUpQuestions(_ error: StarlingError) {
         for question in questions.takeWaiting() {
-            effects.append(.answered(request: question.number, .failure(error)))
+            settle(question.number, .failure(error))
         }
     }
 
@@ -161,7 +161,12 @@ extension Engine {
         } else if isError, let presence {
             effects.append(.log(.warning, "presence \(presence.key): \(StarlingError(message))"))
         }
-        effects.append(.answered(request: number, isError ? .failure(StarlingError(message)) : .success(message)))
+        settle(number, isError ? .failure(StarlingError(message)) : .success(message))
+    }
+
+    private mutating func settle(_ number: Int, _ answer: Result<JSONObject, StarlingError>) {
+        noteRenewal(number, answer)
+        effects.append(.answered(request: number, answer))
     }
 
     mutating func failRequests() {
@@ -171,7 +176,7 @@ extension Engine {
                 ["get", "list"].contains(type)
                 ? StarlingError("offline", lost)
                 : StarlingError("outcome_unknown", "\(lost); it may have been carried out")
-            effects.append(.answered(request: number, .failure(error)))
+            settle(number, .failure(error))
         }
     }
 

@@ -75,8 +75,11 @@ struct Engine: Sendable {
     /// Registers that are kept up while there is a connection, by key.
     var presences: [String: Presence] = [:]
     var token: String?
-    /// Whether something would be lost with the connection: claims that end with it.
-    var needsConnection = false
+    /// Claims that are held, by number.
+    var claims: [Int: Claim] = [:]
+    var nextClaim = 1
+    /// The claim that each request renews, and when it was asked.
+    var renewals: [Int: (claim: Int, askedAt: Double)] = [:]
     /// The server's wall clock less ours; nil before the first welcome.
     var offset: Double?
     private(set) var drift = standardDrift
@@ -211,6 +214,7 @@ struct Engine: Sendable {
             set(.open)
             flush()
             for key in presences.keys.sorted() { announce(key) }
+            tickClaims()
             probeAt = min(probeAt, now)
         case .idle, .open, .closed: break
         }
@@ -250,7 +254,7 @@ struct Engine: Sendable {
         failRequests()
         outbox.disconnected()
         pausedUntil = 0
-        effects.append(.disconnected)
+        loseClaims()
     }
 
     /// What a probe of another edge found.
@@ -299,6 +303,7 @@ struct Engine: Sendable {
         forgetConnection()
         for id in subscriptions.keys.sorted() { end(id, nil) }
         giveUpQuestions(StarlingError("closed", "the client was closed"))
+        for number in claims.keys.sorted() { end(claim: number, .lost("closed")) }
         let closed = StarlingError(
             "closed", "the client was closed; what a durable outbox holds is sent by the next one")
         for token in outbox.close() { effects.append(.settled(write: token, .failure(closed))) }
@@ -308,7 +313,7 @@ struct Engine: Sendable {
     // MARK: Time
 
     /// When ``tick()`` is to be called next.
-    var deadline: Double { min(connectionDeadline, questions.deadline) }
+    var deadline: Double { min(connectionDeadline, questions.deadline, claimDeadline) }
 
     private var connectionDeadline: Double {
         switch phase {
@@ -325,6 +330,7 @@ struct Engine: Sendable {
 
     mutating func tick() {
         giveUpLateQuestions()
+        tickClaims()
         switch phase {
         case .idle: if edges.nextAttempt <= now { dial() }
         case .dialing, .greeting: if now >= phaseSince + Self.connectTimeout { giveUp("it did not answer in time") }

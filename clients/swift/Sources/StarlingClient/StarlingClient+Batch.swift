@@ -37,13 +37,8 @@ extension StarlingClient {
         while true {
             var pause = Self.resendPause
             do {
-                let answer = try await ask(message, "batch", max(.zero, end - .now)) { [core] answer, state in
-                    if answer.bool("applied") == true {
-                        for lease in state.leases.values where released[lease.key] == lease.fence {
-                            lease.wasReleased()
-                            core.lose(lease, nil, &state)
-                        }
-                    }
+                let answer = try await ask(message, "batch", max(.zero, end - .now)) { answer, state in
+                    if answer.bool("applied") == true { state.engine.released(released) }
                     return answer
                 }
                 return answer

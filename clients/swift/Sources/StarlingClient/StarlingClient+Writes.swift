@@ -162,10 +162,25 @@ extension StarlingClient {
         _ message: Message, _ type: String, _ timeout: Duration,
         take: @escaping @Sendable (JSONObject, inout Core.State) throws -> Result
     ) async throws -> Result {
+        try await answer(
+            to: { state in try state.engine.request(message, type, timeout: timeout / .milliseconds(1)) }, take: take)
+    }
+
+    /// Waits for the answer to a request.
+    func answer(
+        to request: @Sendable (inout Core.State) throws -> Int
+    ) async throws -> JSONObject {
+        try await answer(to: request) { answer, _ in answer }
+    }
+
+    private func answer<Result: Sendable>(
+        to request: (inout Core.State) throws -> Int,
+        take: @escaping @Sendable (JSONObject, inout Core.State) throws -> Result
+    ) async throws -> Result {
         let promise = Promise<Result>()
         try core.perform { state in
-            let request = try state.engine.request(message, type, timeout: timeout / .milliseconds(1))
-            state.requests[request] = { answer, state in
+            let number = try request(&state)
+            state.requests[number] = { answer, state in
                 promise.complete(Swift.Result { try take(try answer.get(), &state) })
             }
         }
@@ -251,15 +266,16 @@ extension StarlingClient {
         message.add("until", untilDisconnect ? "disconnect" : nil)
         message.add("value", raw: try value.map { try Self.json($0, of: key) })
         message.add("op", String(UInt64.random(in: .min ... .max), radix: 16) + UUID().uuidString)
-        let askedAt = ContinuousClock.now
-        let lease = try await ask(message, "claim", timeout) { [self] answer, state in
+        let askedAt = core.perform { $0.engine.now }
+        return try await ask(message, "claim", timeout) { [self] answer, state in
             if answer.string("type") == "refused" { throw StarlingError(refused: answer) }
-            let lease = Lease(self, answer, ttl: ttl, endsWithConnection: untilDisconnect, askedAt: askedAt)
-            core.add(lease, &state)
+            let number = state.engine.hold(
+                answer, ttl: ttl.map { $0 / .milliseconds(1) }, endsWithConnection: untilDisconnect, askedAt: askedAt)
+            guard let claim = state.engine.claims[number] else { preconditionFailure("it was just made") }
+            let lease = Lease(self, number, claim)
+            state.leases[number] = lease
             return lease
         }
-        lease.keepUp()
-        return lease
     }
 
     /// Keeps a register up while this client is connected. ``leave(_:)`` takes it down.

@@ -93,7 +93,6 @@ public final class StarlingClient: Sendable {
     /// that is none, which is logged. ``close(timeout:)`` waits for it. (It has a name of its own: of two that differ in `async` alone,
     /// a script's top level takes the one that does not wait.)
     public func closeAtOnce() {
-        for lease in core.perform({ Array($0.leases.values) }) { lease.lose("closed") }
         core.close()
     }
 
