@@ -155,7 +155,7 @@ let package = Package(
         tests(
             "StarlingServerTests",
             [
-                "StarlingServer", "SyncProtocol", "TestSupport", nioCore,
+                "StarlingServer", "SyncEngine", "SyncProtocol", "Registers", "TestSupport", nioCore,
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ]),

@@ -113,10 +113,10 @@ struct RateLimitTests {
         var limit = RateLimit(
             .init(messages: Int.random(in: 1...1_000, using: &random), bytes: Int.random(in: 1...1_000, using: &random))
         )
-        var now: UInt64 = 1
+        var now: WallTime = 1
         for _ in 0..<200 {
             if let wait = limit.take(bytes: Int.random(in: 0...5_000, using: &random), now: now) {
-                now += wait
+                now = now + wait
                 #expect(limit.take(bytes: 0, now: now) == nil, "seed \(seed)")
             }
         }

@@ -1,6 +1,7 @@
 import Access
 import Foundation
 import JWTKit
+import Registers
 import StarlingServer
 import SyncProtocol
 import TestSupport
@@ -189,7 +190,7 @@ extension ConformanceTests {
                     control.check(Credential(token)) { continuation.resume(returning: $0) }
                 }.get()
             }
-            let now: UInt64 = 1_800_000_000_000
+            let now: WallTime = 1_800_000_000_000
             let before = try await grant()
             #expect([before.take(bytes: 1, now: now), before.take(bytes: 1, now: now)] == [nil, nil])
             try control.reload()

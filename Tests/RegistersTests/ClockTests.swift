@@ -24,7 +24,7 @@ struct ClockTests {
                 if let received = step.receive {
                     clock.receive(Stamp(milliseconds: received[0], counter: UInt16(received[1])))
                 } else if let wall = step.tick, let expected = step.stamp {
-                    let stamp = clock.tick(wallMilliseconds: wall)
+                    let stamp = clock.tick(at: WallTime(milliseconds: wall))
                     #expect([stamp.milliseconds, UInt64(stamp.counter)] == expected, "\(vector.name)")
                 }
             }
@@ -43,7 +43,7 @@ struct ClockTests {
                 #expect(clock.last >= received)
             } else {
                 let wall = UInt64.random(in: 0...1_000, using: &random)
-                let stamp = clock.tick(wallMilliseconds: wall)
+                let stamp = clock.tick(at: WallTime(milliseconds: wall))
                 #expect(stamp > last && stamp.milliseconds >= wall, "seed \(seed)")
             }
             #expect(clock.last >= last)

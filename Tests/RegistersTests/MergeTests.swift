@@ -16,7 +16,7 @@ struct MergeTests {
             func register() throws -> Register {
                 Register(
                     key: try Key("k"), version: try Version(version), value: value.map { Array($0.utf8) },
-                    expiresAt: expires_at, metadata: metadata.map { Array($0.utf8) },
+                    expiresAt: expires_at.map { WallTime(milliseconds: $0) }, metadata: metadata.map { Array($0.utf8) },
                     session: session.map { Array($0.utf8) }, cause: cause.flatMap(Register.Cause.init(rawValue:)))
             }
         }
@@ -104,11 +104,11 @@ struct MergeTests {
         var ends: [Register?] = []
         for _ in 0..<12 {
             var replica: Register?
-            var now: UInt64 = 0
+            var now: WallTime = 0
             for register in registers.shuffled(using: &random) {
                 if Register.merge(register, into: replica) == .applied { replica = register }
                 // Each replica looks at the clock when it comes to it.
-                now += UInt64.random(in: 0...2, using: &random)
+                now = now + UInt64.random(in: 0...2, using: &random)
                 if let held = replica, !held.isTombstone, held.isExpired(at: now) { replica = held.expired }
             }
             if let held = replica, !held.isTombstone, held.isExpired(at: 10) { replica = held.expired }

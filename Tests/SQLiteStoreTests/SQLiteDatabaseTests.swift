@@ -22,7 +22,7 @@ struct SQLiteDatabaseTests {
     init() throws { folder = try TemporaryFolder() }
 
     private func open(
-        _ name: String = "a.db", durability: Durability = .commit, boot: String? = "boot", now: UInt64 = 1_000,
+        _ name: String = "a.db", durability: Durability = .commit, boot: String? = "boot", now: WallTime = 1_000,
         seed: UInt64 = 1
     ) throws -> SQLiteDatabase {
         var random = SeededGenerator(seed: seed)

@@ -43,7 +43,7 @@ final class SQLiteReaderTests {
     }
 
     private func put(
-        _ key: String, _ value: String?, _ revision: UInt64, replacing: UInt64? = nil, expiresAt: UInt64? = nil
+        _ key: String, _ value: String?, _ revision: UInt64, replacing: UInt64? = nil, expiresAt: WallTime? = nil
     ) throws {
         let register = Register(
             key: try Key(key), version: Version(stamp: Stamp(milliseconds: revision), agent: try Agent("a")),
@@ -53,7 +53,7 @@ final class SQLiteReaderTests {
     }
 
     /// Subscribes, and goes through all pages until the subscription is live.
-    private func pages(_ pattern: String, since: UInt64? = nil, now: UInt64 = 0) throws -> [String] {
+    private func pages(_ pattern: String, since: UInt64? = nil, now: WallTime = 0) throws -> [String] {
         let head = try writer.state().head
         // The shard is told of what was committed behind its back.
         let batch = CommittedChanges(

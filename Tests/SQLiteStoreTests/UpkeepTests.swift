@@ -18,7 +18,7 @@ struct UpkeepTests {
     }
 
     private func stored(
-        _ key: String, _ value: String?, revision: UInt64, at milliseconds: UInt64? = nil, expiresAt: UInt64? = nil,
+        _ key: String, _ value: String?, revision: UInt64, at milliseconds: UInt64? = nil, expiresAt: WallTime? = nil,
         fence: UInt64 = 0, binding: Binding? = nil
     ) throws -> StoredRegister {
         let stamp = Stamp(milliseconds: milliseconds ?? revision)
@@ -29,7 +29,7 @@ struct UpkeepTests {
         return StoredRegister(register, revision: Revision(revision), fence: Fence(fence), binding: binding)
     }
 
-    private func put(_ writer: SQLiteWriter, now: UInt64, _ registers: StoredRegister...) throws {
+    private func put(_ writer: SQLiteWriter, now: WallTime, _ registers: StoredRegister...) throws {
         try writer.begin(now: now, clockBound: nil)
         for register in registers { try writer.put(register, replacing: nil) }
         try writer.commit()
@@ -52,14 +52,14 @@ struct UpkeepTests {
         #expect(try keys(writer.expired(at: 99, limit: 1, skipping: 0)) == ["soon"])
     }
 
-    private func keep(_ writer: SQLiteWriter, _ op: String, bearer: String = "", at now: UInt64) throws {
+    private func keep(_ writer: SQLiteWriter, _ op: String, bearer: String = "", at now: WallTime) throws {
         try writer.begin(now: now, clockBound: nil)
         let operation = OperationID(op: Array(op.utf8), bearer: Array(bearer.utf8))
         try writer.put(KeptAnswer(operation, answeredAt: now, text: Array("\(op) at \(now)".utf8)))
         try writer.commit()
     }
 
-    private func answer(_ writer: SQLiteWriter, _ op: String, bearer: String = "", since: UInt64) throws -> String? {
+    private func answer(_ writer: SQLiteWriter, _ op: String, bearer: String = "", since: WallTime) throws -> String? {
         try writer.answer(to: OperationID(op: Array(op.utf8), bearer: Array(bearer.utf8)), since: since)
             .map { String(decoding: $0, as: UTF8.self) }
     }

@@ -39,7 +39,7 @@ struct BatchTests {
             origin: Origin(loop: 0, connection: ConnectionID(slot: slot, generation: 1)), grant: grant)
     }
 
-    private mutating func outcomes(_ requests: [WriteRequest], now: UInt64 = 1_000) -> [WriteOutcome] {
+    private mutating func outcomes(_ requests: [WriteRequest], now: WallTime = 1_000) -> [WriteOutcome] {
         committer.commit(requests, now: now).0.results[0].map(\.outcome)
     }
 
@@ -187,7 +187,7 @@ struct BatchTests {
         #expect(try value("a") == "2" && value("b") == nil)
         let foreign = try request([Self.write("a", "3")], op: "o", bearer: "y")
         #expect(try next.receipt(next.outcomes([foreign]).first).firstRevision == 5)
-        let old = 1_000 + KeptAnswer.lifetime
+        let old: WallTime = 1_000 + KeptAnswer.lifetime
         #expect(try next.receipt(next.outcomes([first], now: old).first) == receipts[0])
         #expect(try next.receipt(next.outcomes([first], now: old + 1).first).firstRevision == 6)
     }

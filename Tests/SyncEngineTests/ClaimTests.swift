@@ -9,7 +9,7 @@ struct ClaimTests {
     private var judge = WriteJudge(clock: HybridLogicalClock(), maximumDrift: 60_000, collectedStamp: .zero)
     private var current: StoredRegister?
 
-    private mutating func judge(_ action: WriteRequest.Action, agent: String = "a", now: UInt64) throws
+    private mutating func judge(_ action: WriteRequest.Action, agent: String = "a", now: WallTime) throws
         -> WriteJudge.Verdict
     {
         let request = WriteRequest(action: action, agent: try Agent(agent), origin: origin)
@@ -24,7 +24,7 @@ struct ClaimTests {
 
     private mutating func lease(
         _ action: ClientMessage.Lease.Action, fence: Fence? = nil, ttl: UInt64? = 100, op: String? = nil,
-        until: Bool = false, value: String? = nil, agent: String = "a", now: UInt64
+        until: Bool = false, value: String? = nil, agent: String = "a", now: WallTime
     ) throws -> WriteJudge.Verdict {
         let lease = ClientMessage.Lease(
             action, key: try Key("k"), fence: fence, timeToLive: ttl, endsWithConnection: until,
@@ -32,7 +32,8 @@ struct ClaimTests {
         return try judge(.lease(lease), agent: agent, now: now)
     }
 
-    private mutating func write(_ value: String? = "1", fence: Fence? = nil, now: UInt64) throws -> WriteJudge.Verdict {
+    private mutating func write(_ value: String? = "1", fence: Fence? = nil, now: WallTime) throws -> WriteJudge.Verdict
+    {
         var write = ClientMessage.Write(key: try Key("k"), value: value.map { Array($0.utf8) })
         write.fence = fence.map { ClientMessage.FencedKey(key: write.key, fence: $0) }
         return try judge(.write(write), now: now)
@@ -135,7 +136,7 @@ struct ClaimTests {
         #expect(isApplied(try lease(.claim, now: 1_000)))
         let held = current
         let fence = try #require(current?.fence)
-        func fenced(_ token: Fence, _ state: StoredRegister?, now: UInt64) throws -> WriteJudge.Verdict {
+        func fenced(_ token: Fence, _ state: StoredRegister?, now: WallTime) throws -> WriteJudge.Verdict {
             var write = ClientMessage.Write(key: try Key("other"), value: [0x31])
             write.fence = ClientMessage.FencedKey(key: try Key("k"), fence: token)
             var copy = judge
@@ -156,7 +157,7 @@ struct ClaimTests {
     mutating func holds() throws {
         #expect(isApplied(try lease(.claim, ttl: nil, until: true, now: 1_000)))
         let hold = EphemeralKey(key: try Key("k"), fence: try #require(current?.fence))
-        #expect(current?.register.expiresAt == 1_000 + WriteJudge.connectionLease)
+        #expect(current?.register.expiresAt == WallTime(milliseconds: 1_000 + WriteJudge.connectionLease))
         let other = EphemeralKey(key: hold.key, fence: Fence(hold.fence.rawValue - 1))
         #expect(code(try judge(.keep(other), now: 2_000)) == .staleFence)
         #expect(isApplied(try judge(.keep(hold), now: 2_000)))

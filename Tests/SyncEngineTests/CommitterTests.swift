@@ -61,13 +61,14 @@ struct CommitterTests {
     func bound() throws {
         let store = SimulatedDisk()
         var committer = try committer(store)
-        for now in stride(from: 1_000 as UInt64, through: 9_000, by: 333) {
+        for milliseconds in stride(from: 1_000 as UInt64, through: 9_000, by: 333) {
+            let now = WallTime(milliseconds: milliseconds)
             _ = committer.commit([try request("a", "1")], now: now)
             #expect(store.bound >= committer.lastStamp)
-            #expect(store.bound.milliseconds <= now + 2_001)
-            let ahead = Stamp(milliseconds: now + 50)
+            #expect(store.bound.milliseconds <= milliseconds + 2_001)
+            let ahead = Stamp(milliseconds: milliseconds + 50)
             let brought = WriteRequest(
-                write: ClientMessage.Write(key: try Key("b"), value: [0x31], stamping: .timestamp(now + 50)),
+                write: ClientMessage.Write(key: try Key("b"), value: [0x31], stamping: .timestamp(milliseconds + 50)),
                 agent: try Agent("a"), stamp: ahead,
                 origin: Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1)))
             _ = committer.commit([brought], now: now)

@@ -7,7 +7,7 @@ import Testing
 struct EphemeralKeysTests {
     private var keys = EphemeralKeys()
     private let here = ConnectionID(slot: 0, generation: 1)
-    private let lease = WriteJudge.connectionLease
+    private let lease = WallTime.zero + WriteJudge.connectionLease
 
     private func result(
         _ action: WriteRequest.Action, _ outcome: WriteOutcome, _ ephemeral: CommittedChanges.Ephemeral? = nil
@@ -19,7 +19,7 @@ struct EphemeralKeysTests {
 
     /// What a claim until disconnect is answered.
     private func claimed(
-        _ key: String, fence: Fence = 1, until expiresAt: UInt64, _ upkeep: CommittedChanges.Upkeep = .server
+        _ key: String, fence: Fence = 1, until expiresAt: WallTime, _ upkeep: CommittedChanges.Upkeep = .server
     ) throws -> CommittedChanges.Result {
         var claim = ClientMessage.Lease(.claim, key: try Key(key))
         claim.endsWithConnection = true
@@ -53,12 +53,12 @@ struct EphemeralKeysTests {
         hold(try claimed("a", until: lease), try claimed("b", until: lease, .client))
         #expect(keys.count == 2 && keys.count(of: here) == 2)
         #expect(text(keys.keepUp(now: 0)) == [])
-        let due = lease * 2 / 5 + 1
+        let due = WallTime.zero + (WriteJudge.connectionLease * 2 / 5 + 1)
         #expect(text(keys.keepUp(now: due)) == ["keep a"])
         #expect(text(keys.keepUp(now: due + 1_000)) == [])
         #expect(text(keys.keepUp(now: due + 5_000)) == ["keep a"])
         // Kept: whoever saw to it before goes on with it.
-        let kept = try claimed("a", until: due + lease, .asBefore)
+        let kept = try claimed("a", until: due + WriteJudge.connectionLease, .asBefore)
         _ = keys.answered(
             result(.keep(EphemeralKey(key: try Key("a"), fence: 1)), kept.outcome, kept.ephemeral), isConnected: true)
         #expect(text(keys.keepUp(now: due + 6_000)) == [])
@@ -97,12 +97,12 @@ struct EphemeralKeysTests {
     mutating func refusedKeep() throws {
         let refusal = WriteOutcome.claimRefused(.staleFence, holder: nil, expiresAt: nil)
         hold(try claimed("a", fence: 1, until: lease))
-        let due = lease * 2 / 5 + 1
+        let due = WallTime.zero + (WriteJudge.connectionLease * 2 / 5 + 1)
         #expect(text(keys.keepUp(now: due)) == ["keep a"])
-        hold(try claimed("a", fence: 2, until: due + lease))
+        hold(try claimed("a", fence: 2, until: due + WriteJudge.connectionLease))
         _ = keys.answered(result(.keep(EphemeralKey(key: try Key("a"), fence: 1)), refusal), isConnected: true)
         #expect(keys.keys.map(\.fence) == [2])
-        _ = keys.keepUp(now: due + due)
+        _ = keys.keepUp(now: due + WriteJudge.connectionLease)
         _ = keys.answered(result(.keep(EphemeralKey(key: try Key("a"), fence: 2)), refusal), isConnected: true)
         #expect(keys.keys.isEmpty)
     }

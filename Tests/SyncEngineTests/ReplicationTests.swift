@@ -22,7 +22,7 @@ struct ReplicationTests {
         Register(key: try Key(key), version: try Version(version), value: value.map { Array($0.utf8) })
     }
 
-    private mutating func replicate(_ registers: [Register], now: UInt64 = 1_000) throws -> WriteOutcome {
+    private mutating func replicate(_ registers: [Register], now: WallTime = 1_000) throws -> WriteOutcome {
         let request = WriteRequest(
             action: .replicate(registers, id: RequestID(json: [0x31])), agent: try Agent("link"), origin: origin)
         let results = committer.commit([request], now: now).0.results[0]

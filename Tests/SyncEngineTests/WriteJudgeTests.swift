@@ -17,7 +17,7 @@ struct WriteJudgeTests {
         return WriteRequest(write: write, agent: try Agent("a"), stamp: stamp, origin: origin)
     }
 
-    private func stored(_ version: String, value: String? = "0", expiresAt: UInt64? = nil) throws -> StoredRegister {
+    private func stored(_ version: String, value: String? = "0", expiresAt: WallTime? = nil) throws -> StoredRegister {
         StoredRegister(
             Register(
                 key: try Key("k"), version: try Version(version), value: value.map { Array($0.utf8) },
@@ -117,7 +117,7 @@ struct WriteJudgeTests {
 
     @Test("The time to live starts with the client's stamp, or with the server's wall clock")
     mutating func timeToLive() throws {
-        func expiry(_ verdict: WriteJudge.Verdict) -> UInt64? {
+        func expiry(_ verdict: WriteJudge.Verdict) -> WallTime? {
             if case .apply(let change) = verdict { return change.register.expiresAt }
             return nil
         }

@@ -24,7 +24,7 @@ package final class Grant: Sendable {
     /// The name that its bearer writes under; nil: any.
     package let agent: Agent?
     /// When it ends, in milliseconds since 1970; nil: not by itself.
-    package let expiresAt: UInt64?
+    package let expiresAt: WallTime?
     /// Whether its bearer may see how the server is doing.
     package let mayMonitor: Bool
     /// Whether its bearer may merge registers as they are, with the versions that they have. Given within the process only.
@@ -35,7 +35,7 @@ package final class Grant: Sendable {
     private let rate: RateLimiter?
 
     package init(
-        _ source: Source, read: Scope, write: Scope, agent: Agent? = nil, expiresAt: UInt64? = nil,
+        _ source: Source, read: Scope, write: Scope, agent: Agent? = nil, expiresAt: WallTime? = nil,
         mayMonitor: Bool = false, mayMerge: Bool = false, maximumKeys: Int? = nil, rate: RateLimiter? = nil
     ) {
         self.source = source
@@ -75,7 +75,7 @@ package final class Grant: Sendable {
     /// Counts a message against what all bearers may send together.
     ///
     /// - Returns: nil if it may pass, else how long to wait before the next one, in milliseconds.
-    package func take(bytes: Int, messages: Int = 1, now: UInt64) -> UInt64? {
+    package func take(bytes: Int, messages: Int = 1, now: WallTime) -> UInt64? {
         rate?.take(bytes: bytes, messages: messages, now: now)
     }
 }

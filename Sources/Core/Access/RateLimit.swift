@@ -1,3 +1,4 @@
+package import Registers
 import Synchronization
 
 /// How fast messages may come: two token buckets, one of messages and one of bytes.
@@ -29,7 +30,7 @@ package struct RateLimit: Sendable {
     ///
     /// - Parameter count: as how many.
     /// - Returns: nil if it may pass, else how long to wait before the next one, in milliseconds; nothing is counted then.
-    package mutating func take(bytes size: Int, messages count: Int = 1, now: UInt64) -> UInt64? {
+    package mutating func take(bytes size: Int, messages count: Int = 1, now: WallTime) -> UInt64? {
         messages?.fill(now)
         bytes?.fill(now)
         let wait = max(messages?.wait ?? 0, bytes?.wait ?? 0)
@@ -45,7 +46,7 @@ package struct RateLimit: Sendable {
         private let least: Int
         /// In thousandths: what a millisecond brings is ``rate`` of them.
         private var level: Int
-        private var filledAt: UInt64 = 0
+        private var filledAt: WallTime = 0
 
         init(rate: Int, least: Int) {
             self.rate = rate
@@ -53,7 +54,7 @@ package struct RateLimit: Sendable {
             level = rate * 1_000
         }
 
-        mutating func fill(_ now: UInt64) {
+        mutating func fill(_ now: WallTime) {
             let elapsed = Int(clamping: now > filledAt ? now - filledAt : 0)
             // Also when the clock was set back: nobody is to wait for it to catch up.
             filledAt = now
@@ -81,7 +82,7 @@ package final class RateLimiter: Sendable {
     }
 
     /// Counts a message, as ``RateLimit/take(bytes:messages:now:)`` does.
-    package func take(bytes: Int, messages: Int = 1, now: UInt64) -> UInt64? {
+    package func take(bytes: Int, messages: Int = 1, now: WallTime) -> UInt64? {
         state.withLock { $0.take(bytes: bytes, messages: messages, now: now) }
     }
 }

@@ -11,9 +11,9 @@ package struct HybridLogicalClock: Equatable, Sendable {
         self.last = last
     }
 
-    /// Issues a stamp greater than every one before, at `wallMilliseconds` or later.
-    package mutating func tick(wallMilliseconds: UInt64) -> Stamp {
-        last = max(last.next, Stamp(milliseconds: wallMilliseconds))
+    /// Issues a stamp greater than every one before, at `now` or later.
+    package mutating func tick(at now: WallTime) -> Stamp {
+        last = max(last.next, Stamp(milliseconds: now.milliseconds))
         return last
     }
 

@@ -22,8 +22,8 @@ extension Register {
     /// - Returns: a negative number, zero or a positive number as `left` is less than, equal to or greater than `right`.
     package static func compare(_ left: Register, _ right: Register) -> Int {
         if left.version != right.version { return left.version < right.version ? -1 : 1 }
-        let leftExpiry = left.expiresAt ?? .max
-        let rightExpiry = right.expiresAt ?? .max
+        let leftExpiry = left.expiresAt?.milliseconds ?? .max
+        let rightExpiry = right.expiresAt?.milliseconds ?? .max
         if leftExpiry != rightExpiry { return leftExpiry < rightExpiry ? -1 : 1 }
         if left.isTombstone != right.isTombstone { return left.isTombstone ? 1 : -1 }
         let value = ByteOrder.compare(left.value, right.value)

@@ -5,7 +5,7 @@ package struct Register: Equatable, Sendable {
     /// The value's JSON, byte for byte as it was sent; nil for a tombstone.
     package var value: [UInt8]?
     /// When the register expires, in milliseconds since 1970; nil: never.
-    package var expiresAt: UInt64?
+    package var expiresAt: WallTime?
     /// The metadata's JSON as it was sent.
     package var metadata: [UInt8]?
     /// The session that the write belongs to.
@@ -21,7 +21,7 @@ package struct Register: Equatable, Sendable {
     }
 
     package init(
-        key: Key, version: Version, value: [UInt8]?, expiresAt: UInt64? = nil, metadata: [UInt8]? = nil,
+        key: Key, version: Version, value: [UInt8]?, expiresAt: WallTime? = nil, metadata: [UInt8]? = nil,
         session: [UInt8]? = nil, cause: Cause? = nil
     ) {
         self.key = key
@@ -35,15 +35,15 @@ package struct Register: Equatable, Sendable {
 
     package var isTombstone: Bool { value == nil }
 
-    /// Whether the register's time is over at `wallMilliseconds`. Judged by the wall clock, never by a stamp.
-    package func isExpired(at wallMilliseconds: UInt64) -> Bool {
+    /// Whether the register's time is over at `now`. Judged by the wall clock, never by a stamp.
+    package func isExpired(at now: WallTime) -> Bool {
         guard let expiresAt else { return false }
-        return expiresAt <= wallMilliseconds
+        return expiresAt <= now
     }
 
-    /// Whether reads see the register at `wallMilliseconds`: it has a value and is not expired.
-    package func isVisible(at wallMilliseconds: UInt64) -> Bool {
-        !isTombstone && !isExpired(at: wallMilliseconds)
+    /// Whether reads see the register at `now`: it has a value and is not expired.
+    package func isVisible(at now: WallTime) -> Bool {
+        !isTombstone && !isExpired(at: now)
     }
 
     /// The tombstone that this register turns into when its time is over. It keeps the version, so that every replica

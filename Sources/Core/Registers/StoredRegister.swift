@@ -40,8 +40,8 @@ package struct StoredRegister: Equatable, Sendable {
         return copy
     }
 
-    /// Whether a claim on the key is in force at `wallMilliseconds`.
-    package func isHeld(at wallMilliseconds: UInt64) -> Bool {
-        binding?.isExclusive == true && register.isVisible(at: wallMilliseconds)
+    /// Whether a claim on the key is in force at `now`.
+    package func isHeld(at now: WallTime) -> Bool {
+        binding?.isExclusive == true && register.isVisible(at: now)
     }
 }

@@ -12,7 +12,7 @@ package struct LoopServices: Sendable {
     /// The revision of the latest commit.
     package var head: @Sendable () -> Revision
     /// The wall clock, in milliseconds since 1970.
-    package var now: @Sendable () -> UInt64
+    package var now: @Sendable () -> WallTime
     /// 64 random bits.
     package var random: @Sendable () -> UInt64
     /// Says what credentials are worth.
@@ -25,7 +25,7 @@ package struct LoopServices: Sendable {
     package init(
         submitWrites: @escaping @Sendable ([WriteRequest]) -> Bool,
         submitRead: @escaping @Sendable (ReadJob, _ loop: Int) -> Void, head: @escaping @Sendable () -> Revision,
-        now: @escaping @Sendable () -> UInt64, random: @escaping @Sendable () -> UInt64,
+        now: @escaping @Sendable () -> WallTime, random: @escaping @Sendable () -> UInt64,
         unframe: @escaping @Sendable (ByteBuffer) -> [ByteBuffer], authority: any Authority = OpenAuthority(),
         memory: InboundMemory = InboundMemory()
     ) {

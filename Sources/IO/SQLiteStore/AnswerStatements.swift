@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import Registers
 import SyncEngine
 
 /// The answers that are kept for requests that come again. Of bearers, only a hash is: their names are nobody's business.
@@ -57,12 +58,12 @@ final class AnswerStatements {
             "SELECT id, bearer, op, answered_at, answer, key_id FROM answer WHERE key_id IS NOT ?1 LIMIT ?2"
     }
 
-    func answer(to operation: OperationID, since: UInt64) throws(StoreError) -> [UInt8]? {
+    func answer(to operation: OperationID, since: WallTime) throws(StoreError) -> [UInt8]? {
         defer { select.reset() }
         let bearer = Self.hash(operation.bearer)
         select.bind(blob: bearer, at: 1)
         select.bind(operation.op, at: 2)
-        select.bind(Int64(clamping: since), at: 3)
+        select.bind(since, at: 3)
         guard try select.step(), let bytes = select.blob(0) else { return nil }
         guard let seal else { return bytes }
         let answer = SealedAnswer(
@@ -74,7 +75,8 @@ final class AnswerStatements {
     func put(_ answer: KeptAnswer) throws(StoreError) {
         let bearer = Self.hash(answer.operation.bearer)
         var kept = SealedAnswer(
-            bearer: bearer, op: answer.operation.op, answeredAt: Int64(clamping: answer.answeredAt), keyID: nil)
+            bearer: bearer, op: answer.operation.op, answeredAt: Int64(clamping: answer.answeredAt.milliseconds),
+            keyID: nil)
         let bytes = try seal?.seal(&kept, answer.text) ?? answer.text
         insert.bind(blob: bearer, at: 1)
         insert.bind(answer.operation.op, at: 2)
@@ -143,11 +145,11 @@ final class AnswerStatements {
     }
 
     /// Forgets answers whose time is over.
-    func collect(now: UInt64) throws(StoreError) { try forget(at: now, limit: Self.largePortion) }
+    func collect(now: WallTime) throws(StoreError) { try forget(at: now, limit: Self.largePortion) }
 
-    private func forget(at now: UInt64, limit: Int) throws(StoreError) {
-        prune.bind(Int64(clamping: now > KeptAnswer.lifetime ? now - KeptAnswer.lifetime : 0), at: 1)
-        prune.bind(Int64(clamping: now + KeptAnswer.lifetime), at: 2)
+    private func forget(at now: WallTime, limit: Int) throws(StoreError) {
+        prune.bind(now - KeptAnswer.lifetime, at: 1)
+        prune.bind(now + KeptAnswer.lifetime, at: 2)
         prune.bind(Int64(limit), at: 3)
         try prune.run()
     }

@@ -52,7 +52,7 @@ package struct DatabaseFile: Sendable {
     /// - Returns: where the database that was there is kept; nil when there was none.
     /// - Throws: ``StoreError``, among others when a server has the database open.
     package func restore(
-        from backup: DatabaseFile, replaces: Bool, now: UInt64, maximumDrift: UInt64 = 60_000,
+        from backup: DatabaseFile, replaces: Bool, now: WallTime, maximumDrift: UInt64 = 60_000,
         random: inout some RandomNumberGenerator, progress: Progress = { _, _ in }
     ) throws(StoreError) -> String? {
         let files = FileManager.default
@@ -72,7 +72,7 @@ package struct DatabaseFile: Sendable {
             try DatabaseFile(partial, cipher: cipher).checkKeys()
             // Stamps and fences of the database that is replaced have been seen too.
             let replaced = try? open().read { try Meta.state($0).clockBound }
-            let bound = max(replaced ?? .zero, Stamp(milliseconds: now + maximumDrift + 1))
+            let bound = max(replaced ?? .zero, Stamp(milliseconds: (now + maximumDrift + 1).milliseconds))
             try Self.startAnew(partial, epoch: Epoch(random.next()), clockBound: bound)
             let aside = try Self.putAside(place)
             try Self.rename(partial, to: place)

@@ -37,7 +37,7 @@ enum Meta {
 
     /// Reads the facts, makes those of a new database, and notes that it is open.
     static func open(
-        _ database: Database, _ configuration: SQLiteDatabase.Configuration, fresh: Fresh, hadLog: Bool, now: UInt64
+        _ database: Database, _ configuration: SQLiteDatabase.Configuration, fresh: Fresh, hadLog: Bool, now: WallTime
     ) throws -> Opened {
         var opened: Opened?
         try database.inTransaction(.immediate) {
@@ -51,7 +51,7 @@ enum Meta {
             if try read(.node, database) == nil { try write(.node, fresh.node, database) }
             if lostCommits {
                 // Stamps of lost commits were seen: step past all of them.
-                let bound = Stamp(milliseconds: now + configuration.maximumDrift + 1)
+                let bound = Stamp(milliseconds: (now + configuration.maximumDrift + 1).milliseconds)
                 try write(.clockBound, hex(max(bound, try stamp(.clockBound, database))), database)
             }
             try write(.durability, configuration.durability.rawValue, database)

@@ -186,7 +186,7 @@ final class RowSeal: Sendable {
         add(register.version.bytes, register.version.bytes.count)
         add(keyID.utf8, keyID.utf8.count)
         add(node, node.count)
-        add(register.expiresAt)
+        add(register.expiresAt?.milliseconds)
         add(register.session)
         add(register.cause.map { Array($0.rawValue.utf8) })
         add(stored.op)

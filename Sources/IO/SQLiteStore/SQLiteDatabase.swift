@@ -71,7 +71,7 @@ package final class SQLiteDatabase: Sendable {
     ///   - random: where ids come from.
     /// - Throws: ``StoreError`` with a sentence for a person: in use by another server, not a database, too new.
     package init(
-        _ configuration: Configuration, now: UInt64, random: inout some RandomNumberGenerator
+        _ configuration: Configuration, now: WallTime, random: inout some RandomNumberGenerator
     ) throws(StoreError) {
         self.configuration = configuration
         let lock = try DatabaseLock(configuration.path)

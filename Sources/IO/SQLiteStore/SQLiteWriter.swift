@@ -32,7 +32,7 @@ package final class SQLiteWriter: WriteStore {
     private let answers: AnswerStatements
     private let rekeying: RekeyStatements?
     private let seal: RowSeal?
-    private var now: UInt64 = 0
+    private var now: WallTime = 0
     /// The pages in the write-ahead log after the last commit.
     package private(set) var logPages = 0
 
@@ -79,7 +79,7 @@ package final class SQLiteWriter: WriteStore {
         }
     }
 
-    package func begin(now: UInt64, clockBound: Stamp?) throws(StoreError) {
+    package func begin(now: WallTime, clockBound: Stamp?) throws(StoreError) {
         self.now = now
         // Before, so that nothing is made of which nobody could be told; and after, where it counts: ``commit()``. Here the log is not to
         // have been cut short either: a transaction would make it as long again, with nothing in between.
@@ -148,7 +148,7 @@ package final class SQLiteWriter: WriteStore {
         let sealed = try seal?.seal(stored)
         if let sealed { try rekeying?.note(sealed.keyID) }
         statement.bind(sealed == nil ? register.value : register.value.map { _ in [] }, at: 4)
-        statement.bind(register.expiresAt.map { Int64($0) }, at: 5)
+        statement.bind(register.expiresAt, at: 5)
         statement.bind(sealed == nil ? register.metadata : nil, at: 6)
         statement.bind(register.session, at: 7)
         statement.bind(stored.op, at: 8)
@@ -157,7 +157,7 @@ package final class SQLiteWriter: WriteStore {
         statement.bind(stored.binding?.rawValue, at: 11)
         statement.bind(blob: sealed?.bytes, at: 12)
         statement.bind(sealed.map { Array($0.keyID.utf8) }, at: 13)
-        statement.bind(Int64(now), at: 14)
+        statement.bind(now, at: 14)
         if let replacing { statement.bind(replacing, at: 15) }
         try statement.run()
         if sqlite3_changes(connection.handle) != 1 {
@@ -166,7 +166,7 @@ package final class SQLiteWriter: WriteStore {
         }
     }
 
-    package func answer(to operation: OperationID, since: UInt64) throws(StoreError) -> [UInt8]? {
+    package func answer(to operation: OperationID, since: WallTime) throws(StoreError) -> [UInt8]? {
         try answers.answer(to: operation, since: since)
     }
 
@@ -200,11 +200,11 @@ package final class SQLiteWriter: WriteStore {
         try upkeep.write(.clockBound, Meta.hex(bound))
     }
 
-    package func expired(at now: UInt64, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister] {
+    package func expired(at now: WallTime, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister] {
         try upkeep.expired(at: now, limit: limit, skipping: skipped)
     }
 
-    package func nextExpiry(skipping skipped: Int) throws(StoreError) -> UInt64? {
+    package func nextExpiry(skipping skipped: Int) throws(StoreError) -> WallTime? {
         try upkeep.nextExpiry(skipping: skipped)
     }
 
@@ -212,7 +212,7 @@ package final class SQLiteWriter: WriteStore {
         try upkeep.connectionBound(limit: limit)
     }
 
-    package func collect(before cutoff: UInt64, limit: Int) throws(StoreError) -> CollectedTombstones {
+    package func collect(before cutoff: WallTime, limit: Int) throws(StoreError) -> CollectedTombstones {
         let known = try state()
         try answers.collect(now: now)
         return try upkeep.collect(before: cutoff, limit: limit, known: known)

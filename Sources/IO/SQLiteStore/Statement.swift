@@ -39,6 +39,8 @@ final class Statement {
 
     // MARK: Parameters
 
+    func bind(_ time: WallTime?, at index: Int32) { bind(time.map { Int64(clamping: $0.milliseconds) }, at: index) }
+
     func bind(_ revision: Revision, at index: Int32) { bind(Int64(revision.rawValue), at: index) }
 
     func bind(_ value: Int64?, at index: Int32) {
@@ -150,7 +152,7 @@ final class Statement {
         }
         guard (1...Meta.maximumCount).contains(revision) else { throw damaged("a revision that is none") }
         guard (0...Meta.maximumCount).contains(integer(9)) else { throw damaged("a fence that is none") }
-        let expiresAt = isNull(4) ? nil : UInt64(exactly: integer(4))
+        let expiresAt = isNull(4) ? nil : UInt64(exactly: integer(4)).map { WallTime(milliseconds: $0) }
         guard isNull(4) || expiresAt != nil else { throw damaged("an expiry that is none") }
         let cause = bytes(8).flatMap { Register.Cause(rawValue: String(decoding: $0, as: UTF8.self)) }
         guard isNull(8) || cause != nil else { throw damaged("a cause that is none") }

@@ -43,8 +43,8 @@ final class UpkeepStatements {
         try meta.run()
     }
 
-    func expired(at now: UInt64, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister] {
-        selectExpired.bind(Int64(clamping: now), at: 1)
+    func expired(at now: WallTime, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister] {
+        selectExpired.bind(now, at: 1)
         return try registers(of: selectExpired, limit: limit, skipping: skipped)
     }
 
@@ -71,12 +71,12 @@ final class UpkeepStatements {
         return rows
     }
 
-    func nextExpiry(skipping skipped: Int) throws(StoreError) -> UInt64? {
+    func nextExpiry(skipping skipped: Int) throws(StoreError) -> WallTime? {
         defer { selectNextExpiry.reset() }
         var left = skipped
         while try selectNextExpiry.step() {
             if damaged.contains(selectNextExpiry.integer(0)) { continue }
-            if left == 0 { return UInt64(max(0, selectNextExpiry.integer(1))) }
+            if left == 0 { return WallTime(milliseconds: UInt64(max(0, selectNextExpiry.integer(1)))) }
             left -= 1
         }
         return nil
@@ -86,11 +86,11 @@ final class UpkeepStatements {
         try registers(of: selectBound, limit: limit)
     }
 
-    func collect(before cutoff: UInt64, limit: Int, known: StoreState) throws(StoreError) -> CollectedTombstones {
+    func collect(before cutoff: WallTime, limit: Int, known: StoreState) throws(StoreError) -> CollectedTombstones {
         var collected = CollectedTombstones(
             revision: known.collectedRevision, stamp: known.collectedStamp, fence: known.collectedFence)
-        selectTombstones.bind(Int64(clamping: cutoff), at: 1)
-        selectTombstones.bind(Meta.versionPrefix(milliseconds: cutoff), at: 2)
+        selectTombstones.bind(cutoff, at: 1)
+        selectTombstones.bind(Meta.versionPrefix(milliseconds: cutoff.milliseconds), at: 2)
         let tombstones = try registers(of: selectTombstones, limit: limit)
         guard !tombstones.isEmpty else { return collected }
         for stored in tombstones {

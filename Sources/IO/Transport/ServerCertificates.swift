@@ -1,5 +1,6 @@
 import NIOCore
 import NIOSSL
+package import Registers
 import Synchronization
 
 /// How a server proves who it is (TLS 1.2 and later), and who it wants its clients to be. Can be exchanged while
@@ -34,9 +35,8 @@ package final class ServerCertificates: Sendable {
     private let loaded: Mutex<Loaded>
 
     /// What is wrong with the time of the server's certificate: clients refuse it. nil: nothing.
-    ///
-    /// - Parameter now: in seconds since 1970.
-    package func problem(at now: Int) -> String? {
+    package func problem(at time: WallTime) -> String? {
+        let now = Int(time.milliseconds / 1_000)
         let validity = loaded.withLock { $0.validity }
         if now > validity.upperBound { return "\(files.certificates) has expired: clients refuse it" }
         if now < validity.lowerBound { return "\(files.certificates) is not valid yet: clients refuse it" }

@@ -48,7 +48,7 @@ struct Frontend: Sendable {
         let probes = OperationsAPI.Probes(
             problem: { backend.health.problem },
             warnings: { [certificates] in
-                reloader.problems + [certificates?.problem(at: Int(SystemClock.now() / 1_000))].compactMap { $0 }
+                reloader.problems + [certificates?.problem(at: SystemClock.now())].compactMap { $0 }
             }, metrics: { try await metrics(of: backend, others) })
         let callers = Callers(authority: authority, gate: gate, hasRules: access != nil)
         let apis: [any API] = [OperationsAPI(probes: probes, callers: callers)] + others

@@ -19,7 +19,8 @@ struct Replica {
         let register = Register(
             key: key, version: try Version(versionText),
             value: update.bool("deleted") == true ? nil : update.raw("value"),
-            expiresAt: update.integer("expires_at").map { UInt64($0) }, metadata: update.raw("metadata"),
+            expiresAt: update.integer("expires_at").map { WallTime(milliseconds: UInt64($0)) },
+            metadata: update.raw("metadata"),
             session: update.string("session").map { Array($0.utf8) })
         if let last = seen[key], Register.compare(register, last) < 0 {
             problems.append("\(key) went back from \(last.version) to \(register.version)")

@@ -10,7 +10,7 @@ struct BatchLedger {
 
     private struct Made {
         var firstRevision: Revision
-        var at: UInt64
+        var at: WallTime
     }
 
     /// One value of a batch.
@@ -33,7 +33,7 @@ struct BatchLedger {
     }
 
     /// A commit is over, at `now` by the server's wall clock.
-    mutating func committed(_ disk: SimulatedDisk, now: UInt64, _ world: World) {
+    mutating func committed(_ disk: SimulatedDisk, now: WallTime, _ world: World) {
         for (name, parts) in Dictionary(grouping: parts, by: \.name) {
             let first = parts[0].revision.rawValue - UInt64(parts[0].place)
             if parts.count != parts[0].count {
@@ -66,7 +66,7 @@ struct BatchLedger {
     }
 
     /// A client was told what became of a batch.
-    func answered(_ name: String, _ answer: JSONObject, now: UInt64, _ world: World) {
+    func answered(_ name: String, _ answer: JSONObject, now: WallTime, _ world: World) {
         if answer.bool("applied") == true {
             guard let first = answer.integer("first"), let last = answer.integer("last"),
                 answer.array("versions")?.count == Int(last - first) + 1

@@ -10,7 +10,7 @@ final class Oracle {
     /// A claim that is in force.
     private struct Claim {
         var fence: Fence
-        var expiresAt: UInt64
+        var expiresAt: WallTime
     }
 
     private var head: Revision = 0
@@ -28,12 +28,12 @@ final class Oracle {
     /// Another replica, which gets what clients wrote in an order of its own, and lets it expire by itself.
     private(set) var peer: [Key: Register] = [:]
     private var onTheWay: [Register] = []
-    private var peerNow: UInt64 = 0
+    private var peerNow: WallTime = 0
 
     // MARK: Commits
 
     /// A batch was committed at `now` by the server's wall clock.
-    func committed(_ batch: CommittedChanges, now: UInt64, _ world: World) {
+    func committed(_ batch: CommittedChanges, now: WallTime, _ world: World) {
         for (place, change) in batch.changes.enumerated() {
             guard let revision = change.revision else { continue }
             if revision != head + 1 { world.note("revision \(revision) comes after \(head)") }
@@ -72,7 +72,7 @@ final class Oracle {
         }
     }
 
-    private func check(_ register: Register, now: UInt64, _ world: World) {
+    private func check(_ register: Register, now: WallTime, _ world: World) {
         let key = register.key
         if register.cause != nil, register.version != latest[key]?.version {
             world.note("the end of \(key) has a version of its own")
@@ -80,7 +80,7 @@ final class Oracle {
         latest[key] = register
         let inForce = claims[key].flatMap { $0.expiresAt > now ? $0 : nil }
         guard let value = register.value, let object = try? JSONObject(value) else {
-            if register.cause == .expired, (register.expiresAt ?? .max) > now {
+            if register.cause == .expired, register.expiresAt.map({ $0 > now }) ?? true {
                 world.note("\(key) expired at \(now), before its time \(register.expiresAt ?? 0)")
             }
             if register.value != nil, inForce != nil { world.note("\(key) was written over a claim in force") }
@@ -111,7 +111,7 @@ final class Oracle {
     }
 
     /// A register has reached the disk in the place of another.
-    func put(_ new: StoredRegister, _ old: StoredRegister?, now: UInt64, _ world: World) {
+    func put(_ new: StoredRegister, _ old: StoredRegister?, now: WallTime, _ world: World) {
         if let old {
             if Register.compare(new.register, old.register) <= 0 {
                 world.note("\(new.register.key) went back on the disk, from \(old.register.version)")
@@ -128,7 +128,7 @@ final class Oracle {
     }
 
     /// What a touch makes has a later time, and nothing else is new: it is not made of what is over.
-    private func checkTouch(_ new: Register, _ old: Register, now: UInt64, _ world: World) {
+    private func checkTouch(_ new: Register, _ old: Register, now: WallTime, _ world: World) {
         guard new.version == old.version, new.value == old.value, let expiry = old.expiresAt, let later = new.expiresAt,
             later > expiry
         else { return }
@@ -165,7 +165,7 @@ final class Oracle {
     // MARK: The peer
 
     /// Something of what is under way reaches the other replica, in any order, and once in a while twice.
-    func gossip(_ random: inout SeededGenerator, wall: UInt64) {
+    func gossip(_ random: inout SeededGenerator, wall: WallTime) {
         if !onTheWay.isEmpty {
             let index = Int.random(in: 0..<onTheWay.count, using: &random)
             deliver(Int.random(in: 0..<8, using: &random) == 0 ? onTheWay[index] : onTheWay.remove(at: index))
@@ -177,7 +177,7 @@ final class Oracle {
         if Register.merge(register, into: peer[register.key]) == .applied { peer[register.key] = register }
     }
 
-    private func sweepPeer(now: UInt64) {
+    private func sweepPeer(now: WallTime) {
         peerNow = max(peerNow, now)
         for (key, register) in peer where !register.isTombstone && register.isExpired(at: peerNow) {
             peer[key] = register.expired
@@ -185,7 +185,7 @@ final class Oracle {
     }
 
     /// Everything has arrived, and everything whose time is over at `now` is swept.
-    func settlePeer(now: UInt64) {
+    func settlePeer(now: WallTime) {
         for register in onTheWay { deliver(register) }
         onTheWay = []
         sweepPeer(now: now)

@@ -29,7 +29,7 @@ struct Outbox {
     // MARK: Asking
 
     /// Makes up a request.
-    mutating func request(_ world: World, now: UInt64) -> ClientMessage {
+    mutating func request(_ world: World, now: WallTime) -> ClientMessage {
         switch Int.random(in: 0..<10, using: &world.random) {
         case 0: lease(world)
         case 1 where Bool.random(using: &world.random): presence(world)
@@ -39,7 +39,7 @@ struct Outbox {
         }
     }
 
-    private mutating func write(_ world: World, now: UInt64) -> ClientMessage {
+    private mutating func write(_ world: World, now: WallTime) -> ClientMessage {
         let id = newID()
         // Some keys are written all the time, and some hardly ever.
         let seldom = "d:\(Int.random(in: 0..<40, using: &world.random))"
@@ -49,9 +49,9 @@ struct Outbox {
         if Int.random(in: 0..<4, using: &world.random) == 0 { write.value = nil }
         var isSafe = false
         switch Int.random(in: 0..<6, using: &world.random) {
-        case 0: write.stamping = .timestamp(now - UInt64.random(in: 0...5, using: &world.random))
+        case 0: write.stamping = .timestamp((now - UInt64.random(in: 0...5, using: &world.random)).milliseconds)
         case 1:
-            let stamp = Stamp(milliseconds: now - UInt64.random(in: 0...3, using: &world.random))
+            let stamp = Stamp(milliseconds: (now - UInt64.random(in: 0...3, using: &world.random)).milliseconds)
             write.stamping = .version(Version(stamp: stamp, agent: Agent(random: 1)))
             isSafe = true
         case 2:

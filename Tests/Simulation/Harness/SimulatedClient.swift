@@ -227,7 +227,8 @@ final class SimulatedClient {
         else { return nil }
         return Register(
             key: key, version: version, value: message.bool("deleted") == true ? nil : message.raw("value"),
-            expiresAt: message.integer("expires_at").map { UInt64($0) }, metadata: message.raw("metadata"),
+            expiresAt: message.integer("expires_at").map { WallTime(milliseconds: UInt64($0)) },
+            metadata: message.raw("metadata"),
             session: message.string("session").map { Array($0.utf8) },
             cause: message.string("cause").flatMap { Register.Cause(rawValue: $0) })
     }

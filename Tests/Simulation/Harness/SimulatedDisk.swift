@@ -21,7 +21,7 @@ package final class SimulatedDisk: WriteStore {
     package struct Content {
         package var registers: [Key: StoredRegister] = [:]
         /// When each register was put, by the wall clock.
-        var putAt: [Key: UInt64] = [:]
+        var putAt: [Key: WallTime] = [:]
         package var bound = Stamp.zero
         package var epoch = Epoch(0xABCD)
         var collected = CollectedTombstones(revision: 0, stamp: .zero, fence: 0)
@@ -50,7 +50,7 @@ package final class SimulatedDisk: WriteStore {
     private var synced = Content()
     private var draft: Content?
     private var puts: [(new: StoredRegister, old: StoredRegister?)] = []
-    private var now: UInt64 = 0
+    private var now: WallTime = 0
 
     package init(syncsCommits: Bool = true) {
         self.syncsCommits = syncsCommits
@@ -70,7 +70,7 @@ package final class SimulatedDisk: WriteStore {
             collectedStamp: content.collected.stamp, collectedFence: content.collected.fence)
     }
 
-    package func begin(now: UInt64, clockBound: Stamp?) throws(StoreError) {
+    package func begin(now: WallTime, clockBound: Stamp?) throws(StoreError) {
         precondition(draft == nil)
         try call()
         if fault == .begin { throw StoreError("begin") }
@@ -105,7 +105,7 @@ package final class SimulatedDisk: WriteStore {
         puts.append((register, old))
     }
 
-    package func answer(to operation: OperationID, since: UInt64) -> [UInt8]? {
+    package func answer(to operation: OperationID, since: WallTime) -> [UInt8]? {
         guard let answer = (draft ?? content).answers[operation], answer.answeredAt >= since else { return nil }
         return answer.text
     }
@@ -120,7 +120,7 @@ package final class SimulatedDisk: WriteStore {
         precondition(draft != nil)
         let isCut = cutsPower()
         // A transaction is on the disk as a whole or not at all: the log has checksums.
-        let isMade = isCut ? callsUntilPowerCut == 0 && now.isMultiple(of: 2) : fault != .commitLost
+        let isMade = isCut ? callsUntilPowerCut == 0 && now.milliseconds.isMultiple(of: 2) : fault != .commitLost
         if isMade, let draft {
             content = draft
             for (new, old) in puts { whenPut(new, old) }
@@ -151,7 +151,7 @@ package final class SimulatedDisk: WriteStore {
 
     // MARK: Upkeep
 
-    package func expired(at now: UInt64, limit: Int, skipping skipped: Int) -> [StoredRegister] {
+    package func expired(at now: WallTime, limit: Int, skipping skipped: Int) -> [StoredRegister] {
         let due = (draft ?? content).registers.values.filter {
             !$0.register.isTombstone && $0.register.isExpired(at: now)
         }
@@ -161,7 +161,7 @@ package final class SimulatedDisk: WriteStore {
             }.dropFirst(skipped).prefix(limit))
     }
 
-    package func nextExpiry(skipping skipped: Int) -> UInt64? {
+    package func nextExpiry(skipping skipped: Int) -> WallTime? {
         (draft ?? content).registers.values.compactMap { $0.register.isTombstone ? nil : $0.register.expiresAt }
             .sorted().dropFirst(skipped).first
     }
@@ -172,12 +172,12 @@ package final class SimulatedDisk: WriteStore {
                 .sorted { $0.revision < $1.revision }.prefix(limit))
     }
 
-    package func collect(before cutoff: UInt64, limit: Int) throws(StoreError) -> CollectedTombstones {
+    package func collect(before cutoff: WallTime, limit: Int) throws(StoreError) -> CollectedTombstones {
         try call()
         var collected = content.collected
         collected.keys = []
         for stored in content.registers.values.sorted(by: { $0.revision < $1.revision })
-        where stored.register.isTombstone && stored.register.version.stamp.milliseconds < cutoff {
+        where stored.register.isTombstone && stored.register.version.stamp.milliseconds < cutoff.milliseconds {
             let key = stored.register.key
             guard collected.keys.count < limit, content.putAt[key] ?? 0 < cutoff else { continue }
             draft?.registers[key] = nil
@@ -202,7 +202,7 @@ package final class SimulatedDisk: WriteStore {
     ///   - losesUnsynced: whether the machine crashed, and not only the server: what was not synced may be lost.
     ///   - now: the wall clock, in milliseconds.
     /// - Returns: whether commits may be lost.
-    package func restart(losesUnsynced: Bool, now: UInt64, random: inout SeededGenerator) -> Bool {
+    package func restart(losesUnsynced: Bool, now: WallTime, random: inout SeededGenerator) -> Bool {
         rollback()
         isPowerCut = false
         callsUntilPowerCut = nil
@@ -212,7 +212,7 @@ package final class SimulatedDisk: WriteStore {
         // As SQLiteStore's Meta.open does it: a new epoch, and the clock past everything that may have been seen.
         content = ([synced] + unsynced).randomElement(using: &random) ?? synced
         content.epoch = Epoch(random.next())
-        content.bound = max(content.bound, Stamp(milliseconds: now + 60_001))
+        content.bound = max(content.bound, Stamp(milliseconds: (now + 60_001).milliseconds))
         sync()
         return true
     }

@@ -52,12 +52,12 @@ final class SimulatedServer {
     private(set) var committer: Committer<SimulatedDisk>
     let loops: [Loop]
     /// The wall clock as the server sees it: never going back while it runs.
-    private(set) var now: UInt64
+    private(set) var now: WallTime
     private let disk: SimulatedDisk
     /// Told of every batch, and of when it was made.
-    var whenCommitted: (CommittedChanges, UInt64) -> Void = { _, _ in }
+    var whenCommitted: (CommittedChanges, WallTime) -> Void = { _, _ in }
 
-    init(disk: SimulatedDisk, loops count: Int, now: UInt64) {
+    init(disk: SimulatedDisk, loops count: Int, now: WallTime) {
         self.disk = disk
         self.now = now
         guard let state = try? disk.state() else { preconditionFailure("the disk was made readable") }
@@ -72,7 +72,7 @@ final class SimulatedServer {
             // Few enough for clients to have to take turns.
             configuration.maximumPages = 1
             // Sometimes who comes back is served from memory, sometimes from the disk.
-            configuration.recentCapacity = [0, 1_500, 1 << 20][(Int(truncatingIfNeeded: now) + $0) % 3]
+            configuration.recentCapacity = [0, 1_500, 1 << 20][(Int(truncatingIfNeeded: now.milliseconds) + $0) % 3]
             return Loop(Shard(configuration: configuration, state: state))
         }
     }
@@ -86,7 +86,7 @@ final class SimulatedServer {
         }
     }
 
-    func advance(wall: UInt64) { now = max(now, wall) }
+    func advance(wall: WallTime) { now = max(now, wall) }
 
     // MARK: Connections
 
@@ -143,7 +143,7 @@ final class SimulatedServer {
             requests += loop.writes
             loop.writes = []
         }
-        guard !requests.isEmpty || (committer.nextExpiry ?? .max) <= now else { return false }
+        guard !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false else { return false }
         let (batch, _) = committer.commit(requests, now: now)
         publish(batch)
         return true

@@ -17,9 +17,9 @@ final class World {
     let clients: [SimulatedClient]
     private(set) var problems: [String] = []
     /// The wall clock, which may be set.
-    private(set) var wall: UInt64 = 10_000_000
+    private(set) var wall: WallTime = 10_000_000
     /// The latest time that it has shown.
-    private var latest: UInt64 = 10_000_000
+    private var latest: WallTime = 10_000_000
     private var values = 0
     /// Whether this is a world in which nothing fails, so that clients stay for long, and get to be slow.
     private let isCalm: Bool
@@ -99,7 +99,7 @@ final class World {
     }
 
     private func passTime(_ milliseconds: UInt64) {
-        wall += milliseconds
+        wall = wall + milliseconds
         latest = max(latest, wall)
         server.advance(wall: wall)
     }
@@ -108,7 +108,7 @@ final class World {
     private func setClock() {
         count("clock jumps")
         let jump = Int64.random(in: -90_000...90_000, using: &random)
-        wall = UInt64(max(1_000_000, Int64(wall) + jump))
+        wall = WallTime(milliseconds: UInt64(max(1_000_000, Int64(wall.milliseconds) + jump)))
         passTime(0)
     }
 
@@ -146,7 +146,7 @@ final class World {
         case 5...6: if let message = client.unsubscribe(&random) { connection.uplink.append(message) }
         case 7: connection.uplink.append(.get(id: nil, key: Key(unchecked: Array("a:1".utf8))))
         default:
-            let now = UInt64(max(1_000, Int64(wall) + client.skew))
+            let now = WallTime(milliseconds: UInt64(max(1_000, Int64(wall.milliseconds) + client.skew)))
             connection.uplink.append(client.outbox.request(self, now: now))
         }
     }

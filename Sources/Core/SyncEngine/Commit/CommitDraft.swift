@@ -61,7 +61,7 @@ struct CommitDraft {
     var collected: CollectedTombstones?
     /// Whether the next expiry has to be asked for anew.
     var hasSwept = false
-    var nextExpiry: UInt64?
+    var nextExpiry: WallTime?
     /// Which connections keys end with, where the commit has changed that.
     private(set) var ownership: [Key: Ownership] = [:]
 

@@ -9,7 +9,7 @@ extension Committer {
     private static var maximumFailures: Int { 16 }
 
     mutating func carryOut(
-        _ batch: WriteRequest.Batch, _ request: WriteRequest, now: UInt64, in draft: inout CommitDraft
+        _ batch: WriteRequest.Batch, _ request: WriteRequest, now: WallTime, in draft: inout CommitDraft
     ) throws(StoreError) {
         let message = batch.message
         if let operation = batch.operation, let outcome = try keptOutcome(of: operation, message, now: now, in: draft) {
@@ -43,7 +43,7 @@ extension Committer {
 
     private mutating func apply(
         _ message: ClientMessage.Batch, _ request: WriteRequest, _ operation: OperationID?,
-        over current: [StoredRegister?], now: UInt64, in draft: inout CommitDraft
+        over current: [StoredRegister?], now: WallTime, in draft: inout CommitDraft
     ) {
         let firstRevision = draft.head.next
         let changes = judge.changes(of: message, agent: request.agent, current: current, now: now)
@@ -65,11 +65,10 @@ extension Committer {
 
     /// What the same request was answered before, as long as that is remembered.
     private mutating func keptOutcome(
-        of operation: OperationID, _ message: ClientMessage.Batch, now: UInt64, in draft: CommitDraft
+        of operation: OperationID, _ message: ClientMessage.Batch, now: WallTime, in draft: CommitDraft
     ) throws(StoreError) -> WriteOutcome? {
-        let since = now > KeptAnswer.lifetime ? now - KeptAnswer.lifetime : 0
         var text = draft.keptAnswers[operation]?.text
-        if text == nil { text = try store.answer(to: operation, since: since) }
+        if text == nil { text = try store.answer(to: operation, since: now - KeptAnswer.lifetime) }
         guard let text else { return nil }
         guard let (kept, fingerprint) = KeptAnswer.batch(text) else {
             throw StoreError(

@@ -4,7 +4,7 @@ import SyncProtocol
 /// Registers from another database: merged one by one, in one commit, and answered together.
 extension Committer {
     mutating func replicate(
-        _ registers: [Register], _ request: WriteRequest, now: UInt64, in draft: inout CommitDraft
+        _ registers: [Register], _ request: WriteRequest, now: WallTime, in draft: inout CommitDraft
     ) throws(StoreError) {
         var receipt = ReplicationReceipt()
         for register in registers {

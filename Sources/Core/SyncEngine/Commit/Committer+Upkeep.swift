@@ -7,14 +7,14 @@ extension Committer {
     /// How many rows one transaction of upkeep handles, so that no write waits for long.
     private static var portion: Int { 1_000 }
 
-    func isSweepDue(now: UInt64) -> Bool {
+    func isSweepDue(now: WallTime) -> Bool {
         guard let nextExpiry else { return false }
         return nextExpiry <= now
     }
 
     /// Turns registers whose time is over into tombstones, as changes like any other. They keep their versions: another
     /// replica that sweeps at another time ends with the same register.
-    mutating func sweep(now: UInt64, _ draft: inout CommitDraft) throws(StoreError) {
+    mutating func sweep(now: WallTime, _ draft: inout CommitDraft) throws(StoreError) {
         guard isSweepDue(now: now) else { return }
         draft.hasSwept = true
         for stored in try store.expired(at: now, limit: sweep.limit, skipping: sweep.skipped) {
@@ -40,7 +40,7 @@ extension Committer {
 
     /// Ends what was bound to connections of an earlier run: to be repeated until a batch has no changes, before anyone
     /// is served, or, where that failed, as soon as it can be done.
-    package mutating func endEphemerals(now: UInt64) -> (CommittedChanges, StoreError?) {
+    package mutating func endEphemerals(now: WallTime) -> (CommittedChanges, StoreError?) {
         transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
             for stored in try committer.store.connectionBound(limit: Self.portion)
             where committer.owners[stored.register.key]?.fence != stored.fence {
@@ -59,9 +59,9 @@ extension Committer {
     /// - Returns: the batch that tells the event loops of the new horizon, how many tombstones are forgotten, and what
     ///   failed.
     package mutating func collect(
-        retention: UInt64, now: UInt64
+        retention: UInt64, now: WallTime
     ) -> (batch: CommittedChanges, count: Int, failure: StoreError?) {
-        guard now > retention else { return (batch(of: CommitDraft(head: head)), 0, nil) }
+        guard now - retention > .zero else { return (batch(of: CommitDraft(head: head)), 0, nil) }
         var count = 0
         let (batch, failure) = transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
             let collected = try committer.store.collect(before: now - retention, limit: Self.portion)
@@ -80,7 +80,7 @@ extension Committer {
     }
 
     /// Finds out whether the database takes writes again, after it has refused one.
-    package mutating func probe(now: UInt64) -> (CommittedChanges, StoreError?) {
+    package mutating func probe(now: WallTime) -> (CommittedChanges, StoreError?) {
         transact([], now: now, isProbe: true) { committer, draft throws(StoreError) in
             try committer.sweep(now: now, &draft)
         }

@@ -21,7 +21,7 @@ package struct Committer<Store: WriteStore> {
     /// Whether a commit failed, and the disk has not been asked since what it has.
     private(set) var mustRecover = false
     /// When the next register expires, in milliseconds; nil: none does.
-    package internal(set) var nextExpiry: UInt64?
+    package internal(set) var nextExpiry: WallTime?
     /// The connections that ephemeral keys end with: a claim that was sent again on a new connection is that
     /// one's, and the end of the old one no longer ends it.
     var owners: [Key: Owner] = [:]
@@ -65,7 +65,7 @@ package struct Committer<Store: WriteStore> {
     ///
     /// - Parameter now: the wall clock, in milliseconds.
     /// - Returns: the batch for the event loops, and what failed, for the log.
-    package mutating func commit(_ requests: [WriteRequest], now: UInt64) -> (CommittedChanges, StoreError?) {
+    package mutating func commit(_ requests: [WriteRequest], now: WallTime) -> (CommittedChanges, StoreError?) {
         transact(requests, now: now) { committer, draft throws(StoreError) in
             try committer.sweep(now: now, &draft)
             for request in requests { try committer.carryOut(request, now: now, in: &draft) }
@@ -77,7 +77,7 @@ package struct Committer<Store: WriteStore> {
     ///
     /// - Parameter publish: is given each batch, in order, with what failed.
     package mutating func commit(
-        _ requests: [WriteRequest], now: UInt64, publish: (CommittedChanges, StoreError?) -> Void
+        _ requests: [WriteRequest], now: WallTime, publish: (CommittedChanges, StoreError?) -> Void
     ) {
         let wasSweepDue = isSweepDue(now: now)
         var (batch, failure) = commit(requests, now: now)
@@ -97,7 +97,7 @@ package struct Committer<Store: WriteStore> {
     ///   - isForced: whether there is something for the disk whatever `requests` are.
     ///   - isProbe: whether to write something, to see whether that can be done.
     mutating func transact(
-        _ requests: [WriteRequest], now: UInt64, isForced: Bool = false, isProbe: Bool = false,
+        _ requests: [WriteRequest], now: WallTime, isForced: Bool = false, isProbe: Bool = false,
         _ body: (inout Committer, inout CommitDraft) throws(StoreError) -> Void
     ) -> (CommittedChanges, StoreError?) {
         var draft = CommitDraft(head: head)
@@ -153,16 +153,16 @@ package struct Committer<Store: WriteStore> {
 
     private mutating func note(expiryOf stored: StoredRegister) {
         guard let expiry = stored.register.expiresAt, !stored.register.isTombstone else { return }
-        nextExpiry = min(nextExpiry ?? .max, expiry)
+        nextExpiry = nextExpiry.map { min($0, expiry) } ?? expiry
     }
 
     /// A row that cannot be swept, or a disk that fails, must not be tried again and again.
-    private mutating func putSweepOff(now: UInt64) {
+    private mutating func putSweepOff(now: WallTime) {
         if isSweepDue(now: now) { nextExpiry = now + Self.sweepPause }
     }
 
     private mutating func carryOut(
-        _ request: WriteRequest, now: UInt64, in draft: inout CommitDraft
+        _ request: WriteRequest, now: WallTime, in draft: inout CommitDraft
     ) throws(StoreError) {
         switch request.action {
         case .batch(let batch): return try carryOut(batch, request, now: now, in: &draft)
@@ -276,7 +276,7 @@ package struct Committer<Store: WriteStore> {
 
     /// Begins a transaction, if anything is for the disk: transient broadcasts alone are not.
     private mutating func begin(
-        _ requests: [WriteRequest], now: UInt64, isForced: Bool, _ draft: inout CommitDraft
+        _ requests: [WriteRequest], now: WallTime, isForced: Bool, _ draft: inout CommitDraft
     ) throws(StoreError) {
         let greatest = greatestStamp(of: requests, now: now)
         if greatest > clockBound {
@@ -291,9 +291,10 @@ package struct Committer<Store: WriteStore> {
     }
 
     /// A stamp that no write of the batch will pass: what the server can issue, and what clients bring and may bring.
-    private func greatestStamp(of requests: [WriteRequest], now: UInt64) -> Stamp {
-        let limit = Stamp(milliseconds: min(now + judge.maximumDrift, Stamp.maximumMilliseconds), counter: .max)
-        var greatest = max(judge.clock.last, Stamp(milliseconds: min(now, Stamp.maximumMilliseconds)))
+    private func greatestStamp(of requests: [WriteRequest], now: WallTime) -> Stamp {
+        let limit = Stamp(
+            milliseconds: min((now + judge.maximumDrift).milliseconds, Stamp.maximumMilliseconds), counter: .max)
+        var greatest = max(judge.clock.last, Stamp(milliseconds: min(now.milliseconds, Stamp.maximumMilliseconds)))
         // How many are stamped.
         var rows = requests.count
         for request in requests {

@@ -1,5 +1,5 @@
 import NIOCore
-import Registers
+package import Registers
 import SyncProtocol
 
 /// The answer to a request that changed several keys, written in the transaction that it is about: what is left of the rows proves
@@ -13,11 +13,11 @@ package struct KeptAnswer: Equatable, Sendable {
 
     package let operation: OperationID
     /// When it was given, by the wall clock, in milliseconds.
-    package let answeredAt: UInt64
+    package let answeredAt: WallTime
     /// The answer as JSON.
     package let text: [UInt8]
 
-    package init(_ operation: OperationID, answeredAt: UInt64, text: [UInt8]) {
+    package init(_ operation: OperationID, answeredAt: WallTime, text: [UInt8]) {
         self.operation = operation
         self.answeredAt = answeredAt
         self.text = text

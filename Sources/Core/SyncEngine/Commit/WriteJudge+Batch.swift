@@ -10,7 +10,7 @@ extension WriteJudge {
     ///   - current: that of each member's key, likewise.
     ///   - now: the wall clock, in milliseconds.
     package func failures(
-        of batch: ClientMessage.Batch, required: [StoredRegister?], current: [StoredRegister?], now: UInt64
+        of batch: ClientMessage.Batch, required: [StoredRegister?], current: [StoredRegister?], now: WallTime
     ) -> [BatchFailure] {
         precondition(required.count == batch.requirements.count && current.count == batch.members.count)
         var failures: [BatchFailure] = []
@@ -28,12 +28,12 @@ extension WriteJudge {
         return failures
     }
 
-    private static func visible(_ stored: StoredRegister?, now: UInt64) -> StoredRegister? {
+    private static func visible(_ stored: StoredRegister?, now: WallTime) -> StoredRegister? {
         stored.flatMap { $0.register.isVisible(at: now) ? $0 : nil }
     }
 
     private static func problem(
-        _ state: ClientMessage.Batch.Requirement.State, _ visible: StoredRegister?, now: UInt64
+        _ state: ClientMessage.Batch.Requirement.State, _ visible: StoredRegister?, now: WallTime
     ) -> BatchFailure.Reason? {
         switch state {
         case .absent: visible == nil ? nil : .condition
@@ -43,7 +43,7 @@ extension WriteJudge {
     }
 
     private func problem(
-        _ member: ClientMessage.Batch.Member, _ visible: StoredRegister?, now: UInt64
+        _ member: ClientMessage.Batch.Member, _ visible: StoredRegister?, now: WallTime
     ) -> BatchFailure.Reason? {
         switch member {
         case .release(let lease):
@@ -55,7 +55,7 @@ extension WriteJudge {
         }
     }
 
-    private static func isInForce(_ fence: Fence?, _ visible: StoredRegister?, now: UInt64) -> Bool {
+    private static func isInForce(_ fence: Fence?, _ visible: StoredRegister?, now: WallTime) -> Bool {
         guard let visible else { return false }
         return visible.isHeld(at: now) && visible.fence == fence
     }
@@ -64,11 +64,11 @@ extension WriteJudge {
     ///
     /// - Parameters: as above; `agent` is the one that writes.
     package mutating func changes(
-        of batch: ClientMessage.Batch, agent: Agent, current: [StoredRegister?], now: UInt64
+        of batch: ClientMessage.Batch, agent: Agent, current: [StoredRegister?], now: WallTime
     ) -> [Change] {
         zip(batch.members, current).map { member, current in
             // The clock has received every stamp in the database, so this one is above the current register's.
-            let version = Version(stamp: clock.tick(wallMilliseconds: now), agent: agent)
+            let version = Version(stamp: clock.tick(at: now), agent: agent)
             let register: Register
             switch member {
             case .release(let lease):

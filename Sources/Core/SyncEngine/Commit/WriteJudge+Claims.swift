@@ -7,7 +7,7 @@ import SyncProtocol
 /// only rise, so the token does even when the key has been forgotten in between.
 extension WriteJudge {
     mutating func judge(
-        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: UInt64
+        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: WallTime
     ) -> Verdict {
         switch lease.action {
         case .claim: claim(lease, of: agent, current: current, now: now)
@@ -17,7 +17,7 @@ extension WriteJudge {
     }
 
     private mutating func claim(
-        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: UInt64
+        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: WallTime
     ) -> Verdict {
         if let current, current.isHeld(at: now) {
             if let op = lease.op, current.op == op { return .answer(.claimed(Self.grant(current))) }
@@ -27,7 +27,7 @@ extension WriteJudge {
         if let current, current.register.isVisible(at: now) {
             return .answer(.claimRefused(.exists, holder: nil, expiresAt: nil))
         }
-        let version = Version(stamp: clock.tick(wallMilliseconds: now), agent: agent)
+        let version = Version(stamp: clock.tick(at: now), agent: agent)
         let fence = nextFence(version.stamp, after: current)
         guard fence <= Self.maximumFence else {
             return .answer(
@@ -46,13 +46,13 @@ extension WriteJudge {
     }
 
     private mutating func renew(
-        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: UInt64
+        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: WallTime
     ) -> Verdict {
         guard let current, current.isHeld(at: now), current.fence == lease.fence else {
             return .answer(Self.refusal(.staleFence, current, now: now))
         }
         var register = current.register
-        register.version = Version(stamp: clock.tick(wallMilliseconds: now), agent: agent)
+        register.version = Version(stamp: clock.tick(at: now), agent: agent)
         if let value = lease.value { register.value = value }
         if let metadata = lease.metadata { register.metadata = metadata }
         if let session = lease.session { register.session = session }
@@ -69,7 +69,7 @@ extension WriteJudge {
     }
 
     private mutating func release(
-        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: UInt64
+        _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: WallTime
     ) -> Verdict {
         guard let current, current.fence == lease.fence else {
             return .answer(Self.refusal(.staleFence, current, now: now))
@@ -82,14 +82,14 @@ extension WriteJudge {
             // Released before, or over by itself, and nobody has claimed it since.
             return .answer(.released(version: current.register.version, revision: current.revision))
         }
-        let version = Version(stamp: clock.tick(wallMilliseconds: now), agent: agent)
+        let version = Version(stamp: clock.tick(at: now), agent: agent)
         let register = Register(
             key: lease.key, version: version, value: nil, session: current.register.session)
         return .apply(Change(register: register, kind: .release, fence: current.fence))
     }
 
     /// An ephemeral key whose connection lives goes on for another while.
-    mutating func keep(_ key: EphemeralKey, current: StoredRegister?, now: UInt64) -> Verdict {
+    mutating func keep(_ key: EphemeralKey, current: StoredRegister?, now: WallTime) -> Verdict {
         guard let current, let binding = current.binding, binding.endsWithConnection, current.fence == key.fence,
             current.register.isVisible(at: now)
         else { return .answer(Self.refusal(.staleFence, current, now: now)) }
@@ -99,10 +99,10 @@ extension WriteJudge {
     }
 
     /// A register that ends with a connection, with another while before it.
-    mutating func kept(_ key: EphemeralKey, _ current: StoredRegister, now: UInt64) -> StoredRegister {
+    mutating func kept(_ key: EphemeralKey, _ current: StoredRegister, now: WallTime) -> StoredRegister {
         var kept = current
         kept.register.version = Version(
-            stamp: clock.tick(wallMilliseconds: now), agent: current.register.version.agent)
+            stamp: clock.tick(at: now), agent: current.register.version.agent)
         kept.register.expiresAt = max(current.register.expiresAt ?? 0, now + Self.connectionLease)
         return kept
     }
@@ -130,7 +130,7 @@ extension WriteJudge {
             revision: stored.revision)
     }
 
-    private static func refusal(_ code: ErrorCode, _ current: StoredRegister?, now: UInt64) -> WriteOutcome {
+    private static func refusal(_ code: ErrorCode, _ current: StoredRegister?, now: WallTime) -> WriteOutcome {
         guard let current, current.isHeld(at: now) else { return .claimRefused(code, holder: nil, expiresAt: nil) }
         return .claimRefused(code, holder: current.register.version.agent, expiresAt: current.register.expiresAt)
     }

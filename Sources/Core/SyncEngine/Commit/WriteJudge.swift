@@ -58,7 +58,7 @@ package struct WriteJudge: Sendable {
     ///   - fenced: the register of the key that the write's fence names, likewise.
     ///   - now: the wall clock, in milliseconds.
     package mutating func judge(
-        _ request: WriteRequest, current: StoredRegister?, fenced: StoredRegister? = nil, now: UInt64
+        _ request: WriteRequest, current: StoredRegister?, fenced: StoredRegister? = nil, now: WallTime
     ) -> Verdict {
         switch request.action {
         case .write(let write) where write.isTransient: fanOut(write, request, now: now)
@@ -74,7 +74,7 @@ package struct WriteJudge: Sendable {
 
     private mutating func judge(
         _ write: ClientMessage.Write, _ request: WriteRequest, current: StoredRegister?, fenced: StoredRegister?,
-        now: UInt64
+        now: WallTime
     ) -> Verdict {
         if let outcome = Self.repeated(write, current) { return .answer(outcome) }
         if let refusal = checkFence(write, fenced, now: now) ?? checkHolder(current, now: now) {
@@ -144,7 +144,7 @@ package struct WriteJudge: Sendable {
     }
 
     /// A register lives on under its version: merging orders equal versions by their expiry, so that every replica comes to the later one.
-    private func judge(_ touch: ClientMessage.Touch, current: StoredRegister?, now: UInt64) -> Verdict {
+    private func judge(_ touch: ClientMessage.Touch, current: StoredRegister?, now: WallTime) -> Verdict {
         if let refusal = checkHolder(current, now: now) { return .answer(.refused(refusal)) }
         guard let current, current.register.isVisible(at: now) else { return .answer(.absent) }
         guard let expiresAt = current.register.expiresAt, now + touch.timeToLive > expiresAt else {
@@ -161,7 +161,7 @@ package struct WriteJudge: Sendable {
     }
 
     /// Judges a register from another database, which keeps its version.
-    package mutating func merge(_ register: Register, current: StoredRegister?, now: UInt64) -> Verdict {
+    package mutating func merge(_ register: Register, current: StoredRegister?, now: WallTime) -> Verdict {
         if let refusal = checkHolder(current, now: now) { return .answer(.refused(refusal)) }
         if current == nil, register.version.stamp <= collectedStamp {
             return .answer(.refused(staleVersion(register.version.stamp)))
@@ -178,7 +178,7 @@ package struct WriteJudge: Sendable {
         }
     }
 
-    private mutating func fanOut(_ write: ClientMessage.Write, _ request: WriteRequest, now: UInt64) -> Verdict {
+    private mutating func fanOut(_ write: ClientMessage.Write, _ request: WriteRequest, now: WallTime) -> Verdict {
         switch stamp(write, request, current: nil, now: now, isStored: false) {
         case .success(let version): .fanOut(Self.register(of: write, version: version, now: now))
         case .failure(let error): .answer(.refused(error))
@@ -187,7 +187,7 @@ package struct WriteJudge: Sendable {
 
     // MARK: Conditions
 
-    private func checkFence(_ write: ClientMessage.Write, _ fenced: StoredRegister?, now: UInt64) -> WireError? {
+    private func checkFence(_ write: ClientMessage.Write, _ fenced: StoredRegister?, now: WallTime) -> WireError? {
         guard let fence = write.fence else { return nil }
         if let fenced, fenced.isHeld(at: now), fenced.fence == fence.fence { return nil }
         let state = fenced?.isHeld(at: now) == true ? "another claim is in force" : "no claim is in force"
@@ -197,7 +197,7 @@ package struct WriteJudge: Sendable {
     }
 
     /// A register under a claim is changed by its claim, renewals and release only.
-    private func checkHolder(_ current: StoredRegister?, now: UInt64) -> WireError? {
+    private func checkHolder(_ current: StoredRegister?, now: WallTime) -> WireError? {
         guard let current, current.isHeld(at: now) else { return nil }
         var error = WireError(
             .held,
@@ -209,7 +209,7 @@ package struct WriteJudge: Sendable {
     }
 
     func checkCondition(
-        _ write: ClientMessage.Write, current: StoredRegister?, now: UInt64
+        _ write: ClientMessage.Write, current: StoredRegister?, now: WallTime
     ) -> WriteOutcome? {
         let visible = current.flatMap { $0.register.isVisible(at: now) ? $0 : nil }
         switch write.condition {
@@ -224,7 +224,7 @@ package struct WriteJudge: Sendable {
 
     /// Gives the write its version, or says why it cannot have the one it brought.
     private mutating func stamp(
-        _ write: ClientMessage.Write, _ request: WriteRequest, current: StoredRegister?, now: UInt64,
+        _ write: ClientMessage.Write, _ request: WriteRequest, current: StoredRegister?, now: WallTime,
         isStored: Bool = true
     ) -> Result<Version, WireError> {
         let version: Version
@@ -234,17 +234,17 @@ package struct WriteJudge: Sendable {
             version = Version(stamp: stamp, agent: request.agent)
         default:
             // The clock has received every stamp in the database, so this one is above the current register's.
-            return .success(Version(stamp: clock.tick(wallMilliseconds: now), agent: request.agent))
+            return .success(Version(stamp: clock.tick(at: now), agent: request.agent))
         }
-        let milliseconds = version.stamp.milliseconds
-        if milliseconds > now + maximumDrift {
+        let stamped = WallTime(milliseconds: version.stamp.milliseconds)
+        if stamped > now + maximumDrift {
             return .failure(
                 WireError(
                     .drift,
-                    "stamp \(milliseconds) is \(milliseconds - now) ms ahead of the server's clock \(now); "
+                    "stamp \(stamped) is \(stamped - now) ms ahead of the server's clock \(now); "
                         + "the limit is \(maximumDrift) ms",
                     hint: "set the clock of the client, or leave the timestamp out: the server stamps then",
-                    clocks: .init(timestamp: milliseconds, serverTime: now)))
+                    clocks: .init(timestamp: stamped.milliseconds, serverTime: now.milliseconds)))
         }
         if isStored, current == nil, version.stamp <= collectedStamp {
             return .failure(staleVersion(version.stamp))
@@ -260,10 +260,10 @@ package struct WriteJudge: Sendable {
             hint: "read the key again, and write without a timestamp")
     }
 
-    static func register(of write: ClientMessage.Write, version: Version, now: UInt64) -> Register {
+    static func register(of write: ClientMessage.Write, version: Version, now: WallTime) -> Register {
         // The time to live starts with the client's stamp, or, where the server stamps, with its wall clock.
         let isServerStamped = write.stamping == .server || write.condition != .none
-        let start = isServerStamped ? now : version.stamp.milliseconds
+        let start = isServerStamped ? now : WallTime(milliseconds: version.stamp.milliseconds)
         var expiresAt = write.timeToLive.map { start + $0 }
         if write.endsWithConnection, expiresAt == nil { expiresAt = now + connectionLease }
         return Register(

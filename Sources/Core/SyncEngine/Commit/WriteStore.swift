@@ -13,7 +13,7 @@ package protocol WriteStore {
     ///   - now: the wall clock in milliseconds, which the registers that are put are noted with.
     ///   - clockBound: a new upper bound for the stamps that may be issued, or nil to leave it. It is on the disk for
     ///     good, whatever the durability of everything else, before or together with what is put.
-    mutating func begin(now: UInt64, clockBound: Stamp?) throws(StoreError)
+    mutating func begin(now: WallTime, clockBound: Stamp?) throws(StoreError)
 
     /// The register of `key`, tombstones too. Within a transaction, after ``begin()``.
     mutating func current(of key: Key) throws(StoreError) -> StoredRegister?
@@ -29,7 +29,7 @@ package protocol WriteStore {
     mutating func put(_ register: StoredRegister, replacing: Revision?) throws(StoreError)
 
     /// What was answered to a request, at `since` (milliseconds) or later. Within a transaction.
-    mutating func answer(to operation: OperationID, since: UInt64) throws(StoreError) -> [UInt8]?
+    mutating func answer(to operation: OperationID, since: WallTime) throws(StoreError) -> [UInt8]?
 
     /// Keeps an answer, in the place of one to the same request, and forgets some of those whose time is over, and as many of the
     /// oldest as there are too many. Within a transaction.
@@ -39,17 +39,17 @@ package protocol WriteStore {
     /// transaction, before anything is put.
     ///
     /// - Parameter skipped: how many of them to pass over.
-    mutating func expired(at now: UInt64, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister]
+    mutating func expired(at now: WallTime, limit: Int, skipping skipped: Int) throws(StoreError) -> [StoredRegister]
 
     /// When the next register expires that is no tombstone yet, in milliseconds; nil: none does. `skipped` as above.
-    mutating func nextExpiry(skipping skipped: Int) throws(StoreError) -> UInt64?
+    mutating func nextExpiry(skipping skipped: Int) throws(StoreError) -> WallTime?
 
     /// The registers that end with a connection. Within a transaction.
     mutating func connectionBound(limit: Int) throws(StoreError) -> [StoredRegister]
 
     /// Deletes tombstones that were put before `cutoff` (milliseconds) and whose stamps are older than that too, and notes
     /// for good what it has deleted. Within a transaction.
-    mutating func collect(before cutoff: UInt64, limit: Int) throws(StoreError) -> CollectedTombstones
+    mutating func collect(before cutoff: WallTime, limit: Int) throws(StoreError) -> CollectedTombstones
 
     /// Ends the transaction. When it returns, what was put is as durable as the database promises.
     mutating func commit() throws(StoreError)

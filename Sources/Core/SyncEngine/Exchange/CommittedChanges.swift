@@ -52,7 +52,7 @@ package final class CommittedChanges: Sendable {
     package struct Ephemeral: Equatable, Sendable {
         package let key: EphemeralKey
         /// When it ends unless it is kept, in milliseconds.
-        package let expiresAt: UInt64
+        package let expiresAt: WallTime
         package let upkeep: Upkeep
     }
 

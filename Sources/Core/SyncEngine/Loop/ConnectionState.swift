@@ -20,8 +20,8 @@ final class ConnectionState {
     /// How fast it may send; nil: as it likes.
     let rate: RateLimiter?
     /// In milliseconds.
-    let connectedAt: UInt64
-    var lastMessageAt: UInt64
+    let connectedAt: WallTime
+    var lastMessageAt: WallTime
     /// The session that writes belong to unless they name one.
     var session: [UInt8]?
     var counters = TimestampCounters()
@@ -49,7 +49,7 @@ final class ConnectionState {
     /// Everything else, which leaves after it.
     var replies = ByteBuffer()
 
-    init(id: ConnectionID, agent: Agent, grant: Grant, rate: RateLimit.Limits?, now: UInt64) {
+    init(id: ConnectionID, agent: Agent, grant: Grant, rate: RateLimit.Limits?, now: WallTime) {
         self.id = id
         self.agent = grant.agent ?? agent
         self.grant = grant

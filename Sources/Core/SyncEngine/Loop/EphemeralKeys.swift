@@ -12,14 +12,14 @@ struct EphemeralKeys {
 
     fileprivate struct Lease {
         var fence: Fence
-        var expiresAt: UInt64
+        var expiresAt: WallTime
         var upkeep: Upkeep
     }
 
     /// Who sees to it that a lease does not end before its connection.
     fileprivate enum Upkeep {
         /// This does; `askedAt`: when it last asked for that, 0: it has not since the lease was made.
-        case server(askedAt: UInt64)
+        case server(askedAt: WallTime)
         /// The client does, who has given it a time.
         case client
     }
@@ -36,7 +36,7 @@ struct EphemeralKeys {
     private struct Ending {
         var connection: ConnectionID
         /// 0: it will be counted from the next round on.
-        var askedAt: UInt64 = 0
+        var askedAt: WallTime = 0
     }
 
     /// From so many milliseconds before its end on, a lease is kept up.
@@ -128,7 +128,7 @@ struct EphemeralKeys {
     /// Keeps up what would be over soon, and ends what could not be ended. To be called every second or so.
     ///
     /// - Returns: what is to be asked for.
-    mutating func keepUp(now: UInt64) -> [Request] {
+    mutating func keepUp(now: WallTime) -> [Request] {
         var requests: [Request] = []
         for id in connections.keys.sorted(by: { $0.slot < $1.slot }) {
             update(id) { $0.keepUp(of: id, now: now, margin: Self.margin, patience: Self.patience, &requests) }
@@ -173,7 +173,7 @@ extension EphemeralKeys.Connection {
     }
 
     fileprivate mutating func keepUp(
-        of id: ConnectionID, now: UInt64, margin: UInt64, patience: UInt64, _ requests: inout [EphemeralKeys.Request]
+        of id: ConnectionID, now: WallTime, margin: UInt64, patience: UInt64, _ requests: inout [EphemeralKeys.Request]
     ) {
         for (key, lease) in leases.sorted(by: { $0.key < $1.key }) {
             switch lease.upkeep {

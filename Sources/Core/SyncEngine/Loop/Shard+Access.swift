@@ -1,6 +1,6 @@
 package import Access
 import NIOCore
-import Registers
+package import Registers
 package import SyncProtocol
 
 /// Who may do what, how fast, and for how long. Everything that a client sends passes ``check(_:size:of:now:)``; what it is
@@ -15,7 +15,7 @@ extension Shard {
     private static let maximumAttempts = 10
 
     /// What becomes of a message before it has its turn: itself, or the error that it is answered with.
-    mutating func check(_ incoming: Incoming, size: Int, of state: ConnectionState, now: UInt64) -> Incoming? {
+    mutating func check(_ incoming: Incoming, size: Int, of state: ConnectionState, now: WallTime) -> Incoming? {
         if case .close = incoming { return incoming }
         state.lastMessageAt = now
         // They are paid for before they are checked.
@@ -73,7 +73,7 @@ extension Shard {
 
     /// Takes new credentials over: from the next message on they are what counts.
     mutating func adopt(
-        _ hello: ClientMessage.Hello, _ result: Result<Grant, AccessRefusal>, of state: ConnectionState, now: UInt64
+        _ hello: ClientMessage.Hello, _ result: Result<Grant, AccessRefusal>, of state: ConnectionState, now: WallTime
     ) {
         let id = state.id
         state.order.credentialsRan()
@@ -204,7 +204,7 @@ extension Shard {
     // MARK: Ephemeral keys
 
     /// Keeps up what ends with connections while they live. To be called every second or so.
-    package mutating func keepEphemerals(now: UInt64) { ask(ephemerals.keepUp(now: now)) }
+    package mutating func keepEphemerals(now: WallTime) { ask(ephemerals.keepUp(now: now)) }
 
     /// The ephemeral keys of connections here, and of those that are gone which have not ended yet.
     package var ephemeralKeys: [EphemeralKey] { ephemerals.keys }
@@ -214,7 +214,7 @@ extension Shard {
     /// Ends the connections whose time is over. To be called every second or so.
     ///
     /// - Parameter problem: what is wrong with a grant by now; nil where that cannot have changed since the last call.
-    package mutating func endAccess(now: UInt64, problem: ((Grant) -> AccessRefusal?)?) {
+    package mutating func endAccess(now: WallTime, problem: ((Grant) -> AccessRefusal?)?) {
         // Those that are closing too: they may be sent what they are owed for a while.
         for state in connections.values {
             if let end = state.grant.expiresAt, end <= now {

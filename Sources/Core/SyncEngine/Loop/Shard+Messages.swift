@@ -65,13 +65,13 @@ extension Shard {
         }
     }
 
-    mutating func greet(_ hello: ClientMessage.Hello, of state: ConnectionState, now: UInt64) {
+    mutating func greet(_ hello: ClientMessage.Hello, of state: ConnectionState, now: WallTime) {
         if let agent = hello.agent { state.agent = agent }
         if let session = hello.session { state.session = session }
         welcome(state.id, requestID: hello.id, now: now)
     }
 
-    mutating func welcome(_ id: ConnectionID, requestID: RequestID?, now: UInt64) {
+    mutating func welcome(_ id: ConnectionID, requestID: RequestID?, now: WallTime) {
         guard let agent = connection(id)?.agent else { return }
         let cursor = Cursor(epoch: epoch, revision: delivered)
         let welcome = configuration.welcome

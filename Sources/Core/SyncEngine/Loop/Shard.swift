@@ -95,7 +95,7 @@ package struct Shard: ~Copyable {
     ///   - agent: its name until it gives another, where `grant` does not say.
     ///   - grant: what it may do.
     ///   - now: the wall clock, in milliseconds.
-    package mutating func connectionOpened(agent: Agent, grant: Grant = .unrestricted, now: UInt64) -> ConnectionID {
+    package mutating func connectionOpened(agent: Agent, grant: Grant = .unrestricted, now: WallTime) -> ConnectionID {
         let generation = makeGeneration()
         let rate = configuration.rate
         let slot = connections.insert { slot in

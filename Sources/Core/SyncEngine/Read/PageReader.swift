@@ -1,6 +1,6 @@
 import Access
 import NIOCore
-import Registers
+package import Registers
 import SyncProtocol
 
 /// Decides what pages and lookups contain: what a subscription that catches up is told of, and what a get, a list or a digest answers. Each
@@ -40,7 +40,7 @@ package struct PageReader<Store: ReadStore> {
     /// Reads a page for a subscription that is catching up.
     ///
     /// - Parameter now: the wall clock in milliseconds, by which registers have expired.
-    package func page(_ request: PageRequest, now: UInt64) -> PageResult {
+    package func page(_ request: PageRequest, now: WallTime) -> PageResult {
         do throws(StoreError) {
             return try store.snapshot { snapshot throws(StoreError) in
                 var page = PageDraft(
@@ -59,7 +59,7 @@ package struct PageReader<Store: ReadStore> {
     }
 
     private func readKeys(
-        into page: inout PageDraft, _ after: Key?, base: Revision, _ snapshot: Store.Snapshot, now: UInt64
+        into page: inout PageDraft, _ after: Key?, base: Revision, _ snapshot: Store.Snapshot, now: WallTime
     ) throws(StoreError) {
         let filter = page.request.filter
         let matcher = filter.makeMatcher()
@@ -77,7 +77,7 @@ package struct PageReader<Store: ReadStore> {
     }
 
     private func readChanges(
-        into page: inout PageDraft, after: Revision, _ snapshot: Store.Snapshot, now: UInt64
+        into page: inout PageDraft, after: Revision, _ snapshot: Store.Snapshot, now: WallTime
     ) throws(StoreError) {
         let matcher = page.request.filter.makeMatcher()
         var position = after
@@ -102,7 +102,7 @@ package struct PageReader<Store: ReadStore> {
     // MARK: Lookups
 
     /// Answers gets, lists and digests, in their order, until the answers are large enough; at least one.
-    package func look(up request: LookupRequest, now: UInt64) -> LookupResult {
+    package func look(up request: LookupRequest, now: WallTime) -> LookupResult {
         var frames = ByteBuffer()
         do throws(StoreError) {
             return try store.snapshot { snapshot throws(StoreError) in
@@ -123,7 +123,7 @@ package struct PageReader<Store: ReadStore> {
     }
 
     private func answer(
-        _ lookup: LookupRequest.Lookup, within scope: Scope, _ snapshot: Store.Snapshot, now: UInt64,
+        _ lookup: LookupRequest.Lookup, within scope: Scope, _ snapshot: Store.Snapshot, now: WallTime,
         to frames: inout ByteBuffer
     ) {
         do throws(LookupFailure) {
@@ -154,7 +154,7 @@ package struct PageReader<Store: ReadStore> {
     }
 
     private func visible(
-        _ key: Key, _ snapshot: Store.Snapshot, now: UInt64
+        _ key: Key, _ snapshot: Store.Snapshot, now: WallTime
     ) throws(LookupFailure) -> (register: Register, revision: Revision)? {
         let found: StoredRegister?
         do throws(StoreError) {
@@ -167,7 +167,7 @@ package struct PageReader<Store: ReadStore> {
     }
 
     private func list(
-        _ list: ClientMessage.List, _ filter: Filter, _ snapshot: Store.Snapshot, now: UInt64,
+        _ list: ClientMessage.List, _ filter: Filter, _ snapshot: Store.Snapshot, now: WallTime,
         to frames: inout ByteBuffer
     ) throws(LookupFailure) {
         var rows: [(register: Register, revision: Revision)] = []
@@ -192,7 +192,7 @@ package struct PageReader<Store: ReadStore> {
 
     /// The digest of what reads see in a range of keys.
     private func digest(
-        _ request: ClientMessage.Digest, _ filter: Filter, _ snapshot: Store.Snapshot, now: UInt64,
+        _ request: ClientMessage.Digest, _ filter: Filter, _ snapshot: Store.Snapshot, now: WallTime,
         to frames: inout ByteBuffer
     ) throws(LookupFailure) {
         var digest = RegisterDigest()

@@ -109,6 +109,9 @@ extension ByteBuffer {
     /// Appends a revision in decimal.
     package mutating func writeDecimal(_ revision: Revision) { writeDecimal(revision.rawValue) }
 
+    /// Appends a moment as its milliseconds.
+    package mutating func writeDecimal(_ time: WallTime) { writeDecimal(time.milliseconds) }
+
     /// Appends a whole number in decimal.
     package mutating func writeDecimal(_ number: UInt64) {
         if number < 10 {

@@ -54,7 +54,8 @@ extension ServerMessage {
 
     /// What a touch came to is told of what is in place, and not of a write of the sender's own.
     private static func writeTouched(
-        _ version: Version, _ revision: Revision, _ expiresAt: UInt64?, _ shows: Disclosure, to buffer: inout ByteBuffer
+        _ version: Version, _ revision: Revision, _ expiresAt: WallTime?, _ shows: Disclosure,
+        to buffer: inout ByteBuffer
     ) {
         guard shows != .nothing else {
             buffer.writeStaticString(",\"applied\":true,\"durable\":true")

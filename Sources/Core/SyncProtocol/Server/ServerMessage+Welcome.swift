@@ -40,7 +40,7 @@ extension ServerMessage {
     ///   - cursor: the head of the database.
     ///   - time: the server's wall clock in milliseconds, for the client to tell its own clock's offset by.
     package static func writeWelcome(
-        _ welcome: Welcome, id: RequestID?, cursor: Cursor, time: UInt64, agent: Agent, to buffer: inout ByteBuffer
+        _ welcome: Welcome, id: RequestID?, cursor: Cursor, time: WallTime, agent: Agent, to buffer: inout ByteBuffer
     ) {
         buffer.writeStaticString("{\"type\":\"welcome\"")
         if let id {

@@ -145,7 +145,7 @@ package enum ServerMessage {
         buffer.writeInteger(UInt8(ascii: "}"))
     }
 
-    package static func writePong(id: RequestID?, time: UInt64, to buffer: inout ByteBuffer) {
+    package static func writePong(id: RequestID?, time: WallTime, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("{\"type\":\"pong\"")
         writeID(id, to: &buffer)
         buffer.writeStaticString(",\"time\":")

@@ -58,12 +58,12 @@ struct AccessRules: Sendable {
         guard entry.sha256.count == 64, entry.sha256.allSatisfy(\.isHexDigit) else {
             throw ServerError("\(place).sha256 is not the 64 hex digits of a SHA-256")
         }
-        var expiresAt: UInt64?
+        var expiresAt: WallTime?
         if let text = entry.expires {
             guard let date = try? Date(text, strategy: .iso8601) else {
                 throw ServerError("\(place).expires is \"\(text)\", not a time like 2027-01-31T00:00:00Z")
             }
-            expiresAt = UInt64(max(0, date.timeIntervalSince1970 * 1_000))
+            expiresAt = WallTime(milliseconds: UInt64(max(0, date.timeIntervalSince1970 * 1_000)))
         }
         try check(entry.limits, place)
         return Grant(

@@ -70,7 +70,7 @@ struct IssuerRule: Sendable {
     }
 
     /// What a token is worth whose `iss` is this issuer's.
-    func check(_ token: String, _ header: TokenHeader, now: UInt64) async -> Result<Grant, AccessRefusal> {
+    func check(_ token: String, _ header: TokenHeader, now: WallTime) async -> Result<Grant, AccessRefusal> {
         let candidates = keys.filter { key in
             key.algorithm == header.alg && (header.kid == nil || key.id == nil || key.id == header.kid)
         }
@@ -81,15 +81,15 @@ struct IssuerRule: Sendable {
         return .failure(.invalid("the token's signature is not of a key that this server knows for its issuer"))
     }
 
-    private func check(_ claims: Claims, key: String, now: UInt64) -> Result<Grant, AccessRefusal> {
+    private func check(_ claims: Claims, key: String, now: WallTime) -> Result<Grant, AccessRefusal> {
         guard claims.aud?.value.contains(entry.audience) == true else {
             return .failure(.invalid("the token is not for this server: its \"aud\" does not name \(entry.audience)"))
         }
-        guard let expiry = claims.exp.map({ Self.milliseconds($0.value) }) else {
+        guard let expiry = claims.exp.map({ Self.time($0.value) }) else {
             return .failure(.invalid("the token has no \"exp\""))
         }
         guard expiry + Self.leeway > now else { return .failure(.expired) }
-        if let start = claims.nbf.map({ Self.milliseconds($0.value) }), start > now + Self.leeway {
+        if let start = claims.nbf.map({ Self.time($0.value) }), start > now + Self.leeway {
             return .failure(.invalid("the token is not valid yet"))
         }
         do {
@@ -101,14 +101,14 @@ struct IssuerRule: Sendable {
         }
     }
 
-    private static func milliseconds(_ date: Date) -> UInt64 {
-        UInt64(min(max(0, date.timeIntervalSince1970 * 1_000), 4e15))
+    private static func time(_ date: Date) -> WallTime {
+        WallTime(milliseconds: UInt64(min(max(0, date.timeIntervalSince1970 * 1_000), 4e15)))
     }
 
     // MARK: What it gives
 
     private func grant(
-        to subject: String, key: String, claims: Claims?, expiresAt: UInt64?
+        to subject: String, key: String, claims: Claims?, expiresAt: WallTime?
     ) throws(ServerError) -> Grant {
         var read = try scope(entry.read, subject: subject, "read")
         var write = try scope(entry.write, subject: subject, "write")

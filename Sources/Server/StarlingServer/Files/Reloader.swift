@@ -31,7 +31,7 @@ final class Reloader: Sendable {
             attempt("Certificates") { () throws(CertificateError) in
                 try certificates.reload()
                 logger.log(level: isFirst ? .debug : .notice, "Certificates were read again")
-                if let problem = certificates.problem(at: Int(SystemClock.now() / 1_000)) {
+                if let problem = certificates.problem(at: SystemClock.now()) {
                     logger.warning("The server's certificate is not valid now", metadata: ["problem": "\(problem)"])
                 }
             }

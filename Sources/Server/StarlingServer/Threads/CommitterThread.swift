@@ -109,7 +109,7 @@ final class CommitterThread: Sendable {
                 isRekeying ? 0 : upkeep.pause(until: committer.nextExpiry, wallClock: SystemClock.now(), now: .now)
             guard let requests = take(timeout: pause, delay) else { return committer.lastStamp }
             let now = SystemClock.now()
-            if !requests.isEmpty || (committer.nextExpiry ?? .max) <= now {
+            if !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false {
                 let time = commit(requests, with: &committer, now: now, publish: publish)
                 delay.note(count: requests.count, time: time)
                 upkeep.noteCommit(hasFailed: health.hasFailed || hasLeftovers, now: .now)
@@ -130,7 +130,7 @@ final class CommitterThread: Sendable {
 
     /// Forgets some old tombstones.
     private func collect(
-        _ committer: inout Committer<SQLiteWriter>, _ upkeep: inout UpkeepSchedule, now: UInt64,
+        _ committer: inout Committer<SQLiteWriter>, _ upkeep: inout UpkeepSchedule, now: WallTime,
         _ publish: (CommittedChanges) -> Void
     ) {
         let (changes, count, failure) = committer.collect(retention: upkeep.retention, now: now)
@@ -181,7 +181,7 @@ final class CommitterThread: Sendable {
 
     /// - Returns: how many nanoseconds it took.
     private func commit(
-        _ requests: [WriteRequest], with committer: inout Committer<SQLiteWriter>, now: UInt64,
+        _ requests: [WriteRequest], with committer: inout Committer<SQLiteWriter>, now: WallTime,
         publish: (CommittedChanges) -> Void
     ) -> UInt64 {
         let start = DispatchTime.now().uptimeNanoseconds

@@ -1,4 +1,5 @@
 import Foundation
+import Registers
 import Synchronization
 
 /// What the rest of the server takes as a parameter: the wall clock.
@@ -8,12 +9,12 @@ enum SystemClock {
     /// Uptime is counted from here on. It goes on while the machine sleeps.
     private static let start = ContinuousClock.now
 
-    /// Milliseconds since 1970. Never goes back while the process lives, so that what has expired stays expired: when the
+    /// Never goes back while the process lives, so that what has expired stays expired: when the
     /// wall clock is set back, this one goes on from where it was.
-    static func now() -> UInt64 {
+    static func now() -> WallTime {
         let uptime = milliseconds(of: start.duration(to: .now))
         let ahead = Int64(Date().timeIntervalSince1970 * 1_000) - uptime
-        return UInt64(max(0, uptime + offset.max(ahead, ordering: .relaxed).newValue))
+        return WallTime(milliseconds: UInt64(max(0, uptime + offset.max(ahead, ordering: .relaxed).newValue)))
     }
 
     private static func milliseconds(of duration: Duration) -> Int64 {

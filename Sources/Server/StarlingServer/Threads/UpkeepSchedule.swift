@@ -1,3 +1,5 @@
+import Registers
+
 /// When the committer does what nobody has asked for: it probes a disk that has failed, and forgets old tombstones.
 struct UpkeepSchedule {
     typealias Instant = ContinuousClock.Instant
@@ -54,7 +56,7 @@ struct UpkeepSchedule {
     /// - Parameters:
     ///   - expiry: when the next register expires, by the wall clock, in milliseconds; nil: none does.
     ///   - wallClock: what that shows now.
-    func pause(until expiry: UInt64?, wallClock: UInt64, now: Instant) -> UInt64 {
+    func pause(until expiry: WallTime?, wallClock: WallTime, now: Instant) -> UInt64 {
         if let expiry, expiry <= wallClock { return 0 }
         var due = nextCollection
         if case .fails(let next) = disk { due = min(due, next) }

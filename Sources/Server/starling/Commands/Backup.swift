@@ -63,7 +63,7 @@ struct Restore: ParsableCommand {
         var progress = Progress("restore")
         var random = SystemRandomNumberGenerator()
         let aside = try file.restore(
-            from: DatabaseFile(backup), replaces: force, now: UInt64(Date().timeIntervalSince1970 * 1_000),
+            from: DatabaseFile(backup), replaces: force, now: .now,
             random: &random
         ) { progress.show($0, of: $1) }
         progress.clear()

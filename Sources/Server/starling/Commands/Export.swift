@@ -29,7 +29,7 @@ struct Export: ParsableCommand {
 
     func run() throws {
         let pattern = try Pattern(typed: pattern)
-        let now = UInt64(Date().timeIntervalSince1970 * 1_000)
+        let now = WallTime.now
         var progress = Progress("export")
         var count = 0
         var buffer = ByteBuffer()

@@ -86,7 +86,7 @@ struct Rekey: AsyncParsableCommand {
     /// Does it where there is no server to.
     private func rewrite(_ file: DatabaseFile) throws {
         var random = SystemRandomNumberGenerator()
-        let now = UInt64(Date().timeIntervalSince1970 * 1_000)
+        let now = WallTime.now
         var configuration = SQLiteDatabase.Configuration(path: file.path, cipher: file.cipher)
         configuration.encryptsPlain = encryptPlain
         let database = try SQLiteDatabase(configuration, now: now, random: &random)

@@ -29,14 +29,12 @@ struct Importer {
     init(_ file: DatabaseFile) throws {
         var random = SystemRandomNumberGenerator()
         database = try SQLiteDatabase(
-            .init(path: file.path, cipher: file.cipher), now: Self.now, random: &random)
+            .init(path: file.path, cipher: file.cipher), now: WallTime.now, random: &random)
         committer = Committer(
             store: try database.makeWriter(), state: database.state, loops: 1, maximumDrift: 60_000,
             cacheSize: 16 << 20, framing: { _, _ in })
         agent = Agent(random: random.next())
     }
-
-    private static var now: UInt64 { UInt64(Date().timeIntervalSince1970 * 1_000) }
 
     /// - Throws: what is wrong with the line.
     mutating func add(_ object: JSONObject) throws {
@@ -56,13 +54,14 @@ struct Importer {
         let session = object.string("session").map { Array($0.utf8) }
         if let text = object.string("version") {
             let version = try Version(text)
-            guard version.stamp.milliseconds <= Self.now + Self.maximumLead else {
+            guard version.stamp.milliseconds <= (WallTime.now + Self.maximumLead).milliseconds else {
                 tally.refusals.append("\(key): version \(text) is more than ten years ahead")
                 return
             }
             let register = Register(
                 key: key, version: version, value: value,
-                expiresAt: object.integer("expires_at").flatMap(UInt64.init(exactly:)), metadata: metadata,
+                expiresAt: object.integer("expires_at").flatMap(UInt64.init(exactly:)).map(
+                    WallTime.init(milliseconds:)), metadata: metadata,
                 session: session, cause: object.string("cause").flatMap(Register.Cause.init(rawValue:)))
             registers.append(register)
         } else {
@@ -107,7 +106,7 @@ struct Importer {
         replicate()
         guard !requests.isEmpty else { return }
         let before = committer.head
-        let (batch, _) = committer.commit(requests, now: Self.now)
+        let (batch, _) = committer.commit(requests, now: WallTime.now)
         requests = []
         for result in batch.results[0] {
             switch result.outcome {

@@ -35,7 +35,7 @@ final class Replica {
     ) async throws -> Result {
         guard place.contains("://") else {
             let wanted = try Pattern(pattern)
-            let now = UInt64(Date().timeIntervalSince1970 * 1_000)
+            let now = WallTime.now
             var registers: [Register] = []
             let file = DatabaseFile(place, cipher: cipher)
             if let caveat = try file.caveat() { Output.complaint(caveat) }
@@ -140,7 +140,8 @@ final class Replica {
         }
         return Register(
             key: try Key(key), version: try Version(version), value: object.raw("value"),
-            expiresAt: object.integer("expires_at").map { UInt64($0) }, metadata: object.raw("metadata"),
+            expiresAt: object.integer("expires_at").map { WallTime(milliseconds: UInt64($0)) },
+            metadata: object.raw("metadata"),
             session: object.string("session").map { Array($0.utf8) })
     }
 }

@@ -170,7 +170,7 @@ extension Engine {
             best = other
             isPending = false
         }
-        guard let best, best.register.isVisible(at: serverMilliseconds) else { return nil }
+        guard let best, best.register.isVisible(at: serverTime) else { return nil }
         return (best, isPending)
     }
 

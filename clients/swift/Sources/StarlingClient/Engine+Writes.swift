@@ -38,7 +38,7 @@ extension Engine {
         (try? Agent(agent)).map { Version(stamp: stamp, agent: $0) }
     }
 
-    private mutating func stamp() -> Version? { version(clock.tick(wallMilliseconds: serverMilliseconds)) }
+    private mutating func stamp() -> Version? { version(clock.tick(at: serverTime)) }
 
     /// Prepares a write. Once the outbox's store has kept it, it is made by ``add(_:)``.
     ///
@@ -220,7 +220,7 @@ extension Engine {
         for write in outbox.all where write.isOfThisRun {
             let milliseconds = Double(write.held.register.version.stamp.milliseconds) + offset
             let wall = UInt64(min(max(0, milliseconds), Double(Stamp.maximumMilliseconds)))
-            restamp(write, clock.tick(wallMilliseconds: wall))
+            restamp(write, clock.tick(at: WallTime(milliseconds: wall)))
         }
     }
 

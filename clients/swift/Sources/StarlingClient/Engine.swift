@@ -102,7 +102,9 @@ struct Engine: Sendable {
     var now: Double { options.now() }
     /// The server's wall clock, as far as it is known.
     var serverNow: Double { options.wall() + (offset ?? 0) }
-    var serverMilliseconds: UInt64 { UInt64(min(max(0, serverNow), Double(Stamp.maximumMilliseconds))) }
+    var serverTime: WallTime {
+        WallTime(milliseconds: UInt64(min(max(0, serverNow), Double(Stamp.maximumMilliseconds))))
+    }
     var isGreeted: Bool { phase == .open }
     /// Whether messages get somewhere.
     var canSend: Bool { phase == .open || phase == .greeting }

@@ -61,7 +61,8 @@ extension JSONObject {
         guard isDeleted || raw("value") != nil else { return nil }
         let register = Register(
             key: key, version: version, value: isDeleted ? nil : raw("value"),
-            expiresAt: integer("expires_at").flatMap { UInt64(exactly: $0) }, metadata: raw("metadata"),
+            expiresAt: integer("expires_at").flatMap { UInt64(exactly: $0) }.map { WallTime(milliseconds: $0) },
+            metadata: raw("metadata"),
             session: string("session").map { Array($0.utf8) }, cause: string("cause").flatMap(Register.Cause.init))
         return Held(register: register, revision: integer("revision").flatMap { UInt64(exactly: $0) })
     }

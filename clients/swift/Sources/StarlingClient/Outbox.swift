@@ -236,8 +236,10 @@ struct Outbox: Sendable {
     }
 
     /// When a write expires, as the server reckons: its stamp plus its time to live.
-    static func expiry(_ version: Version, _ ttl: Double?) -> UInt64? {
-        ttl.map { version.stamp.milliseconds + UInt64(min(max(0, ($0 * 1_000).rounded(.up)), 1e15)) }
+    static func expiry(_ version: Version, _ ttl: Double?) -> WallTime? {
+        ttl.map {
+            WallTime(milliseconds: version.stamp.milliseconds) + UInt64(min(max(0, ($0 * 1_000).rounded(.up)), 1e15))
+        }
     }
 }
 

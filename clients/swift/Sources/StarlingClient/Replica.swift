@@ -114,7 +114,7 @@ struct Replica: Sendable {
     func get(_ key: Key) -> Held? { entries[key]?.shown }
 
     /// All there is to be seen at a time of the server's wall clock, by key.
-    func list(at serverNow: UInt64) -> [Held] {
+    func list(at serverNow: WallTime) -> [Held] {
         entries.values.compactMap(\.shown).filter { $0.register.isVisible(at: serverNow) }
             .sorted { $0.register.key < $1.register.key }
     }

@@ -31,7 +31,7 @@ public struct Subscription: AsyncSequence, Sendable {
     /// All that matches, by key.
     public func list() -> [Update] {
         client.core.perform { state in
-            let serverNow = state.engine.serverMilliseconds
+            let serverNow = state.engine.serverTime
             return state.engine.subscriptions[id]?.replica.list(at: serverNow).map { Update($0) } ?? []
         }
     }

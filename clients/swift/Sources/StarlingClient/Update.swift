@@ -56,7 +56,7 @@ extension Update {
         timestamp = Date(timeIntervalSince1970: Double(register.version.stamp.milliseconds) / 1_000)
         agent = register.version.agent.description
         revision = held.revision
-        expiresAt = register.expiresAt.map { Date(timeIntervalSince1970: Double($0) / 1_000) }
+        expiresAt = register.expiresAt.map { Date(timeIntervalSince1970: Double($0.milliseconds) / 1_000) }
         metadata = register.metadata.map { String(decoding: $0, as: UTF8.self) }
         session = register.session.map { String(decoding: $0, as: UTF8.self) }
         self.cause = register.cause?.rawValue ?? cause
