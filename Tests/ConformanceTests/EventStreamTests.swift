@@ -137,7 +137,7 @@ extension ConformanceTests {
         func refused() throws {
             for (query, status) in [
                 ("", 400), ("pattern=***", 400), ("pattern=a&pattern=", 400), ("pattern=a&patern=b", 400),
-                ((0..<17).map { "pattern=\($0)" }.joined(separator: "&"), 429),
+                ((0..<17).map { "pattern=\($0)" }.joined(separator: "&"), 400),
             ] {
                 let answer = try RESTClient(server).ask("GET", "/v1/events?\(query)")
                 #expect(answer.status == status, "\(query): \(answer)")

@@ -206,6 +206,24 @@ extension ConformanceTests {
             }
         }
 
+        @Test("A server that nobody writes to notices too that its file is gone, and that it is back")
+        func idle() throws {
+            defer { try? files.removeItem(at: folder) }
+            let server = try ServerProcess(in: folder)
+            _ = try write("a", to: server)
+            // Once might be noticed by what is done in the first seconds only.
+            for _ in 0..<2 {
+                try files.moveItem(atPath: path("starling.db"), toPath: path("aside"))
+                _ = try ServerProcess.until {
+                    try HTTP.get("/readyz", server).contains("was replaced or removed") ? true : nil
+                }
+                try files.moveItem(atPath: path("aside"), toPath: path("starling.db"))
+                _ = try ServerProcess.until {
+                    try HTTP.get("/readyz", server).hasSuffix("\r\n\r\nready\n") ? true : nil
+                }
+            }
+        }
+
         @Test("A log without its database is not taken for a leftover, and a clean stop leaves none")
         func orphanedLog() throws {
             defer { try? files.removeItem(at: folder) }

@@ -4,7 +4,7 @@ package import Registers
 import SyncProtocol
 import Synchronization
 
-/// A connection of a shard from within the process: what a door has for each of its clients. All that connections are subject to, this
+/// A connection of a shard from within the process: what an API has for each of its clients. All that connections are subject to, this
 /// one is too: its grant, the limits on messages and keys, conflation, the end of a grant, and the server's.
 ///
 /// It lasts until it is closed, or until the server ends it; whoever drops it without a ``close()`` leaves it behind.

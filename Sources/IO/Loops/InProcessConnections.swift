@@ -2,7 +2,7 @@ package import Access
 package import NIOCore
 import SyncEngine
 
-/// What a door is given, and all that it is given: it says who somebody is, and makes connections for them.
+/// What an API is given, and all that it is given: it says who somebody is, and makes connections for them.
 package struct InProcessConnections: Sendable {
     private let drivers: [LoopDriver]
     private let authority: any Authority

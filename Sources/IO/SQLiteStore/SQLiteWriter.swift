@@ -89,6 +89,9 @@ package final class SQLiteWriter: WriteStore {
         if let clockBound, database.configuration.durability == .commit { try writeClockBound(clockBound) }
     }
 
+    /// Finds out whether the database and its log are still the files that were opened.
+    package func checkFiles() throws(StoreError) { try database.lock.checkFiles() }
+
     /// Commits the clock's bound with an fsync of its own, before anything that rests on it: the other commits have none.
     private func commitClockBound(_ bound: Stamp) throws(StoreError) {
         try connection.execute("PRAGMA synchronous = FULL")

@@ -46,6 +46,8 @@ struct Starling: AsyncParsableCommand {
             }
         } catch let error as ClientError {
             fail(error.description, code: error.code == .badURL ? 64 : 69)
+        } catch let error as UsageError {
+            fail(error.description, code: 64)
         } catch let error as ServerError {
             fail(error.description, code: 70)
         } catch let error as ServerRefusal {

@@ -136,26 +136,16 @@ extension Shard {
         state.order.writeAnswered(cost: result.cost)
         if result.id == nil, !result.outcome.isAlwaysTold { return }
         markDirty(state)
-        // Thousands of refusals of small writes can each have a great value to show: at some point, without the value.
-        var room = configuration.maximumAcknowledgements - state.acknowledgements.readableBytes
+        let read = state.grant.read
         guard let key = result.key else {
-            let read = state.grant.read
-            configuration.framing(&state.acknowledgements) { buffer in
+            return configuration.framing(&state.acknowledgements) {
                 ServerMessage.writeOutcomeOfSeveral(
-                    result.outcome, id: result.id,
-                    shows: { current, key in
-                        guard read.admits(key) else { return .nothing }
-                        guard room > 0 else { return .withoutValue }
-                        room -= current?.register.value?.count ?? 0
-                        return .everything
-                    }, to: &buffer)
+                    result.outcome, id: result.id, shows: { read.admits($0) ? .everything : .nothing }, to: &$0)
             }
-            return
         }
-        let shows: ServerMessage.Disclosure =
-            state.grant.read.admits(key) ? room <= 0 ? .withoutValue : .everything : .nothing
         configuration.framing(&state.acknowledgements) {
-            ServerMessage.writeOutcome(result.outcome, id: result.id, key: key, shows: shows, to: &$0)
+            ServerMessage.writeOutcome(
+                result.outcome, id: result.id, key: key, shows: read.admits(key) ? .everything : .nothing, to: &$0)
         }
     }
 

@@ -16,9 +16,8 @@ extension Shard {
             return refuse(
                 WireError(
                     .tooManySubscriptions,
-                    "the patterns of this connection would cost too much for each key that is written: those with '?', or with "
-                        + "'*' or '**' that is neither a whole segment nor the beginning or the end, are tried one by one, and a "
-                        + "connection may have \(Self.maximumMatchingCost / 8) of them",
+                    "the patterns of this connection would cost too much for each key that is written: of those that are like this "
+                        + "one, a connection may have \(Self.maximumMatchingCost / cost)",
                     hint: "one wider pattern can stand for many", id: request.id), of: id)
         }
         let start = start(of: request, filter, isBackedUp: state.isBackedUp)

@@ -22,8 +22,6 @@ package struct Shard: ~Copyable {
         /// How many messages of one connection, and how many bytes of writes, may be under way or waiting before it is to be read from
         /// no further.
         var order = MessageOrder.Limits(messages: 1_024, cost: 4 << 20)
-        /// How many bytes of answers to one batch show the values of the registers that won.
-        package var maximumAcknowledgements = 2 << 20
         /// How many pages may be asked for at a time (``PageTurns``).
         package var maximumPages = 64
         /// How much of what was committed last is kept for those who come back, in bytes.

@@ -73,8 +73,6 @@ extension ServerMessage {
     /// How much the sender of a write is told of what is in place.
     package enum Disclosure: Sendable {
         case everything
-        /// The register with `"value_omitted":true` in the place of its value.
-        case withoutValue
         /// Nothing: it may not read the key.
         case nothing
     }
@@ -87,7 +85,7 @@ extension ServerMessage {
         if let stored {
             writeRegister(
                 stored.register, revision: stored.revision,
-                showsValue: shows == .everything && stored.register.value?.isEmpty != true, to: &buffer)
+                showsValue: stored.register.value?.isEmpty != true, to: &buffer)
         } else {
             buffer.writeStaticString("null")
         }

@@ -7,7 +7,7 @@ extension ServerMessage {
     ///
     /// - Parameter shows: how much is told of what is in place of a key.
     package static func writeOutcomeOfSeveral(
-        _ outcome: WriteOutcome, id: RequestID?, shows: (StoredRegister?, Key) -> Disclosure,
+        _ outcome: WriteOutcome, id: RequestID?, shows: (Key) -> Disclosure,
         to buffer: inout ByteBuffer
     ) {
         if case .refused(var error) = outcome {
@@ -29,7 +29,7 @@ extension ServerMessage {
             buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"failed\":[")
             for (index, failure) in failures.enumerated() {
                 if index > 0 { buffer.writeInteger(UInt8(ascii: ",")) }
-                writeFailure(failure, shows(failure.current, failure.key), to: &buffer)
+                writeFailure(failure, shows(failure.key), to: &buffer)
             }
             buffer.writeInteger(UInt8(ascii: "]"))
         case .replicated(let receipt): writeReceipt(receipt, to: &buffer)

@@ -27,7 +27,7 @@ enum EventRoutes {
         if patterns.isEmpty { throw Problem(.missingField, "pattern says which keys to tell of: ?pattern=task:*") }
         guard patterns.count <= maximumPatterns else {
             throw Problem(
-                .tooManySubscriptions,
+                .badMessage,
                 "a stream has at most \(maximumPatterns) patterns; ask for wider ones, or for more streams")
         }
         let asked = try query.one("since")

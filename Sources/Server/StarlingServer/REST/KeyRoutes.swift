@@ -47,7 +47,7 @@ enum KeyRoutes {
             }
             found = changed
         }
-        guard found.value != nil else { throw Problem(.notFound, "absent", "there is no \(key)") }
+        guard found.value != nil else { throw Problem(.notFound, "absent", "the key \(key) has no value") }
         if let known, known.match(found.version), poll?.revision == nil { return notModified(found) }
         return found.response
     }
@@ -100,6 +100,10 @@ enum KeyRoutes {
             throw Problem(.missingField, "?ttl= says how long the key is to live from now, in seconds")
         }
         try add(ttl: ttl, to: &touch)
+        guard await RESTRoutes.body(of: request).readableBytes == 0 else {
+            throw Problem(
+                .badMessage, "a touch has no body: PUT writes a value, and ?ttl= says how long the key is to live")
+        }
         guard request.headers[.ifMatch] == nil, request.headers[.ifNoneMatch] == nil else {
             throw Problem(
                 .badMessage, "a key is touched whatever its version: If-Match and If-None-Match say nothing here")

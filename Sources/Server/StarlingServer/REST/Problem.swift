@@ -62,7 +62,10 @@ struct Problem: Error {
         switch answer.string("type") {
         case "error":
             guard let code = answer.string("code").flatMap(ErrorCode.init(rawValue:)) else { return nil }
-            self.init(code, answer.string("message") ?? "", hint: Self.hint(code) ?? answer.string("hint"))
+            let hint = answer.string("hint")
+            // Who has shown credentials, and is forbidden something all the same, is not to be told to show some.
+            let isKnown = code == .forbidden && hint == nil
+            self.init(code, answer.string("message") ?? "", hint: isKnown ? nil : Self.hint(code) ?? hint)
             retryAfter = answer.integer("retry_after_ms")
         case "refused":
             guard let code = answer.string("code").flatMap(ErrorCode.init(rawValue:)) else { return nil }
@@ -72,7 +75,7 @@ struct Problem: Error {
             }
         case "ack" where answer.bool("applied") == false:
             guard answer.string("reason") != "absent" else {
-                self.init(.notFound, "absent", "there is no \(answer.string("key") ?? "such key")")
+                self.init(.notFound, "absent", "the key \(answer.string("key") ?? "") has no value")
                 return
             }
             let isCondition = answer.string("reason") == "condition"

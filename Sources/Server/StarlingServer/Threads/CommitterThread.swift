@@ -109,10 +109,15 @@ final class CommitterThread: Sendable {
                 isRekeying ? 0 : upkeep.pause(until: committer.nextExpiry, wallClock: SystemClock.now(), now: .now)
             guard let requests = take(timeout: pause, delay) else { return committer.lastStamp }
             let now = SystemClock.now()
-            if !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false {
+            let isCommitDue = !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false
+            if isCommitDue {
                 let time = commit(requests, with: &committer, now: now, publish: publish)
                 delay.note(count: requests.count, time: time)
                 upkeep.noteCommit(hasFailed: health.hasFailed || hasLeftovers, now: .now)
+            }
+            if upkeep.takeLook(.now, hasCommitted: isCommitDue), let failure = lookAtFiles(committer.store) {
+                note(failure)
+                upkeep.noteCommit(hasFailed: true, now: .now)
             }
             if upkeep.isProbeDue(.now) {
                 if hasLeftovers { hasLeftovers = !endEphemerals(&committer, publish: publish) }
@@ -125,6 +130,16 @@ final class CommitterThread: Sendable {
             if upkeep.isCollectionDue(.now) { collect(&committer, &upkeep, now: now, publish) }
             if checkpoints.takeRest() { finishCheckpoint(&committer, of: log) }
             if log.left >= SQLiteWriter.checkpointPages { checkpoints.request() }
+        }
+    }
+
+    /// Finds out whether the database's files are still those that were opened: else nothing that is written would be found again.
+    private func lookAtFiles(_ writer: SQLiteWriter) -> StoreError? {
+        do throws(StoreError) {
+            try writer.checkFiles()
+            return nil
+        } catch {
+            return error
         }
     }
 
@@ -203,7 +218,8 @@ final class CommitterThread: Sendable {
         if !requests.isEmpty {
             statistics.withLock { statistics in
                 statistics.batchSize.observe(Double(requests.count))
-                statistics.latency.observe(Double(time) / 1e9)
+                // What was refused without a word to the disk says nothing of it.
+                if hasWritten || lastFailure != nil { statistics.latency.observe(Double(time) / 1e9) }
             }
         }
         // A transaction that wrote nothing says nothing of the disk.

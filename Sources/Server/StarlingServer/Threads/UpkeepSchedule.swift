@@ -1,6 +1,7 @@
 import Registers
 
-/// When the committer does what nobody has asked for: it probes a disk that has failed, and forgets old tombstones.
+/// When the committer does what nobody has asked for: it looks whether its files are there, probes a disk that has failed, and forgets
+/// old tombstones.
 struct UpkeepSchedule {
     typealias Instant = ContinuousClock.Instant
 
@@ -11,6 +12,8 @@ struct UpkeepSchedule {
 
     /// How long to wait until a disk that has failed is probed again.
     private static let probePause = Duration.seconds(1)
+    /// How long to wait until it is looked again whether the files are still there, where nobody writes.
+    private static let lookPause = Duration.seconds(1)
     /// Wall clocks may be set: nobody sleeps for longer.
     private static let maximumPause: UInt64 = 1_000
 
@@ -18,12 +21,14 @@ struct UpkeepSchedule {
     let retention: UInt64
     private var disk: Disk
     private var nextCollection: Instant
+    private var nextLook: Instant
 
     /// - Parameter hasFailed: whether the disk has refused something before it began.
     init(retention: UInt64, hasFailed: Bool, now: Instant) {
         self.retention = retention
         disk = hasFailed ? .fails(nextProbe: now) : .works
         nextCollection = now + .seconds(1)
+        nextLook = now + Self.lookPause
     }
 
     /// The disk has taken something, or refused it.
@@ -42,6 +47,13 @@ struct UpkeepSchedule {
     /// The disk was probed.
     mutating func probed(hasFailed: Bool, now: Instant) {
         disk = hasFailed ? .fails(nextProbe: now + Self.probePause) : .works
+    }
+
+    /// Whether to look at the files; asked once for each time. A commit looks at them by itself.
+    mutating func takeLook(_ now: Instant, hasCommitted: Bool) -> Bool {
+        guard hasCommitted || nextLook <= now else { return false }
+        nextLook = now + Self.lookPause
+        return !hasCommitted
     }
 
     func isCollectionDue(_ now: Instant) -> Bool { nextCollection <= now }

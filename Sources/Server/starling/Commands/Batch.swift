@@ -46,20 +46,20 @@ struct Batch: AsyncParsableCommand {
         do throws(JSONError) {
             object = try JSONObject(text)
         } catch {
-            throw ValidationError(text.isEmpty ? "\(name) is empty" : "\(name) has no object of JSON: \(error)")
+            throw UsageError(text.isEmpty ? "\(name) is empty" : "\(name) has no object of JSON: \(error)")
         }
         // What is not known is ignored by the server, and a mistyped "require" would be none.
         if let unknown = object.members.first(where: { !Self.fields.contains($0.name) }) {
-            throw ValidationError(
+            throw UsageError(
                 "\(name) has a field \(JSON.quote(unknown.name)); there are \(Self.fields.sorted().joined(separator: ", "))"
             )
         }
         for member in object.members {
             guard let unknown = ClientMessage.Batch.unknownField(in: member.name, member.value) else { continue }
-            throw ValidationError("\(name): \(unknown)")
+            throw UsageError("\(name): \(unknown)")
         }
-        guard object.raw("writes") != nil else { throw ValidationError("\(name) has no field \"writes\"") }
-        if op != nil, object.raw("op") != nil { throw ValidationError("--op is also a field of \(name): which is it?") }
+        guard object.raw("writes") != nil else { throw UsageError("\(name) has no field \"writes\"") }
+        if op != nil, object.raw("op") != nil { throw UsageError("--op is also a field of \(name): which is it?") }
         let members = object.members.map { "\(JSON.quote($0.name)):\(String(decoding: $0.value, as: UTF8.self))" }
         let named = op.map { ["\"op\":\(JSON.quote($0))"] } ?? []
         return "{\"type\":\"batch\",\"id\":\"b\",\((members + named).joined(separator: ","))}"
@@ -70,7 +70,7 @@ struct Batch: AsyncParsableCommand {
     private func read() throws -> [UInt8] {
         if path == "-" { return Array(FileHandle.standardInput.readDataToEndOfFile()) }
         guard let data = FileManager.default.contents(atPath: path) else {
-            throw ValidationError("\(path) cannot be read")
+            throw UsageError("\(path) cannot be read")
         }
         return Array(data)
     }

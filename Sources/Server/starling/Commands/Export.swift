@@ -61,7 +61,7 @@ extension Pattern {
         do {
             try self.init(text)
         } catch {
-            throw ValidationError("\(error)")
+            throw UsageError("\(error)")
         }
     }
 }
@@ -115,11 +115,12 @@ struct Import: ParsableCommand {
         progress.clear()
         let tally = importer.tally
         Output.line(
-            "\(count) registers: \(tally.applied) applied, \(tally.same) there already, \(tally.older) older than what is there"
+            "\(count) \(count == 1 ? "register" : "registers"): \(tally.applied) applied, \(tally.same) there already, \(tally.older) older than what is there"
         )
         for refusal in tally.refusals.prefix(10) { Output.complaint(refusal) }
         if !tally.refusals.isEmpty {
-            Output.complaint("\(tally.refusals.count) registers were refused")
+            let count = tally.refusals.count
+            Output.complaint(count == 1 ? "1 register was refused" : "\(count) registers were refused")
             throw ExitCode(1)
         }
     }

@@ -36,9 +36,10 @@ struct Rekey: AsyncParsableCommand {
     func run() async throws {
         let path = try data ?? Environment().string("data") ?? "starling.db"
         let id = try addKey()
-        Output.complaint("new values are encrypted with key \(id) from now on")
         let file = DatabaseFile(path, cipher: try ValueCipher(path: encryptionKeyFile))
+        Output.complaint("key \(id) is the first in \(encryptionKeyFile) now")
         if file.isInUse {
+            Output.complaint("waiting for the server that has \(path) open to encrypt with it")
             try await waitForServer(file, id)
         } else if FileManager.default.fileExists(atPath: path) {
             try rewrite(file)

@@ -75,7 +75,7 @@ struct Token: ParsableCommand {
 
         func run() throws {
             guard TokenSecret.isValid(id: id) else {
-                throw ValidationError("a token's name is 1 to 64 letters, digits, '-' and '_'")
+                throw UsageError("a token's name is 1 to 64 letters, digits, '-' and '_'")
             }
             for pattern in read + write { _ = try Pattern(typed: pattern) }
             let secret = TokenSecret(id: id)
@@ -84,7 +84,7 @@ struct Token: ParsableCommand {
             entry.read = read.isEmpty ? nil : read
             entry.write = write.isEmpty ? nil : write
             if let days {
-                guard 1...36_500 ~= days else { throw ValidationError("--days must be from 1 to 36500") }
+                guard 1...36_500 ~= days else { throw UsageError("--days must be from 1 to 36500") }
                 entry.expires = Date(timeIntervalSinceNow: Double(days) * 86_400).ISO8601Format()
             }
             if monitor { entry.monitor = true }

@@ -56,7 +56,8 @@ struct Verify: AsyncParsableCommand {
         }
         Output.complaint(
             differences.isEmpty
-                ? "\(count) registers are the same" : "\(differences.count) keys differ; \(left) has \(count) registers"
+                ? "\(count) registers are the same"
+                : "\(differences.count == 1 ? "1 key differs" : "\(differences.count) keys differ"); \(left) has \(count) registers"
         )
         if !differences.isEmpty { throw ExitCode(1) }
     }

@@ -67,8 +67,8 @@ struct ConnectionOptions: ParsableArguments {
         switch (cert, key) {
         case (let cert?, let key?): return Dialer.Identity(certificates: cert, key: key)
         case (nil, nil): return nil
-        case (_?, nil): throw ValidationError("--cert is of no use without --key")
-        case (nil, _?): throw ValidationError("--key is of no use without --cert")
+        case (_?, nil): throw UsageError("--cert is of no use without --key")
+        case (nil, _?): throw UsageError("--key is of no use without --cert")
         }
     }
 
@@ -81,7 +81,7 @@ struct ConnectionOptions: ParsableArguments {
     func credentials() throws -> String? {
         let token = try token ?? Environment().string("token")
         if let token, token.utf8.contains(where: { !(0x21...0x7E ~= $0) }) {
-            throw ValidationError("the token has characters that no token has")
+            throw UsageError("the token has characters that no token has")
         }
         return token
     }

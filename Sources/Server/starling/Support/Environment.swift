@@ -33,11 +33,11 @@ struct Environment {
 
     /// Reads a value of any kind.
     ///
-    /// - Throws: `ValidationError` when there is one, but `parse` makes nothing of it.
+    /// - Throws: `UsageError` when there is one, but `parse` makes nothing of it.
     func value<Value>(_ option: String, as parse: (String) -> Value?) throws -> Value? {
         guard let text = try string(option) else { return nil }
         guard let value = parse(text) else {
-            throw ValidationError("\(Self.variable(option)) is \"\(text)\", which --\(option) does not take")
+            throw UsageError("\(Self.variable(option)) is \"\(text)\", which --\(option) does not take")
         }
         return value
     }
@@ -46,7 +46,7 @@ struct Environment {
     func integer(_ option: String, _ given: Int?, _ range: ClosedRange<Int>) throws -> Int? {
         guard let value = try given ?? integer(option) else { return nil }
         guard range ~= value else {
-            throw ValidationError("--\(option) is \(value); it must be from \(range.lowerBound) to \(range.upperBound)")
+            throw UsageError("--\(option) is \(value); it must be from \(range.lowerBound) to \(range.upperBound)")
         }
         return value
     }

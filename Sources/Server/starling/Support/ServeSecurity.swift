@@ -54,14 +54,14 @@ struct ServeSecurity: ParsableArguments {
             configuration.certificates = ServerCertificates.Files(
                 certificates: certificate, key: key, clientRoots: roots)
         case (nil, nil):
-            if roots != nil { throw ValidationError("--tls-client-ca is of no use without --tls-cert and --tls-key") }
-        default: throw ValidationError("--tls-cert and --tls-key go together")
+            if roots != nil { throw UsageError("--tls-client-ca is of no use without --tls-cert and --tls-key") }
+        default: throw UsageError("--tls-cert and --tls-key go together")
         }
         configuration.allowedOrigins = Set(try allowOrigin.isEmpty ? environment.list("allow-origin") : allowOrigin)
         let proxies = try trustProxy.isEmpty ? environment.list("trust-proxy") : trustProxy
         configuration.connections.trustedProxies = try proxies.map { text in
             guard let range = AddressRange(text) else {
-                throw ValidationError("--trust-proxy is \"\(text)\"; it must be like 10.0.0.1 or 10.0.0.0/8")
+                throw UsageError("--trust-proxy is \"\(text)\"; it must be like 10.0.0.1 or 10.0.0.0/8")
             }
             return range
         }
