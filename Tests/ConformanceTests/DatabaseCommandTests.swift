@@ -196,10 +196,21 @@ extension ConformanceTests {
             #expect(try importing(#"{"key":"k","value":1,"value":2}"#).errors.contains("\"value\" twice"))
             #expect(try importing(#"{"key":"k","value":1,"deleted":true}"#).errors.contains("and \"deleted\""))
             #expect(try importing("nonsense").errors.contains("no JSON object"))
+            let version = #""version":"018bcfe56800-0000-a""#
+            for line in [
+                #"{"key":"k","value":1,\#(version),"cause":"expired"}"#,
+                #"{"key":"k","value":1,\#(version),"expires_at":-5}"#,
+                #"{"key":"k","value":1,\#(version),"expires_at":18446744073709551615}"#,
+                #"{"key":"k","deleted":true,"ttl":5}"#, #"{"key":"k","value":1,"metadata":5}"#,
+                #"{"key":"k","value":1,"session":""}"#,
+            ] {
+                let (status, _, errors) = try importing(line)
+                #expect(status == 70 && errors.contains("line 1 is no register"), "\(line): \(errors)")
+            }
             #expect(try importing(#"{"key":"k","value":1,"version":"ffffffffffff-fffe-zzz"}"#).status == 1)
             #expect(try ServerProcess.run(["export", "--data", path("a.db")]).output == "")
             let blank = try importing("\n" + #"{"key":"short","value":1,"ttl":1000}"# + "\n")
-            #expect(blank.output.hasPrefix("1 registers: 1 applied"))
+            #expect(blank.output.hasPrefix("1 register: 1 applied"))
             #expect(try ServerProcess.run(["export", "--data", path("a.db")]).output.contains("\"expires_at\":"))
             let foreign = path("app.db")
             for table in ["users", "register"] {

@@ -85,6 +85,44 @@ struct EphemeralKeysTests {
         #expect(text(keys.keepUp(now: 5_001)) == ["end a"])
     }
 
+    @Test(
+        "A key that went from one connection to another is ended for both, whoever is refused, and asked for again for whom it counts"
+    )
+    mutating func moved() throws {
+        let there = ConnectionID(slot: 1, generation: 2)
+        func result(_ id: ConnectionID, _ outcome: WriteOutcome) throws -> CommittedChanges.Result {
+            let request = WriteRequest(
+                action: .end(EphemeralKey(key: try Key("a"), fence: 1)), agent: Agent(random: 0),
+                origin: Origin(loop: 0, connection: id))
+            return CommittedChanges.Result(request, outcome: outcome)
+        }
+        hold(try claimed("a", until: lease))
+        let claim = try claimed("a", until: lease)
+        keys.requested(by: there)
+        _ = keys.answered(moved(claim, to: there), isConnected: true)
+        #expect(text(keys.disconnected(there)) == ["end a"])
+        #expect(text(keys.disconnected(here)) == ["end a"])
+        // The disk refuses the end that counts; the other one finds that it is none of its own.
+        _ = keys.answered(try result(there, .refused(WireError(.storageFailed, "x"))), isConnected: false)
+        _ = keys.answered(try result(here, .claimRefused(.staleFence, holder: nil, expiresAt: nil)), isConnected: false)
+        _ = keys.keepUp(now: 1)
+        let again = keys.keepUp(now: 5_001)
+        #expect(again.map(\.connection) == [there])
+        _ = keys.answered(
+            try result(there, .released(version: try Version("000000000001-0000-a"), revision: 2)), isConnected: false)
+        #expect(keys.keys.isEmpty)
+    }
+
+    /// The same, for another connection.
+    private func moved(_ result: CommittedChanges.Result, to id: ConnectionID) -> CommittedChanges.Result {
+        guard let key = result.key, let ephemeral = result.ephemeral else { preconditionFailure("it is a claim") }
+        var claim = ClientMessage.Lease(.claim, key: key)
+        claim.endsWithConnection = true
+        let request = WriteRequest(
+            action: .lease(claim), agent: Agent(random: 0), origin: Origin(loop: 0, connection: id))
+        return CommittedChanges.Result(request, outcome: result.outcome, ephemeral: ephemeral)
+    }
+
     @Test("A claim that comes too late for its connection ends at once")
     mutating func late() throws {
         keys.requested(by: here)

@@ -226,6 +226,26 @@ final class ShardTests {
         #expect(seen() == ["update k", "register g", "subscribed t", "update k", "synced t"])
     }
 
+    @Test("Whoever comes back ahead of this event loop is not taken back to where that is")
+    func ahead() throws {
+        let committed = try commit(of: "k")
+        let since = String(decoding: Cursor(epoch: store.epoch, revision: 1).bytes, as: UTF8.self)
+        try receive(#"{"type":"subscribe","id":"s","pattern":"*","since":"\#(since)"}"#)
+        read()
+        #expect(seen() == ["subscribed s"])
+        deliver(committed)
+        read()
+        #expect(seen() == ["synced s"])
+    }
+
+    /// Commits a write of somebody else, which the event loop is not told of yet.
+    private func commit(of key: String) throws -> CommittedChanges {
+        let write = WriteRequest(
+            write: ClientMessage.Write(key: try Key(key), value: [0x31]), agent: Agent(random: 2),
+            origin: Origin(loop: 0, connection: ConnectionID(slot: 99, generation: 99)))
+        return committer.commit([write], now: 1_000).0
+    }
+
     @Test("A subscription does not go live on a socket that is behind, by whatever way it would")
     func backedUp() throws {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)

@@ -1,3 +1,4 @@
+import Access
 import Loops
 import NIOCore
 import NIOEmbedded
@@ -68,6 +69,41 @@ struct UpgradeTests {
         #expect(try takes(request("/echo", "x")).name == "echo")
         #expect(try takes(request("/")).name == "http")
         #expect(try takes("GET /v1/keys HTTP/1.1\r\nSec-WebSocket-Protocol: hrana2\r\n\r\n").name == "http")
+    }
+
+    /// Says what credentials are worth when it is told to.
+    private final class SlowAuthority: Authority, @unchecked Sendable {
+        let anonymous = Grant.unrestricted
+        let generation: UInt64 = 0
+        var answer: (@Sendable (Result<Grant, AccessRefusal>) -> Void)?
+
+        func check(_ credential: Credential, _ answer: @escaping @Sendable (Result<Grant, AccessRefusal>) -> Void) {
+            self.answer = answer
+        }
+        func problem(with grant: Grant) -> AccessRefusal? { nil }
+    }
+
+    @Test("A channel that closes while its credentials are checked is handed over to nobody")
+    func closedMeanwhile() throws {
+        let channel = EmbeddedChannel()
+        let authority = SlowAuthority()
+        let routes = HandshakeRoutes(
+            upgrades: Self.upgrades, handshake: Handshake(policy: .init()), authority: authority,
+            takeHTTP: { channel, _, _ in channel.close(promise: nil) })
+        _ = routes.gate.enter()
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        try channel.pipeline.syncOperations.addHandler(
+            HandshakeHandler(
+                routes: routes, limits: TransportLimits(maximumMessageSize: 1 << 20, maximumValueSize: 1 << 20)))
+        let request = request("/sync").replacing("Host: localhost", with: "Host: localhost\r\nAuthorization: Bearer x")
+        try channel.writeInbound(ByteBuffer(string: request))
+        let answer = try #require(authority.answer)
+        // Handlers hear of the end at once, and are removed later.
+        channel.pipeline.fireChannelInactive()
+        answer(.success(.unrestricted))
+        #expect((try? channel.pipeline.syncOperations.handler(type: Receiver.self)) == nil)
+        _ = try? channel.finish()
+        #expect(routes.gate.counts.open == 0)
     }
 
     @Test("What is for a protocol and no handshake is refused, and goes to nobody")

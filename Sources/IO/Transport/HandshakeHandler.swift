@@ -60,6 +60,12 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
         if !isHandedOver { routes.gate.leave() }
     }
 
+    /// The channel is closed, and this handler is removed somewhat later: its turn, or the answer to its credentials, may come in between.
+    func channelInactive(context: ChannelHandlerContext) {
+        self.context = nil
+        context.fireChannelInactive()
+    }
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
         // Behind a whole request, what comes is for whoever takes over; while that is being decided, only so much.

@@ -57,6 +57,8 @@ package final class Outbound {
     private var pendingCost = 0
     private var waitingCost = 0
     private var state = State.idle
+    /// How many of the first that wait have been begun, while they are being given out.
+    private var begun = 0
     private var isPumping = false
     private var mustFinish = false
     /// Whether the kernel said that the connection is broken. To be acted on by the owner, after the fan-out under way.
@@ -96,6 +98,7 @@ package final class Outbound {
     package func dropAll() {
         waiting = []
         waitingCost = 0
+        begun = 0
     }
 
     /// Ends the sending side behind all that was sent. What is sent afterwards is dropped.
@@ -118,9 +121,8 @@ package final class Outbound {
     /// The connection is gone.
     package func closed() {
         state = .closed
-        waiting = []
         pendingCost = 0
-        waitingCost = 0
+        dropAll()
     }
 
     /// The channel has got rid of what it was given.
@@ -141,20 +143,21 @@ package final class Outbound {
     private func pump() {
         isPumping = true
         defer { isPumping = false }
-        var next = 0
-        while pendingCost == 0, next < waiting.count, state != .closed {
-            var bytes = waiting[next].bytes
-            waitingCost -= waiting[next].cost
-            next += 1
+        while pendingCost == 0, begun < waiting.count, state != .closed {
+            var bytes = waiting[begun].bytes
+            waitingCost -= waiting[begun].cost
+            begun += 1
             // Many small ones leave together.
-            while next < waiting.count, bytes.readableBytes + waiting[next].bytes.readableBytes <= Self.chunkSize {
-                bytes.writeImmutableBuffer(waiting[next].bytes)
-                waitingCost -= waiting[next].cost
-                next += 1
+            while begun < waiting.count, bytes.readableBytes + waiting[begun].bytes.readableBytes <= Self.chunkSize {
+                bytes.writeImmutableBuffer(waiting[begun].bytes)
+                waitingCost -= waiting[begun].cost
+                begun += 1
             }
             sendDirectly(deflater?.encode(bytes) ?? bytes)
         }
-        if next > 0, !waiting.isEmpty { waiting.removeFirst(min(next, waiting.count)) }
+        // What was dropped meanwhile is not among them.
+        waiting.removeFirst(begun)
+        begun = 0
         if mustFinish, waiting.isEmpty, state == .closing {
             mustFinish = false
             socket.finish()

@@ -82,19 +82,24 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
-        socket.detach()
-        self.context = nil
+        leave()
         gate?.leave()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        leave()
+        context.fireChannelInactive()
+    }
+
+    /// The channel is closed. Whoever was added to one that was closed already hears of it only by being removed.
+    private func leave() {
+        guard context != nil else { return }
         ending?.timer?.cancel()
         outbound.closed()
         socket.detach()
         driver.disconnect(id)
         stopReading()
-        self.context = nil
-        context.fireChannelInactive()
+        context = nil
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -128,6 +133,8 @@ final class SocketTransport: ChannelDuplexHandler, ChannelSocketOwner, Connectio
             inbound.writeBuffer(&bytes)
         }
         if life.isReading { driver.readable(self) }
+        // Who has handed the channel over may pass on what it had read without saying when that was all.
+        loop.runSoon()
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {

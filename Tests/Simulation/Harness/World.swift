@@ -94,6 +94,10 @@ final class World {
             disk.fault = .none
             disk.isBlind = false
         case 6 where Bool.random(using: &random): setClock()
+        case 7...8:
+            // Deletes are forgotten that some have not heard of.
+            passTime(Self.retention + UInt64.random(in: 1...20, using: &random))
+            server.collect(retention: Self.retention)
         default: passTime(UInt64.random(in: 0...100, using: &random))
         }
     }

@@ -32,11 +32,13 @@ struct EphemeralKeys {
         var isNeeded: Bool { requested > 0 || !leases.isEmpty }
     }
 
-    /// The end of a lease that has been asked for, and is not answered.
-    private struct Ending {
+    /// The end of a lease that has been asked for, and is not answered. A key that went from one connection to another has one of each.
+    private struct Ending: Hashable {
+        var key: EphemeralKey
         var connection: ConnectionID
-        /// 0: it will be counted from the next round on.
-        var askedAt: WallTime = 0
+
+        /// So that they come in the same order each time.
+        var order: (Key, Int32) { (key.key, connection.slot) }
     }
 
     /// From so many milliseconds before its end on, a lease is kept up.
@@ -45,7 +47,8 @@ struct EphemeralKeys {
     private static let patience: UInt64 = 5_000
 
     private var connections: [ConnectionID: Connection] = [:]
-    private var endings: [EphemeralKey: Ending] = [:]
+    /// When each was asked for; 0: it will be counted from the next round on.
+    private var endings: [Ending: WallTime] = [:]
 
     /// How many there are of connections that live.
     var count: Int { connections.values.reduce(0) { $0 + $1.leases.count } }
@@ -53,7 +56,7 @@ struct EphemeralKeys {
     /// Those of connections that live, and those of connections that are gone which have not ended yet.
     var keys: [EphemeralKey] {
         connections.values.flatMap { $0.leases.map { EphemeralKey(key: $0.key, fence: $0.value.fence) } }
-            + endings.keys
+            + endings.keys.map(\.key)
     }
 
     /// Whether a connection has any, or has asked for one.
@@ -75,7 +78,7 @@ struct EphemeralKeys {
         if let ended = result.ended {
             // A failure is no end: it is asked for again.
             if case .refused = result.outcome { return nil }
-            endings[ended] = nil
+            endings[Ending(key: ended, connection: result.connection)] = nil
             return nil
         }
         let id = result.connection
@@ -121,7 +124,7 @@ struct EphemeralKeys {
     }
 
     private mutating func end(_ key: EphemeralKey, of id: ConnectionID) -> Request {
-        endings[key] = Ending(connection: id)
+        endings[Ending(key: key, connection: id)] = .zero
         return Request(action: .end(key), connection: id)
     }
 
@@ -133,12 +136,12 @@ struct EphemeralKeys {
         for id in connections.keys.sorted(by: { $0.slot < $1.slot }) {
             update(id) { $0.keepUp(of: id, now: now, margin: Self.margin, patience: Self.patience, &requests) }
         }
-        for (key, ending) in endings.sorted(by: { $0.key.key < $1.key.key }) {
-            if ending.askedAt == 0 {
-                endings[key]?.askedAt = now
-            } else if ending.askedAt + Self.patience <= now {
-                endings[key]?.askedAt = now
-                requests.append(Request(action: .end(key), connection: ending.connection))
+        for (ending, askedAt) in endings.sorted(by: { $0.key.order < $1.key.order }) {
+            if askedAt == .zero {
+                endings[ending] = now
+            } else if askedAt + Self.patience <= now {
+                endings[ending] = now
+                requests.append(Request(action: .end(ending.key), connection: ending.connection))
             }
         }
         return requests

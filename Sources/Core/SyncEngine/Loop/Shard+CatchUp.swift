@@ -36,7 +36,9 @@ extension Shard {
     /// - Returns: whether it was.
     private mutating func catchUpFromMemory(_ id: SubscriptionID, looks: inout Int) -> Bool {
         let subscription = subscriptions[id.slot]
+        // One that comes from another event loop may be ahead of this one.
         guard case .catchingUp = subscription.state, subscription.position >= collectedRevision,
+            subscription.position <= delivered,
             let missed = recent.changes(after: subscription.position, matching: subscription.filter, looks: &looks)
         else { return false }
         let coverage = subscription.coverage
@@ -76,6 +78,8 @@ extension Shard {
             assert(state.page == .waiting)
             state.page = .none
             readNextPage(of: state)
+            // It may have caught up without a page, and have something that waited for that.
+            runWaiting(of: id, turn)
         }
         runWaiting(of: page.request.connection, turn)
     }

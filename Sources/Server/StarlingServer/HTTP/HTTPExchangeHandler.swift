@@ -209,6 +209,8 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             let channel = context.channel
             do {
                 try shakeHands(request, self)
+                // Said while there was nobody yet whom it concerns.
+                if isInputClosed { channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
                 // What the channel asked for while this was not to be read.
                 if hasHeldRead { channel.read() }
             } catch {

@@ -14,6 +14,8 @@ struct Importer {
     }
 
     private static let batch = 1_000
+    /// In bytes, about.
+    private static let batchSize = 4 << 20
     private static let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 0))
     /// How far ahead a version may be, in milliseconds: the clock moves there, and the greatest stamp has none above it.
     private static let maximumLead: UInt64 = 10 * 366 * 86_400_000
@@ -23,6 +25,9 @@ struct Importer {
     private var requests: [WriteRequest] = []
     /// What came with versions since the last of those: it is merged as it is, and together.
     private var registers: [Register] = []
+    /// How many lines wait, and how many bytes of them.
+    private var rows = 0
+    private var size = 0
     private let agent: Agent
     private(set) var tally = Tally()
 
@@ -50,8 +55,11 @@ struct Importer {
         }
         let value = isDeleted ? nil : try ExportLine.text("value", of: object)
         if value == nil, !isDeleted { throw StoreError("it has no \"value\"") }
-        let metadata = try ExportLine.text("metadata", of: object)
-        let session = object.string("session").map { Array($0.utf8) }
+        if isDeleted, object.raw("ttl") != nil { throw StoreError("it has a \"ttl\", and \"deleted\" as well") }
+        if !isDeleted, object.string("cause") != nil {
+            throw StoreError("it has a \"cause\" for having no value, and a value")
+        }
+        let (metadata, session) = try attributes(of: object)
         if let text = object.string("version") {
             let version = try Version(text)
             guard version.stamp.milliseconds <= (WallTime.now + Self.maximumLead).milliseconds else {
@@ -60,8 +68,7 @@ struct Importer {
             }
             let register = Register(
                 key: key, version: version, value: value,
-                expiresAt: object.integer("expires_at").flatMap(UInt64.init(exactly:)).map(
-                    WallTime.init(milliseconds:)), metadata: metadata,
+                expiresAt: try expiry(object), metadata: metadata,
                 session: session, cause: object.string("cause").flatMap(Register.Cause.init(rawValue:)))
             registers.append(register)
         } else {
@@ -74,7 +81,31 @@ struct Importer {
             replicate()
             requests.append(WriteRequest(write: write, agent: agent, origin: Self.origin))
         }
-        if requests.count + registers.count >= Self.batch { commit() }
+        rows += 1
+        size += value?.count ?? 0
+        if rows >= Self.batch || size >= Self.batchSize { commit() }
+    }
+
+    /// What travels along with a value.
+    private func attributes(of object: JSONObject) throws -> (metadata: [UInt8]?, session: [UInt8]?) {
+        let metadata = try ExportLine.text("metadata", of: object)
+        if let metadata,
+            metadata.count > ClientMessageDecoder.maximumMetadataSize || metadata.first != UInt8(ascii: "{")
+        {
+            throw StoreError(
+                "\"metadata\" is an object of at most \(ClientMessageDecoder.maximumMetadataSize >> 10) KiB")
+        }
+        let session = object.string("session").map { Array($0.utf8) }
+        if let session, !(1...128).contains(session.count) { throw StoreError("\"session\" has 1 to 128 bytes") }
+        return (metadata, session)
+    }
+
+    private func expiry(_ object: JSONObject) throws -> WallTime? {
+        guard let text = object.raw("expires_at"), text != Array("null".utf8) else { return nil }
+        guard let milliseconds = object.integer("expires_at"), milliseconds >= 0 else {
+            throw StoreError("\"expires_at\" is in milliseconds since 1970")
+        }
+        return WallTime(milliseconds: UInt64(milliseconds))
     }
 
     private func timeToLive(_ object: JSONObject) throws -> UInt64? {
@@ -104,6 +135,7 @@ struct Importer {
 
     private mutating func commit() {
         replicate()
+        (rows, size) = (0, 0)
         guard !requests.isEmpty else { return }
         let before = committer.head
         let (batch, _) = committer.commit(requests, now: WallTime.now)
