@@ -1,3 +1,4 @@
+import Access
 import NIOCore
 import Registers
 import Simulation
@@ -5,8 +6,32 @@ import SyncEngine
 import SyncProtocol
 import Testing
 
-/// Connections that wait for their turn to have a page read.
+/// What waits for its turn: connections that want a page, and credentials behind what was sent before them.
 struct ShardQueueTests {
+    @Test("Credentials that were revoked while they waited for their turn give nothing")
+    func revoked() throws {
+        let output = Output()
+        let state = StoreState(epoch: Epoch(7), head: 0, clockBound: .zero, collectedRevision: 0)
+        let welcome = Welcome(
+            server: "", node: "", limits: .init(value: 1, message: 1, subscriptions: 9, drift: 0), pingInterval: 0)
+        var configuration = Shard.Configuration(loop: 0, welcome: welcome, framing: Simulation.framing)
+        configuration.problem = { $0.source == .token("gone") ? .changed : nil }
+        var shard = Shard(configuration: configuration, state: state)
+        let turn = Turn(head: 0, now: 0)
+        let nothing = Grant(.anonymous(isAllowed: false), read: .nothing, write: .nothing)
+        guard
+            case .hello(let hello) = try ClientMessageDecoder(maximumValueSize: 1).decode(
+                Array(#"{"type":"hello","token":"x"}"#.utf8).span)
+        else { return #expect(Bool(false), "it is a hello") }
+        for (name, isStranger) in [("gone", true), ("good", false)] {
+            let id = shard.connectionOpened(agent: Agent(random: 1), grant: nothing, now: 0)
+            let grant = Grant(.token(name), read: .everything, write: .everything)
+            shard.messageReceived(.credentials(hello, .success(grant)), from: id, turn)
+            #expect(shard.isStranger(id) == isStranger, "\(name)")
+        }
+        shard.flush(into: output)
+    }
+
     private final class Output: ShardOutput {
         var jobs: [ReadJob] = []
         var closed: [Int32] = []

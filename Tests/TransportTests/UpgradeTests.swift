@@ -15,8 +15,16 @@ struct UpgradeTests {
 
         init(_ name: String) { self.name = name }
 
+        private(set) var isInputClosed = false
+
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-            received += String(buffer: unwrapInboundIn(data))
+            take(unwrapInboundIn(data))
+        }
+
+        func take(_ bytes: ByteBuffer) { received += String(buffer: bytes) }
+
+        func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+            if case ChannelEvent.inputClosed = event { isInputClosed = true }
         }
     }
 
@@ -25,7 +33,7 @@ struct UpgradeTests {
             let receiver = Receiver(name)
             return Upgrade.Successor(receiver) {
                 channel.writeAndFlush(accepted.response, promise: nil)
-                channel.pipeline.fireChannelRead(accepted.rest)
+                receiver.take(accepted.rest)
             }
         }
     }
@@ -83,8 +91,17 @@ struct UpgradeTests {
         func problem(with grant: Grant) -> AccessRefusal? { nil }
     }
 
-    @Test("A channel that closes while its credentials are checked is handed over to nobody")
+    @Test(
+        "A channel that closes while its credentials are checked is handed over to nobody; one that is half-closed says so"
+    )
     func closedMeanwhile() throws {
+        #expect(try check { $0.fireChannelInactive() } == nil)
+        #expect(try check { $0.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }?.isInputClosed == true)
+        #expect(try check { _ in }?.isInputClosed == false)
+    }
+
+    /// Who takes over a channel to which something happens while its credentials are checked.
+    private func check(_ happens: (ChannelPipeline) -> Void) throws -> Receiver? {
         let channel = EmbeddedChannel()
         let authority = SlowAuthority()
         let routes = HandshakeRoutes(
@@ -99,11 +116,12 @@ struct UpgradeTests {
         try channel.writeInbound(ByteBuffer(string: request))
         let answer = try #require(authority.answer)
         // Handlers hear of the end at once, and are removed later.
-        channel.pipeline.fireChannelInactive()
+        happens(channel.pipeline)
         answer(.success(.unrestricted))
-        #expect((try? channel.pipeline.syncOperations.handler(type: Receiver.self)) == nil)
+        let receiver = try? channel.pipeline.syncOperations.handler(type: Receiver.self)
         _ = try? channel.finish()
-        #expect(routes.gate.counts.open == 0)
+        #expect(routes.gate.counts.open == (receiver == nil ? 0 : 1))
+        return receiver
     }
 
     @Test("What is for a protocol and no handshake is refused, and goes to nobody")

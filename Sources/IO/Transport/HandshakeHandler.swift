@@ -146,8 +146,6 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
                 response: ByteBuffer(string: acceptance.response), rest: rest, grant: grant,
                 deflate: acceptance.deflate, gate: laterHead == nil ? routes.gate : nil)
             handOver(to: upgrade, accepted, context)
-            // Said while nobody was there to hear it.
-            if isInputClosed { context.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
         case .failure(let refusal):
             switch refusal {
             case .invalid(let reason): refuse(context, .unauthorized(reason))
@@ -163,8 +161,10 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
             try context.pipeline.syncOperations.addHandler(successor.handler, position: .after(self))
             // It leaves the gate from now on.
             isHandedOver = true
-            context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
             successor.start()
+            // Said while it was not there to hear it; from here, since TLS would not let it pass a second time.
+            if isInputClosed { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+            context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
         } catch {
             context.close(promise: nil)
         }
@@ -237,9 +237,10 @@ final class HandshakeHandler: ChannelInboundHandler, RemovableChannelHandler, Ad
         do {
             let channel = context.channel
             try routes.takeHTTP(channel, { [routes] in routes.upgrade(for: $0) != nil }) {
-                [routes, limits, admissions] head, installed in
+                [routes, limits, admissions] head, isInputClosed, installed in
                 let handshake = HandshakeHandler(
                     routes: routes, limits: limits, admissions: admissions, laterHead: head)
+                handshake.isInputClosed = isInputClosed
                 try channel.pipeline.syncOperations.addHandler(handshake)
                 installed()
                 handshake.resume()

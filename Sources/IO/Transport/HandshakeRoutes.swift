@@ -10,7 +10,8 @@ package struct HandshakeRoutes: Sendable {
     package var handshake: Handshake
     /// Takes a channel over from the head of the request that it is given; when it can, it calls what it is given with that, which
     /// takes the handlers out that have been there.
-    package typealias ShakeHands = (_ head: RequestHead, _ installed: () -> Void) throws -> Void
+    package typealias ShakeHands =
+        (_ head: RequestHead, _ isInputClosed: Bool, _ installed: () -> Void) throws -> Void
     /// Adds the handlers of HTTP to a channel's pipeline; on the channel's event loop. They call `ShakeHands` for a request that is
     /// an upgrade.
     package var takeHTTP: TakeHTTP

@@ -121,6 +121,7 @@ struct Backend: Sendable {
         let drivers = group.makeIterator().enumerated().map { index, eventLoop in
             var shard = Shard.Configuration(loop: index, welcome: welcome, framing: framing)
             shard.rate = configuration.rate
+            shard.problem = { authority.problem(with: $0) }
             shard.authenticationTimeout = configuration.handshakeTimeout.milliseconds
             shard.idleTimeout = configuration.idleTimeout?.milliseconds
             return LoopDriver(

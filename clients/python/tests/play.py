@@ -101,6 +101,9 @@ class Player:
         result = getattr(self, f"do_{name}")(argument, step)
         if asyncio.iscoroutine(result):
             await result
+        # Whoever waited for something goes on, and what waits for that.
+        for _ in range(5):
+            await asyncio.sleep(0)
         self.answer_pings()
 
     def answer_pings(self) -> None:
@@ -138,13 +141,11 @@ class Player:
     def do_mute(self, *_: Any) -> None:
         self.mute = True
 
-    async def do_advance(self, milliseconds: float, _: Any) -> None:
+    def do_advance(self, milliseconds: float, _: Any) -> None:
         end = self.time + milliseconds
         while self.engine.deadline() <= end:
             self.time = max(self.time, self.engine.deadline())
             self.engine.tick()
-            # A renewal is a task of its own.
-            await asyncio.sleep(0)
             self.answer_pings()
         self.time = end
 
@@ -207,11 +208,8 @@ class Player:
     def do_silent(self, *_: Any) -> None:
         assert not self.sent, self.sent
 
-    async def do_receives(self, message: dict[str, Any], _: Any) -> None:
+    def do_receives(self, message: dict[str, Any], _: Any) -> None:
         self.engine.received(json.dumps(self.fill(message)))
-        # Whoever waited for it goes on, and what waits for that.
-        for _ in range(5):
-            await asyncio.sleep(0)
 
     def do_text(self, text: str, _: Any) -> None:
         self.engine.received(text)

@@ -77,6 +77,8 @@ extension Shard {
     ) {
         let id = state.id
         state.order.credentialsRan()
+        // They may have been revoked while they waited.
+        let result = result.flatMap { grant in configuration.problem(grant).map { .failure($0) } ?? .success(grant) }
         switch result {
         case .failure(.busy):
             // Nobody looked at them.

@@ -32,6 +32,8 @@ package struct Shard: ~Copyable {
         package var maximumEphemerals = 10_000
         /// How fast a connection may send; nil: as it likes.
         package var rate: RateLimit.Limits?
+        /// What is wrong with a grant by now: asked before credentials that had to wait for their turn are taken over.
+        package var problem: @Sendable (Grant) -> AccessRefusal? = { _ in nil }
         /// How long a connection may be without the credentials that the server wants, in milliseconds.
         package var authenticationTimeout: UInt64 = 10_000
         /// How long a connection without subscriptions may send nothing, in milliseconds; nil: for ever.

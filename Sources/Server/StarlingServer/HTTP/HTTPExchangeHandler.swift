@@ -28,6 +28,8 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// How long a connection may be idle, how long a request may take to come, and its answer to be taken.
     private static let timeout = TimeAmount.seconds(60)
+    /// How many parts of requests may wait behind the one that is being answered.
+    private static let maximumQueued = 8_192
     /// How long to wait for the client to close its side, once ours is closed.
     private static let lingerTimeout = TimeAmount.seconds(2)
 
@@ -38,10 +40,11 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private let respond: Responder
     private let shakeHands: (RequestHead, HTTPExchangeHandler) throws -> Void
     private var state = State.idle
-    /// What has come behind the request that is being answered: at most what one read brought, since there is no other until then.
+    /// What has come behind the request that is being answered: what one read brought, since there is no other until then, or else all until
+    /// the end.
     private var queued = CircularBuffer<HTTPServerRequestPart>()
     private var hasHeldRead = false
-    private var isInputClosed = false
+    private(set) var isInputClosed = false
     private var timer: Scheduled<Void>?
     private var context: ChannelHandlerContext?
 
@@ -111,6 +114,8 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     // MARK: In
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // A client that sends no more is read to its end, whoever asked for that.
+        guard queued.count < Self.maximumQueued else { return context.close(promise: nil) }
         queued.append(unwrapInboundIn(data))
         takeQueued()
     }
@@ -209,8 +214,6 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             let channel = context.channel
             do {
                 try shakeHands(request, self)
-                // Said while there was nobody yet whom it concerns.
-                if isInputClosed { channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
                 // What the channel asked for while this was not to be read.
                 if hasHeldRead { channel.read() }
             } catch {

@@ -61,7 +61,7 @@ struct HTTPService: Sendable {
     ///   - shakeHands: takes the channel over with the head of such a request. What is behind it is read from the pipeline.
     func take(
         _ channel: any Channel, isUpgrade: @escaping (RequestHead) -> Bool,
-        shakeHands: @escaping (RequestHead, _ installed: @escaping () -> Void) throws -> Void
+        shakeHands: @escaping (RequestHead, _ isInputClosed: Bool, _ installed: @escaping () -> Void) throws -> Void
     ) throws {
         let pipeline = channel.pipeline.syncOperations
         let decoder = ByteToMessageHandler(
@@ -76,7 +76,7 @@ struct HTTPService: Sendable {
             respond: { [respond] in await respond($0, $1, session) }
         ) { head, exchange in
             session.close()
-            try shakeHands(head) {
+            try shakeHands(head, exchange.isInputClosed) {
                 // What the decoder has left goes to who has taken over.
                 pipeline.removeHandler(exchange, promise: nil)
                 pipeline.removeHandler(encoder, promise: nil)

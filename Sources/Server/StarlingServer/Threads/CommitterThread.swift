@@ -109,13 +109,12 @@ final class CommitterThread: Sendable {
                 isRekeying ? 0 : upkeep.pause(until: committer.nextExpiry, wallClock: SystemClock.now(), now: .now)
             guard let requests = take(timeout: pause, delay) else { return committer.lastStamp }
             let now = SystemClock.now()
-            let isCommitDue = !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false
-            if isCommitDue {
+            if !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false {
                 let time = commit(requests, with: &committer, now: now, publish: publish)
                 delay.note(count: requests.count, time: time)
                 upkeep.noteCommit(hasFailed: health.hasFailed || hasLeftovers, now: .now)
             }
-            if upkeep.takeLook(.now, hasCommitted: isCommitDue), let failure = lookAtFiles(committer.store) {
+            if upkeep.takeLook(.now), let failure = lookAtFiles(committer.store) {
                 note(failure)
                 upkeep.noteCommit(hasFailed: true, now: .now)
             }

@@ -49,11 +49,11 @@ struct UpkeepSchedule {
         disk = hasFailed ? .fails(nextProbe: now + Self.probePause) : .works
     }
 
-    /// Whether to look at the files; asked once for each time. A commit looks at them by itself.
-    mutating func takeLook(_ now: Instant, hasCommitted: Bool) -> Bool {
-        guard hasCommitted || nextLook <= now else { return false }
+    /// Whether to look at the files; asked once for each time.
+    mutating func takeLook(_ now: Instant) -> Bool {
+        guard nextLook <= now else { return false }
         nextLook = now + Self.lookPause
-        return !hasCommitted
+        return true
     }
 
     func isCollectionDue(_ now: Instant) -> Bool { nextCollection <= now }
