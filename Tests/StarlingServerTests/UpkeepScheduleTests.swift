@@ -16,12 +16,14 @@ struct UpkeepScheduleTests {
     func pauses() {
         var schedule = schedule()
         #expect(schedule.pause(until: nil, wallClock: 5_000, now: at(0)) == 1_000)
-        #expect(schedule.pause(until: nil, wallClock: 5_000, now: at(400)) == 601)
+        #expect(schedule.pause(until: nil, wallClock: 5_000, now: at(400)) == 600)
         #expect(schedule.pause(until: 5_010, wallClock: 5_000, now: at(0)) == 10)
         #expect(schedule.pause(until: 5_000, wallClock: 5_000, now: at(0)) == 0)
         #expect(schedule.pause(until: 4_000, wallClock: 5_000, now: at(0)) == 0)
         #expect(schedule.pause(until: 9_000_000, wallClock: 5_000, now: at(1_500)) == 0)
         schedule.collected(0, now: at(1_500))
+        #expect(schedule.pause(until: 9_000_000, wallClock: 5_000, now: at(1_500)) == 0)
+        _ = schedule.takeLook(at(1_500))
         #expect(schedule.pause(until: 9_000_000, wallClock: 5_000, now: at(1_500)) == 1_000)
     }
 

@@ -27,30 +27,30 @@ struct CommitterTests {
     }
 
     @Test("Each write sees the ones before it, gets the next revision, and is answered to its loop")
-    func batch() throws {
+    func commits() throws {
         let store = SimulatedDisk()
         var committer = try committer(store)
-        let (batch, failure) = committer.commit(
+        let (commit, failure) = committer.commit(
             [try request("a", "1"), try request("b", "2", loop: 1), try request("a", "3"), try request("a", nil)],
             now: 1_000)
         #expect(failure == nil)
-        #expect(batch.changes.map(\.revision) == [1, 2, 3, 4])
-        #expect(batch.head == 4 && committer.head == 4)
-        #expect(batch.results.map(\.count) == [3, 1])
+        #expect(commit.changes.map(\.revision) == [1, 2, 3, 4])
+        #expect(commit.head == 4 && committer.head == 4)
+        #expect(commit.results.map(\.count) == [3, 1])
         #expect(store.committed[try Key("a")]?.revision == 4)
         #expect(store.committed[try Key("a")]?.register.isTombstone == true)
-        let frames = String(buffer: batch.frames(0..<4)).split(separator: "\n")
+        let frames = String(buffer: commit.frames(0..<4)).split(separator: "\n")
         #expect(frames.count == 4)
-        #expect(String(buffer: batch.frames(1..<2)).hasPrefix(#"{"type":"update","key":"b""#))
+        #expect(String(buffer: commit.frames(1..<2)).hasPrefix(#"{"type":"update","key":"b""#))
     }
 
     @Test("Transient broadcasts keep their place among the changes, and touch no disk")
     func transient() throws {
         let store = SimulatedDisk()
         var committer = try committer(store)
-        let (batch, _) = committer.commit(
+        let (commit, _) = committer.commit(
             [try request("a", "1"), try request("t", "2", transient: true), try request("b", "3")], now: 1_000)
-        #expect(batch.changes.map(\.revision) == [1, nil, 2])
+        #expect(commit.changes.map(\.revision) == [1, nil, 2])
         #expect(store.committed[try Key("t")] == nil)
         store.fault = .begin
         let (second, failure) = committer.commit([try request("t", "2", transient: true)], now: 1_000)
@@ -76,8 +76,8 @@ struct CommitterTests {
         }
         // A restart goes on above everything that was told, also when the wall clock has gone back.
         var restarted = try self.committer(store)
-        let (batch, _) = restarted.commit([try request("a", "2")], now: 10)
-        guard case .applied(let version, _, _, _) = batch.results[0][0].outcome else {
+        let (commit, _) = restarted.commit([try request("a", "2")], now: 10)
+        guard case .applied(let version, _, _, _) = commit.results[0][0].outcome else {
             Issue.record("not applied")
             return
         }
@@ -115,9 +115,9 @@ struct CommitterTests {
         var committer = try committer(store)
         _ = committer.commit([try request("a", "1")], now: 1_000)
         store.fault = fault
-        let (batch, failure) = committer.commit([try request("a", "2"), try request("c", "2")], now: 1_000)
-        #expect(failure != nil && batch.changes.isEmpty && batch.head == 1)
-        for result in batch.results[0] {
+        let (commit, failure) = committer.commit([try request("a", "2"), try request("c", "2")], now: 1_000)
+        #expect(failure != nil && commit.changes.isEmpty && commit.head == 1)
+        for result in commit.results[0] {
             guard case .refused(let error) = result.outcome else {
                 Issue.record("not refused")
                 return
@@ -136,15 +136,15 @@ struct CommitterTests {
         var committer = try committer(store)
         _ = committer.commit([try request("a", "1")], now: 1_000)
         store.fault = isKept ? .commitKept : .commitLost
-        let (batch, failure) = committer.commit([try request("a", "2")], now: 1_000)
+        let (commit, failure) = committer.commit([try request("a", "2")], now: 1_000)
         #expect(failure != nil)
-        guard case .refused(let error) = batch.results[0][0].outcome else {
+        guard case .refused(let error) = commit.results[0][0].outcome else {
             Issue.record("not refused")
             return
         }
         #expect(error.code == .outcomeUnknown && error.code.mayRetry)
         // What was made all the same reaches subscribers: they would have a gap else.
-        #expect(batch.changes.map(\.revision) == (isKept ? [2] : []) && batch.head == (isKept ? 2 : 1))
+        #expect(commit.changes.map(\.revision) == (isKept ? [2] : []) && commit.head == (isKept ? 2 : 1))
         store.fault = .none
         let (next, _) = committer.commit([try request("a", "3")], now: 1_000)
         #expect(next.changes.map(\.revision) == [isKept ? 3 : 2])
@@ -224,8 +224,8 @@ struct CommitterTests {
         _ = committer.commit(
             [try claim("kept", op: "1", from: 1), try claim("own", op: "2", from: 1, ttl: 50_000)], now: 1_000)
         // The disk failed for longer than the lease, or the wall clock was set forward.
-        let (batch, _) = committer.commit([], now: 500_000)
-        #expect(batch.changes.count == 2)
+        let (commit, _) = committer.commit([], now: 500_000)
+        #expect(commit.changes.count == 2)
         #expect(store.committed[try Key("kept")]?.register.isTombstone == false)
         #expect(store.committed[try Key("kept")]?.register.expiresAt == 500_000 + WriteJudge.connectionLease)
         #expect(store.committed[try Key("own")]?.register.cause == .expired)

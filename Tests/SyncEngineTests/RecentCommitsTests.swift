@@ -8,7 +8,7 @@ import Testing
 @testable import SyncEngine
 
 struct RecentCommitsTests {
-    private static func batch(_ head: Revision, _ changes: [(key: Key, revision: Revision?)]) -> CommittedChanges {
+    private static func commit(_ head: Revision, _ changes: [(key: Key, revision: Revision?)]) -> CommittedChanges {
         let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1))
         return CommittedChanges(
             head: head,
@@ -40,7 +40,7 @@ struct RecentCommitsTests {
                     all.append((key, head))
                 }
             }
-            recent.delivered(Self.batch(head, changes))
+            recent.delivered(Self.commit(head, changes))
             if Int.random(in: 0..<20, using: &random) == 0 {
                 recent.pageAsked(at: head)
                 pages.append(head)
@@ -56,7 +56,7 @@ struct RecentCommitsTests {
             if let found = recent.changes(after: after, matching: filter, looks: &looks) {
                 answers += 1
                 #expect(found.map(\.revision) == expected.values.sorted())
-                #expect(found.allSatisfy { $0.batch.changes[$0.change].revision == $0.revision })
+                #expect(found.allSatisfy { $0.commit.changes[$0.change].revision == $0.revision })
             }
             // What a page under way may need is there, however little is kept else.
             if let page = pages.min() {

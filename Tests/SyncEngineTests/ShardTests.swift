@@ -63,8 +63,8 @@ final class ShardTests {
         return committer.commit(requests, now: 1_000).0
     }
 
-    private func deliver(_ batch: CommittedChanges) {
-        shard.changesCommitted(batch, Turn(head: committer.head, now: 1_000))
+    private func deliver(_ commit: CommittedChanges) {
+        shard.changesCommitted(commit, Turn(head: committer.head, now: 1_000))
         shard.flush(into: output)
     }
 
@@ -151,7 +151,7 @@ final class ShardTests {
         #expect(shard.snapshot.refusals[.overloaded] == 2)
     }
 
-    @Test("An acknowledgement leaves before the fan-out of its batch, other answers behind it")
+    @Test("An acknowledgement leaves before the fan-out of its commit, other answers behind it")
     func acknowledgedFirst() throws {
         try receive(#"{"type":"subscribe","id":"s","pattern":"*"}"#)
         read()
@@ -197,9 +197,9 @@ final class ShardTests {
         }
         try receive(#"{"type":"broadcast","id":"w","key":"b","value":2}"#)
         try receive(#"{"type":"broadcast","id":"w","key":"a","value":2}"#)
-        let batch = commit()
+        let changes = commit()
         read()
-        deliver(batch)
+        deliver(changes)
         read()
         let told = output.messages.filter { $0.string("type") == "update" }.map {
             "\($0.string("key") ?? "") \($0.integer("value") ?? 0)"
@@ -216,12 +216,12 @@ final class ShardTests {
         let other = WriteRequest(
             write: ClientMessage.Write(key: try Key("k"), value: [0x31]), agent: Agent(random: 2),
             origin: Origin(loop: 0, connection: ConnectionID(slot: 99, generation: 99)))
-        let batch = committer.commit([other], now: 1_000).0
+        let changes = committer.commit([other], now: 1_000).0
         try receive(#"{"type":"get","id":"g","key":"k"}"#)
         try receive(#"{"type":"subscribe","id":"t","pattern":"k"}"#)
         read()
         #expect(seen() == [])
-        deliver(batch)
+        deliver(changes)
         read()
         #expect(seen() == ["update k", "register g", "subscribed t", "update k", "synced t"])
     }

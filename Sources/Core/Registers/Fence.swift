@@ -10,6 +10,7 @@ package struct Fence: Hashable, Sendable {
     @inlinable
     package var next: Fence { Fence(rawValue + 1) }
 
+    // Written out, so that it is inlined in other modules.
     @inlinable
     package static func == (left: Fence, right: Fence) -> Bool { left.rawValue == right.rawValue }
 }

@@ -13,6 +13,7 @@ package struct Revision: Hashable, Sendable {
     @inlinable
     package static func + (left: Revision, right: UInt64) -> Revision { Revision(left.rawValue + right) }
 
+    // Written out, so that it is inlined in other modules.
     @inlinable
     package static func == (left: Revision, right: Revision) -> Bool { left.rawValue == right.rawValue }
 }

@@ -27,6 +27,7 @@ package struct WallTime: Hashable, Sendable {
         later.milliseconds - earlier.milliseconds
     }
 
+    // Written out, so that it is inlined in other modules.
     @inlinable
     package static func == (left: WallTime, right: WallTime) -> Bool { left.milliseconds == right.milliseconds }
 }

@@ -72,7 +72,7 @@ struct Backend: Sendable {
         try committer.start(
             database: database, loops: drivers.count, cacheSize: configuration.cacheSize,
             retention: configuration.tombstoneRetention.milliseconds, framing: Self.framing,
-            publish: { batch in for driver in drivers { driver.deliver(.committed(batch)) } },
+            publish: { changes in for driver in drivers { driver.deliver(.committed(changes)) } },
             checkpoints: checkpoints)
         for driver in drivers { driver.eventLoop.execute { driver.start() } }
     }

@@ -14,7 +14,7 @@ final class SimulatedServer {
     final class Loop: ShardOutput {
         var shard: Shard
         var inbox: [Input] = []
-        /// Batches that are committed, and that the committer's thread has not told this loop of.
+        /// What is committed, and that the committer's thread has not told this loop of.
         var unpublished: [CommittedChanges] = []
         /// What a reader's thread has read, and not handed over.
         var unread: [Input] = []
@@ -54,7 +54,7 @@ final class SimulatedServer {
     /// The wall clock as the server sees it: never going back while it runs.
     private(set) var now: WallTime
     private let disk: SimulatedDisk
-    /// Told of every batch, and of when it was made.
+    /// Told of every commit, and of when it was made.
     var whenCommitted: (CommittedChanges, WallTime) -> Void = { _, _ in }
 
     init(disk: SimulatedDisk, loops count: Int, now: WallTime) {
@@ -80,9 +80,9 @@ final class SimulatedServer {
     /// What happens before anyone is served.
     func start() {
         while true {
-            let (batch, _) = committer.endEphemerals(now: now)
-            publish(batch)
-            if batch.changes.isEmpty { return }
+            let (commit, _) = committer.endEphemerals(now: now)
+            publish(commit)
+            if commit.changes.isEmpty { return }
         }
     }
 
@@ -144,21 +144,21 @@ final class SimulatedServer {
             loop.writes = []
         }
         guard !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false else { return false }
-        let (batch, _) = committer.commit(requests, now: now)
-        publish(batch)
+        let (commit, _) = committer.commit(requests, now: now)
+        publish(commit)
         return true
     }
 
     func collect(retention: UInt64) {
-        publish(committer.collect(retention: retention, now: now).batch)
+        publish(committer.collect(retention: retention, now: now).changes)
     }
 
-    private func publish(_ batch: CommittedChanges) {
-        whenCommitted(batch, now)
-        for loop in loops { loop.unpublished.append(batch) }
+    private func publish(_ commit: CommittedChanges) {
+        whenCommitted(commit, now)
+        for loop in loops { loop.unpublished.append(commit) }
     }
 
-    /// Other threads get round to handing something over: batches in their order, what was read in any.
+    /// Other threads get round to handing something over: commits in their order, what was read in any.
     @discardableResult
     func handOverOne(_ random: inout SeededGenerator) -> Bool {
         let waiting = loops.filter { !$0.unpublished.isEmpty || !$0.unread.isEmpty }

@@ -46,7 +46,7 @@ struct SweepState {
     }
 }
 
-/// A batch under way: what it changes, and what it answers.
+/// A commit under way: what it changes, and what it answers.
 struct CommitDraft {
     var head: Revision
     /// Whether there is anything for the disk: transient broadcasts alone are not.
@@ -77,7 +77,7 @@ struct CommitDraft {
     /// How many bytes of values may still be shown to those who were refused: a commit can have thousands of small requests that are, each
     /// over a great value.
     private var shownBytes = 2 << 20
-    /// By how much the batch has changed the number of keys in each scope that a limit was asked for in it.
+    /// By how much the commit has changed the number of keys in each scope that a limit was asked for in it.
     private var growth: [Scope: Int] = [:]
     var answers: [(request: WriteRequest, outcome: WriteOutcome, ephemeral: CommittedChanges.Ephemeral?)] = []
 
@@ -93,9 +93,9 @@ struct CommitDraft {
         /// nil for a transient broadcast.
         let revision: Revision?
         let origin: Origin
-        /// What was in the database of the key before the batch, where anything was.
+        /// What was in the database of the key before the commit, where anything was.
         var replaced: Replaced?
-        /// Whether it is for the disk: not where the batch has changed the key again.
+        /// Whether it is for the disk: not where the commit has changed the key again.
         var isLatest: Bool
 
         /// 1 where a key has come, -1 where it has gone.
@@ -108,7 +108,7 @@ struct CommitDraft {
         self.head = head
     }
 
-    /// The register of a key as the batch has left it so far; nil where it has not changed it.
+    /// The register of a key as the commit has left it so far; nil where it has not changed it.
     func latest(of key: Key) -> StoredRegister? {
         places[key].map { updates[$0].stored }
     }
@@ -147,7 +147,7 @@ struct CommitDraft {
             Update(stored: StoredRegister(register, revision: 0), revision: nil, origin: origin, isLatest: false))
     }
 
-    /// By how much the batch has changed the number of keys in a scope so far.
+    /// By how much the commit has changed the number of keys in a scope so far.
     mutating func growth(in scope: Scope) -> Int {
         if let known = growth[scope] { return known }
         let difference = updates.reduce(0) { sum, update in
@@ -190,7 +190,7 @@ struct CommitDraft {
     }
 
     /// Encodes every update once, and sorts the answers by event loop.
-    func batch(loops: Int, collectedRevision: Revision, framing: Framing) -> CommittedChanges {
+    func committed(loops: Int, collectedRevision: Revision, framing: Framing) -> CommittedChanges {
         var frames = ByteBuffer()
         var changes: [CommittedChanges.Change] = []
         changes.reserveCapacity(updates.count)

@@ -38,7 +38,7 @@ extension Committer {
     /// Whether a register is kept up for a connection that is to end it.
     package func isKeptUp(_ stored: StoredRegister) -> Bool { owners[stored.register.key]?.keeps(stored) == true }
 
-    /// Ends what was bound to connections of an earlier run: to be repeated until a batch has no changes, before anyone
+    /// Ends what was bound to connections of an earlier run: to be repeated until nothing has changed, before anyone
     /// is served, or, where that failed, as soon as it can be done.
     package mutating func endEphemerals(now: WallTime) -> (CommittedChanges, StoreError?) {
         transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
@@ -56,19 +56,19 @@ extension Committer {
     /// Forgets tombstones that have had time enough to reach everyone: older than `retention` (milliseconds) by their
     /// commit and by their stamp.
     ///
-    /// - Returns: the batch that tells the event loops of the new horizon, how many tombstones are forgotten, and what
+    /// - Returns: what tells the event loops of the new horizon, how many tombstones are forgotten, and what
     ///   failed.
     package mutating func collect(
         retention: UInt64, now: WallTime
-    ) -> (batch: CommittedChanges, count: Int, failure: StoreError?) {
-        guard now - retention > .zero else { return (batch(of: CommitDraft(head: head)), 0, nil) }
+    ) -> (changes: CommittedChanges, count: Int, failure: StoreError?) {
+        guard now - retention > .zero else { return (committed(of: CommitDraft(head: head)), 0, nil) }
         var count = 0
-        let (batch, failure) = transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
+        let (changes, failure) = transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
             let collected = try committer.store.collect(before: now - retention, limit: Self.portion)
             count = collected.keys.count
             draft.collected = collected
         }
-        return (batch, failure == nil ? count : 0, failure)
+        return (changes, failure == nil ? count : 0, failure)
     }
 
     /// Takes over what was collected: nothing in memory may remember more than the disk.

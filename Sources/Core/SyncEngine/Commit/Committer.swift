@@ -3,7 +3,7 @@ import NIOCore
 package import Registers
 import SyncProtocol
 
-/// Turns batches of requests into commits. The only place where registers change: it stamps, merges, ends what is over,
+/// Turns requests into commits, many into one. The only place where registers change: it stamps, merges, ends what is over,
 /// assigns revisions, and encodes every update once, after the disk has it.
 package struct Committer<Store: WriteStore> {
     /// How far ahead of the clock its bound is persisted, in milliseconds: one more row written in so much time, and so
@@ -64,7 +64,7 @@ package struct Committer<Store: WriteStore> {
     /// itself failed and only the disk knows.
     ///
     /// - Parameter now: the wall clock, in milliseconds.
-    /// - Returns: the batch for the event loops, and what failed, for the log.
+    /// - Returns: the changes for the event loops, and what failed, for the log.
     package mutating func commit(_ requests: [WriteRequest], now: WallTime) -> (CommittedChanges, StoreError?) {
         transact(requests, now: now) { committer, draft throws(StoreError) in
             try committer.sweep(now: now, &draft)
@@ -75,17 +75,17 @@ package struct Committer<Store: WriteStore> {
     /// Commits `requests`, where a part of the database may be damaged: requests that it refuses are set apart from those
     /// that it takes.
     ///
-    /// - Parameter publish: is given each batch, in order, with what failed.
+    /// - Parameter publish: is given what each commit has changed, in order, with what failed.
     package mutating func commit(
         _ requests: [WriteRequest], now: WallTime, publish: (CommittedChanges, StoreError?) -> Void
     ) {
         let wasSweepDue = isSweepDue(now: now)
-        var (batch, failure) = commit(requests, now: now)
+        var (changes, failure) = commit(requests, now: now)
         if failure != nil, wasSweepDue, !mustRecover, !requests.isEmpty {
             // What cannot be swept is no reason to refuse anything: the sweep has been put off.
-            (batch, failure) = commit(requests, now: now)
+            (changes, failure) = commit(requests, now: now)
         }
-        guard let failure, failure.isDamage, !mustRecover, requests.count > 1 else { return publish(batch, failure) }
+        guard let failure, failure.isDamage, !mustRecover, requests.count > 1 else { return publish(changes, failure) }
         let half = requests.count / 2
         commit(Array(requests[..<half]), now: now, publish: publish)
         commit(Array(requests[half...]), now: now, publish: publish)
@@ -126,7 +126,7 @@ package struct Committer<Store: WriteStore> {
             return (refusal(of: requests, .outcomeUnknown, error), error)
         }
         accept(draft)
-        return (batch(of: draft), nil)
+        return (committed(of: draft), nil)
     }
 
     /// Takes over what was committed.
@@ -290,7 +290,7 @@ package struct Committer<Store: WriteStore> {
         try store.begin(now: now, clockBound: draft.clockBound)
     }
 
-    /// A stamp that no write of the batch will pass: what the server can issue, and what clients bring and may bring.
+    /// A stamp that no write of the commit will pass: what the server can issue, and what clients bring and may bring.
     private func greatestStamp(of requests: [WriteRequest], now: WallTime) -> Stamp {
         let limit = Stamp(
             milliseconds: min((now + judge.maximumDrift).milliseconds, Stamp.maximumMilliseconds), counter: .max)
@@ -356,14 +356,14 @@ package struct Committer<Store: WriteStore> {
     private mutating func refusal(
         of requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError
     ) -> CommittedChanges {
-        batch(of: refusalDraft(of: requests, code, error))
+        committed(of: refusalDraft(of: requests, code, error))
     }
 
-    mutating func batch(of draft: CommitDraft) -> CommittedChanges {
+    mutating func committed(of draft: CommitDraft) -> CommittedChanges {
         var draft = draft
         draft.updates = untold + draft.updates
         untold = []
-        return draft.batch(loops: loops, collectedRevision: collectedRevision, framing: framing)
+        return draft.committed(loops: loops, collectedRevision: collectedRevision, framing: framing)
     }
 }
 

@@ -67,7 +67,7 @@ struct Fanout {
     }
 
     /// Forgets what was matched last.
-    mutating func forget() { groups.endBatch() }
+    mutating func forget() { groups.endCommit() }
 
     // MARK: Slow consumers
 

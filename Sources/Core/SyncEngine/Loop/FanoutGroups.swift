@@ -2,7 +2,7 @@
 typealias GroupID = Int32
 
 /// Which connections get the same updates. Connections whose live subscriptions have the same patterns form a group, and
-/// a batch is encoded once for all of them. Groups are kept from batch to batch; only subscribing changes them.
+/// a commit is encoded once for all of them. Groups are kept from commit to commit; only subscribing changes them.
 struct FanoutGroups {
     struct Group {
         /// Sorted; the group's key while it is shared.
@@ -12,7 +12,7 @@ struct FanoutGroups {
         /// A connection with many patterns is alone in a group that grows with it: looking up long sets of patterns at
         /// every step would cost the square of their number.
         var isPrivate = false
-        /// The changes of the batch under way that the group gets.
+        /// The changes of the commit under way that the group gets.
         var pending: [Int32] = []
     }
 
@@ -25,7 +25,7 @@ struct FanoutGroups {
     private var users: [GroupSet] = []
     /// The group of each connection's slot, where it has one, and its place in the group's members.
     private var places: [(group: GroupID, index: Int)?] = []
-    /// The groups that the batch under way has something for.
+    /// The groups that the commit under way has something for.
     private(set) var touched: [GroupID] = []
 
     /// The number of groups.
@@ -65,7 +65,7 @@ struct FanoutGroups {
         }
     }
 
-    /// Notes that every group with `pattern` gets the change of the batch under way with this index.
+    /// Notes that every group with `pattern` gets the change of the commit under way with this index.
     mutating func note(_ change: Int, for pattern: PatternID) {
         guard Int(pattern) < users.count else { return }
         for group in users[Int(pattern)].groups {
@@ -77,8 +77,8 @@ struct FanoutGroups {
         }
     }
 
-    /// Forgets the batch under way.
-    mutating func endBatch() {
+    /// Forgets the commit under way.
+    mutating func endCommit() {
         for group in touched { groups[group].pending.removeAll(keepingCapacity: true) }
         touched.removeAll(keepingCapacity: true)
     }

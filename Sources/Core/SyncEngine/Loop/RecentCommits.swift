@@ -2,7 +2,7 @@ import Access
 import NIOCore
 import Registers
 
-/// The batches that were delivered last: all that fit into so many bytes, and those that pages under way may need. A page was
+/// The commits that were delivered last: all that fit into so many bytes, and those that pages under way may need. A page was
 /// read at some head, and what changed between that head and now must neither be lost nor go back in time.
 ///
 /// Who is only a little behind is served from here, and costs the database nothing: thousands who come back at once are, most
@@ -11,18 +11,18 @@ struct RecentCommits {
     /// How many changes are looked at for one subscription. Beyond that the database is asked, in a thread of its own.
     static let maximumScan = 2_048
 
-    private var batches = Queue<CommittedChanges>()
-    /// How many batches were ever taken off the front of these.
+    private var commits = Queue<CommittedChanges>()
+    /// How many commits were ever taken off the front of these.
     private var forgotten = 0
     /// Their changes that have a revision, in its order: side by side, so that looking at a hundred of them is fast.
     private var changes: [Change] = []
-    /// How many at the front of the changes are of forgotten batches.
+    /// How many at the front of the changes are of forgotten commits.
     private var forgottenChanges = 0
     /// Every change after this revision that was delivered is here.
     private var base: Revision
     /// The revision delivered last.
     private var head: Revision
-    /// What the batches take, in bytes, and how much of that is kept for its own sake.
+    /// What the commits take, in bytes, and how much of that is kept for its own sake.
     private var size = 0
     private let capacity: Int
     /// The revision delivered when each page now under way was asked for, in rising order, with a count of such pages.
@@ -31,13 +31,13 @@ struct RecentCommits {
     private struct Change {
         let key: Key
         let revision: Revision
-        /// How many batches there were before its own, ever.
-        let batch: Int
+        /// How many commits there were before its own, ever.
+        let commit: Int
         /// Its place in that.
         let place: Int
     }
 
-    /// - Parameter head: the latest change before all batches to come.
+    /// - Parameter head: the latest change before all commits to come.
     init(head: Revision, capacity: Int) {
         base = head
         self.head = head
@@ -66,31 +66,31 @@ struct RecentCommits {
         forget()
     }
 
-    /// Notes that `batch` has been delivered.
-    mutating func delivered(_ batch: CommittedChanges) {
+    /// Notes that `commit` has been delivered.
+    mutating func delivered(_ commit: CommittedChanges) {
         // Whatever has passed by without being delivered is not here.
-        if batch.changes.isEmpty, batch.head > head { base = batch.head }
-        head = batch.head
-        guard !batch.changes.isEmpty else { return }
-        for (place, change) in batch.changes.enumerated() {
+        if commit.changes.isEmpty, commit.head > head { base = commit.head }
+        head = commit.head
+        guard !commit.changes.isEmpty else { return }
+        for (place, change) in commit.changes.enumerated() {
             guard let revision = change.revision else { continue }
             changes.append(
-                Change(key: change.key, revision: revision, batch: forgotten + batches.count, place: place))
+                Change(key: change.key, revision: revision, commit: forgotten + commits.count, place: place))
         }
-        batches.append(batch)
-        size += batch.size
+        commits.append(commit)
+        size += commit.size
         forget()
     }
 
     private mutating func forget() {
         let needed = starts.first?.revision
-        while size > capacity, let batch = batches.first, needed.map({ batch.head <= $0 }) ?? true {
-            _ = batches.popFirst()
+        while size > capacity, let commit = commits.first, needed.map({ commit.head <= $0 }) ?? true {
+            _ = commits.popFirst()
             forgotten += 1
-            size -= batch.size
-            base = batch.head
+            size -= commit.size
+            base = commit.head
         }
-        while forgottenChanges < changes.count, changes[forgottenChanges].batch < forgotten { forgottenChanges += 1 }
+        while forgottenChanges < changes.count, changes[forgottenChanges].commit < forgotten { forgottenChanges += 1 }
         if forgottenChanges == changes.count {
             changes.removeAll(keepingCapacity: changes.count <= 64)
             forgottenChanges = 0
@@ -102,15 +102,15 @@ struct RecentCommits {
 
     /// Where a change is.
     struct Place {
-        let batch: CommittedChanges
+        let commit: CommittedChanges
         let change: Int
         let revision: Revision
 
-        var key: Key { batch.changes[change].key }
+        var key: Key { commit.changes[change].key }
         /// The change's update.
-        var frame: ByteBuffer { batch.frames(change..<(change + 1)) }
+        var frame: ByteBuffer { commit.frames(change..<(change + 1)) }
         /// Of the update, in bytes.
-        var size: Int { batch.changes[change].end - batch.changes[change].start }
+        var size: Int { commit.changes[change].end - commit.changes[change].start }
     }
 
     /// The latest change of each key after `revision`, by key; transient broadcasts are none.
@@ -148,7 +148,7 @@ struct RecentCommits {
 
     private func place(of index: Int) -> Place {
         let change = changes[index]
-        return Place(batch: batches[change.batch - forgotten], change: change.place, revision: change.revision)
+        return Place(commit: commits[change.commit - forgotten], change: change.place, revision: change.revision)
     }
 
     /// The place of the first change after `revision`.

@@ -6,7 +6,7 @@ import SQLiteStore
 import SyncEngine
 import Synchronization
 
-/// The one thread that writes to the database. While a commit waits for the disk the next batch gathers, so that a
+/// The one thread that writes to the database. While a commit waits for the disk the requests for the next one gather, so that a
 /// durable acknowledgement costs one fsync for many.
 final class CommitterThread: Sendable {
     private let mailbox = Mutex(CommitMailbox())
@@ -44,7 +44,7 @@ final class CommitterThread: Sendable {
     /// Starts the thread.
     ///
     /// - Parameters:
-    ///   - publish: is given every batch, in order.
+    ///   - publish: is given what each commit has changed, in order.
     ///   - checkpoints: is asked for one when the write-ahead log is worth it.
     func start(
         database: SQLiteDatabase, loops: Int, cacheSize: Int, retention: UInt64, framing: @escaping Framing,
@@ -55,10 +55,10 @@ final class CommitterThread: Sendable {
         var committer = Committer(
             store: writer, state: database.state, loops: loops, maximumDrift: database.configuration.maximumDrift,
             cacheSize: cacheSize, framing: framing)
-        let publish: @Sendable (CommittedChanges) -> Void = { [self] batch in
+        let publish: @Sendable (CommittedChanges) -> Void = { [self] commit in
             // Never behind what an event loop has been told.
-            latestHead.store(batch.head.rawValue, ordering: .releasing)
-            publish(batch)
+            latestHead.store(commit.head.rawValue, ordering: .releasing)
+            publish(commit)
         }
         mustRekey.store(database.needsRekeying, ordering: .relaxed)
         let hasEndedEphemerals = endEphemerals(&committer, publish: publish)
@@ -164,10 +164,10 @@ final class CommitterThread: Sendable {
     private func endEphemerals(_ committer: inout Committer<SQLiteWriter>, publish: (CommittedChanges) -> Void) -> Bool
     {
         while true {
-            let (batch, failure) = committer.endEphemerals(now: SystemClock.now())
-            publish(batch)
+            let (commit, failure) = committer.endEphemerals(now: SystemClock.now())
+            publish(commit)
             if let failure { note(failure) }
-            if batch.changes.isEmpty { return failure == nil }
+            if commit.changes.isEmpty { return failure == nil }
         }
     }
 
@@ -201,17 +201,17 @@ final class CommitterThread: Sendable {
         let start = DispatchTime.now().uptimeNanoseconds
         var lastFailure: StoreError?
         var hasWritten = false
-        committer.commit(requests, now: now) { batch, failure in
+        committer.commit(requests, now: now) { commit, failure in
             // Before anybody is told: who asks after a refusal is to hear of the reason.
             if let failure { note(failure) }
-            publish(batch)
+            publish(commit)
             statistics.withLock { statistics in
-                let answered = batch.results.reduce(0) { $0 + $1.count }
-                statistics.expired += UInt64(batch.changes.count { $0.origin == .server })
+                let answered = commit.results.reduce(0) { $0 + $1.count }
+                statistics.expired += UInt64(commit.changes.count { $0.origin == .server })
                 if failure == nil { statistics.writes += UInt64(answered) }
             }
             if let failure { lastFailure = failure }
-            if batch.changes.contains(where: { $0.revision != nil }) { hasWritten = true }
+            if commit.changes.contains(where: { $0.revision != nil }) { hasWritten = true }
         }
         let time = DispatchTime.now().uptimeNanoseconds - start
         if !requests.isEmpty {

@@ -14,8 +14,6 @@ struct UpkeepSchedule {
     private static let probePause = Duration.seconds(1)
     /// How long to wait until it is looked again whether the files are still there, where nobody writes.
     private static let lookPause = Duration.seconds(1)
-    /// Wall clocks may be set: nobody sleeps for longer.
-    private static let maximumPause: UInt64 = 1_000
 
     /// How long tombstones are kept, in milliseconds.
     let retention: UInt64
@@ -70,11 +68,11 @@ struct UpkeepSchedule {
     ///   - wallClock: what that shows now.
     func pause(until expiry: WallTime?, wallClock: WallTime, now: Instant) -> UInt64 {
         if let expiry, expiry <= wallClock { return 0 }
-        var due = nextCollection
+        // The wall clock may be set meanwhile, and the expiry be nearer than it seems: a look is never far.
+        var due = min(nextCollection, nextLook)
         if case .fails(let next) = disk { due = min(due, next) }
         let left = max(.zero, now.duration(to: due))
-        let milliseconds =
-            left > .seconds(60) ? Self.maximumPause : UInt64(left / .milliseconds(1)) + (left > .zero ? 1 : 0)
-        return min(milliseconds, Self.maximumPause, expiry.map { $0 - wallClock } ?? .max)
+        let milliseconds = UInt64((left + .nanoseconds(999_999)) / .milliseconds(1))
+        return min(milliseconds, expiry.map { $0 - wallClock } ?? .max)
     }
 }

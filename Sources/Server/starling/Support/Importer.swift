@@ -13,9 +13,9 @@ struct Importer {
         var refusals: [String] = []
     }
 
-    private static let batch = 1_000
+    private static let maximumRows = 1_000
     /// In bytes, about.
-    private static let batchSize = 4 << 20
+    private static let maximumSize = 4 << 20
     private static let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 0))
     /// How far ahead a version may be, in milliseconds: the clock moves there, and the greatest stamp has none above it.
     private static let maximumLead: UInt64 = 10 * 366 * 86_400_000
@@ -83,7 +83,7 @@ struct Importer {
         }
         rows += 1
         size += value?.count ?? 0
-        if rows >= Self.batch || size >= Self.batchSize { commit() }
+        if rows >= Self.maximumRows || size >= Self.maximumSize { commit() }
     }
 
     /// What travels along with a value.
@@ -138,9 +138,9 @@ struct Importer {
         (rows, size) = (0, 0)
         guard !requests.isEmpty else { return }
         let before = committer.head
-        let (batch, _) = committer.commit(requests, now: WallTime.now)
+        let (commit, _) = committer.commit(requests, now: WallTime.now)
         requests = []
-        for result in batch.results[0] {
+        for result in commit.results[0] {
             switch result.outcome {
             case .applied(_, let revision, _, _) where revision > before: tally.applied += 1
             case .applied: tally.same += 1
