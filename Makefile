@@ -70,11 +70,12 @@ compare: build
 micro: setup
 	BENCHMARKS=1 swift package --scratch-path .build-benchmarks benchmark run --target Micro
 
-# Whole systems under seeds: Tests/Simulation/README.md. SEEDS=558 runs one again.
+# Whole systems under seeds: Tests/Simulation/README.md. SEEDS=558 runs one again. WORLD=store: databases of SQLite's by themselves.
 SEEDS ?= 0-9999
+WORLD ?=
 simulate:
 	swift build -c release --product simulate
-	.build/release/simulate $(SEEDS)
+	.build/release/simulate $(if $(WORLD),--$(WORLD)) $(SEEDS)
 
 # Puts bugs in, and sees whether the simulation finds them.
 mutants:

@@ -177,8 +177,12 @@ let package = Package(
             name: "Simulation",
             dependencies: ["Transport", "SyncEngine", "SyncProtocol", "Access", "Registers", "TestSupport", nioCore],
             path: "Tests/Simulation/Harness", swiftSettings: settings),
+        .target(
+            name: "StoreSimulation",
+            dependencies: ["SQLiteStore", "SyncEngine", "SyncProtocol", "Access", "Registers", "TestSupport", nioCore],
+            path: "Tests/Simulation/Store", swiftSettings: settings),
         .executableTarget(
-            name: "simulate", dependencies: ["Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
+            name: "simulate", dependencies: ["Simulation", "StoreSimulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
         // What strangers' bytes reach: Fuzzing/README.md
         .target(
             name: "FuzzTargets",
@@ -188,7 +192,7 @@ let package = Package(
         tests("LoadGeneratorTests", ["LoadGenerator", "TestSupport"]),
         tests("FuzzTests", ["FuzzTargets", "TestSupport"]),
         .testTarget(
-            name: "SimulationTests", dependencies: ["Simulation"], path: "Tests/Simulation/Tests",
+            name: "SimulationTests", dependencies: ["Simulation", "StoreSimulation"], path: "Tests/Simulation/Tests",
             swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

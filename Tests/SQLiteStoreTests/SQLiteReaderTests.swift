@@ -49,7 +49,8 @@ final class SQLiteReaderTests {
             key: try Key(key), version: Version(stamp: Stamp(milliseconds: revision), agent: try Agent("a")),
             value: value.map { Array($0.utf8) }, expiresAt: expiresAt)
         try writer.put(
-            StoredRegister(register, revision: Revision(revision)), replacing: replacing.map { Revision($0) })
+            StoredRegister(register, revision: Revision(revision), row: replacing.map { RowID($0) }),
+            replacing: replacing.map { Revision($0) })
     }
 
     /// Subscribes, and goes through all pages until the subscription is live.

@@ -22,12 +22,15 @@ struct WriteAheadLogTests {
         writer = try database.makeWriter()
     }
 
-    private func put(_ key: String, size: Int, revision: UInt64, replacing: UInt64? = nil) throws {
+    private func put(
+        _ key: String, size: Int, revision: UInt64, replacing: UInt64? = nil, row: UInt64? = nil
+    ) throws {
         let register = Register(
             key: try Key(key), version: Version(stamp: Stamp(milliseconds: revision), agent: try Agent("a")),
             value: Array("\"\(String(repeating: "x", count: size))\"".utf8))
         try writer.put(
-            StoredRegister(register, revision: Revision(revision)), replacing: replacing.map { Revision($0) })
+            StoredRegister(register, revision: Revision(revision), row: row.map { RowID($0) }),
+            replacing: replacing.map { Revision($0) })
     }
 
     private func size(_ name: String) throws -> Int {
@@ -92,7 +95,7 @@ struct WriteAheadLogTests {
                 revision += 1
                 try put(
                     "k:\(revision % 100)", size: 100, revision: revision,
-                    replacing: revision > 100 ? revision - 100 : nil)
+                    replacing: revision > 100 ? revision - 100 : nil, row: (revision - 1) % 100 + 1)
             }
             try writer.commit()
         }
@@ -213,7 +216,8 @@ struct WriteAheadLogTests {
                     version: Version(stamp: Stamp(milliseconds: UInt64(row)), agent: try Agent("a")),
                     value: Array("\"\(String(repeating: "x", count: 3_000))\"".utf8))
                 try writer?.put(
-                    StoredRegister(register, revision: Revision(UInt64(row))),
+                    StoredRegister(
+                        register, revision: Revision(UInt64(isNew ? row : row + 600)), row: RowID(UInt64(row))),
                     replacing: isNew ? nil : Revision(UInt64(row)))
             }
         }

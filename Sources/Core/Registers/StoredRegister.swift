@@ -16,6 +16,7 @@ package enum Binding: Int64, Sendable {
 package struct StoredRegister: Equatable, Sendable {
     package var register: Register
     package var revision: Revision
+    package var row: RowID
     /// The op of the write that made it, by which a resend is known. Bookkeeping of one database: it is not part of the
     /// register's identity, and does not travel.
     package var op: [UInt8]?
@@ -23,11 +24,14 @@ package struct StoredRegister: Equatable, Sendable {
     package var fence: Fence
     package var binding: Binding?
 
+    /// - Parameter row: nil: it is the first of its key.
     package init(
-        _ register: Register, revision: Revision, op: [UInt8]? = nil, fence: Fence = 0, binding: Binding? = nil
+        _ register: Register, revision: Revision, row: RowID? = nil, op: [UInt8]? = nil, fence: Fence = 0,
+        binding: Binding? = nil
     ) {
         self.register = register
         self.revision = revision
+        self.row = row ?? RowID(first: revision)
         self.op = op
         self.fence = fence
         self.binding = binding

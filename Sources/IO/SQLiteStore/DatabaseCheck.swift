@@ -15,6 +15,8 @@ package struct DatabaseCheck: Sendable {
     package var bytes = 0
     package var head: Revision = 0
     package var collectedRevision: Revision = 0
+    /// How many rows of the log of revisions are of changes that later ones have taken the place of. They are deleted now and then.
+    package var staleRevisions = 0
     package var epoch = ""
     /// What must not be, a sentence each.
     package var problems: [String] = []
@@ -38,22 +40,24 @@ extension DatabaseFile {
     /// - Throws: ``StoreError`` when it cannot be opened at all.
     package func check() throws(StoreError) -> DatabaseCheck {
         do {
-            let queue = try open()
+            let file = try open()
             // Outside of a transaction, which a damaged page would end.
-            let check = try queue.unsafeRead { try Self.check($0, try Meta.seal(forReading: $0, cipher, path: path)) }
-            try queue.close()
+            let check = try file.queue.unsafeRead {
+                try Self.check($0, file.layout, try Meta.seal(forReading: $0, cipher, path: path))
+            }
+            try file.queue.close()
             return check
         } catch {
             throw StoreError("cannot check \(path): \(Self.describe(error))")
         }
     }
 
-    private static func check(_ database: Database, _ seal: RowSeal?) throws -> DatabaseCheck {
+    private static func check(_ database: Database, _ layout: Schema.Layout, _ seal: RowSeal?) throws -> DatabaseCheck {
         var check = DatabaseCheck()
         checkTables(database, &check)
         let state: StoreState
         do {
-            state = try Meta.state(database)
+            state = try Meta.state(database, layout)
         } catch {
             check.note("what the database knows of itself cannot be read: \(describe(error))")
             return check
@@ -67,7 +71,7 @@ extension DatabaseFile {
         case .sealed, nil: break
         }
         let statement = try database.makeStatement(
-            sql: "SELECT \(Schema.registerColumns) FROM register ORDER BY revision")
+            sql: "SELECT \(layout.registerColumns) FROM register ORDER BY register.rowid")
         let rows = RowReader(statement, seal: seal)
         defer { rows.reset() }
         var last: Key?
@@ -83,9 +87,10 @@ extension DatabaseFile {
                 break reading
             }
         }
+        if layout == .staying { checkLog(database, &check) }
         Self.checkAnswers(database, seal, &check)
         // Asked for last: a server that is running raises it before it gives a stamp.
-        if let bound = try? Meta.state(database).clockBound, check.greatestStamp > bound {
+        if let bound = try? Meta.state(database, layout).clockBound, check.greatestStamp > bound {
             check.note("the clock's bound is below a stamp that was given, and could be given again")
         }
         return check
@@ -105,6 +110,27 @@ extension DatabaseFile {
             for difference in try Schema.differences(database) { check.note(difference.text) }
         } catch {
             check.note("its tables cannot be compared: \(describe(error))")
+        }
+    }
+
+    /// Whether the latest change of each register is in the log.
+    private static func checkLog(_ database: Database, _ check: inout DatabaseCheck) {
+        do {
+            let rows = try Row.fetchCursor(
+                database,
+                sql: """
+                    SELECT register.key, register.revision FROM register LEFT JOIN log ON log.revision = register.revision
+                    WHERE log.id IS NOT register.id
+                    """)
+            while let row = try rows.next() {
+                check.note(
+                    "revision \(row[1] as Int64) of \(row[0] as String) is not in the log: who catches up is not told of it")
+            }
+            check.staleRevisions =
+                try Int.fetchOne(
+                    database, sql: "SELECT (SELECT count(*) FROM log) - (SELECT count(*) FROM register)") ?? 0
+        } catch {
+            check.note("the log of revisions cannot be read: \(describe(error))")
         }
     }
 

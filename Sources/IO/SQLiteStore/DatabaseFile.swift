@@ -34,7 +34,9 @@ package struct DatabaseFile: Sendable {
         let partial = copy + ".partial"
         Self.remove(partial)
         do {
-            try copyPages(to: partial, progress)
+            let source = try open().queue
+            try Self.copyPages(of: source, to: partial, progress)
+            try source.close()
             try Self.checkWhole(partial)
             try Self.rename(partial, to: copy)
         } catch {
@@ -67,11 +69,13 @@ package struct DatabaseFile: Sendable {
         let partial = place + ".partial"
         Self.remove(partial)
         do {
-            try backup.copyPages(to: partial, progress)
+            let source = try backup.open().queue
+            try Self.copyPages(of: source, to: partial, progress)
+            try source.close()
             try Self.checkWhole(partial)
             try DatabaseFile(partial, cipher: cipher).checkKeys()
             // Stamps and fences of the database that is replaced have been seen too.
-            let replaced = try? open().read { try Meta.state($0).clockBound }
+            let replaced = try? open().read { try Meta.state($0, $1).clockBound }
             let bound = max(replaced ?? .zero, Stamp(milliseconds: (now + maximumDrift + 1).milliseconds))
             try Self.startAnew(partial, epoch: Epoch(random.next()), clockBound: bound)
             let aside = try Self.putAside(place)
@@ -83,16 +87,15 @@ package struct DatabaseFile: Sendable {
         }
     }
 
-    private func copyPages(to copy: String, _ progress: Progress) throws {
-        let source = try open()
+    private static func copyPages(of source: some DatabaseReader, to copy: String, _ progress: Progress) throws {
         let target = try DatabaseQueue(path: copy)
         try withoutActuallyEscaping(progress) { progress in
             try source.read { from in
                 // The read transaction begins here: without one, each write of a server would start the copy over.
-                _ = try Meta.horizon(from)
+                _ = try Int.fetchOne(from, sql: "SELECT count(*) FROM sqlite_master")
                 try target.writeWithoutTransaction { to in
                     try from.backup(to: to, pagesPerStep: 1_024) { step in
-                        progress(step.completedPageCount * Self.pageSize, step.totalPageCount * Self.pageSize)
+                        progress(step.completedPageCount * pageSize, step.totalPageCount * pageSize)
                     }
                     // One file, without a log beside it; a server turns that on again.
                     try to.execute(sql: "PRAGMA journal_mode = DELETE")
@@ -100,7 +103,37 @@ package struct DatabaseFile: Sendable {
             }
         }
         try target.close()
-        try source.close()
+    }
+
+    /// Copies a database that is about to be changed so that no earlier version can open it.
+    ///
+    /// - Parameter change: what it is about to be changed by: a migration's name.
+    /// - Returns: the copy's path, which nothing had before.
+    static func keepCopy(of database: some DatabaseReader, at path: String, for change: String) throws -> String {
+        let partial = path + ".partial"
+        remove(partial)
+        do {
+            try copyPages(of: database, to: partial) { _, _ in }
+            try checkWhole(partial)
+            let copy = freeName(path + ".before-" + change.prefix { $0 != ":" })
+            try rename(partial, to: copy)
+            return copy
+        } catch {
+            remove(partial)
+            throw StoreError(
+                "its rows are to be moved to a newer layout, and no copy of it can be made before: \(describe(error)). Nothing was changed")
+        }
+    }
+
+    /// A name that neither a database nor anything of one has: this one, or with a number behind it.
+    private static func freeName(_ name: String) -> String {
+        var free = name
+        var number = 1
+        while suffixes.contains(where: { FileManager.default.fileExists(atPath: free + $0) }) {
+            number += 1
+            free = "\(name)-\(number)"
+        }
+        return free
     }
 
     /// Makes sure that a copy is not one of damage.
@@ -119,6 +152,7 @@ package struct DatabaseFile: Sendable {
     private static func startAnew(_ path: String, epoch: Epoch, clockBound: Stamp) throws {
         let queue = try DatabaseQueue(path: path)
         try Schema.migrator.migrate(queue)
+        try RowMigration.run(queue)
         try queue.writeWithoutTransaction { database in
             try database.execute(sql: "PRAGMA synchronous = FULL")
             try Meta.startAnew(database, epoch: epoch, clockBound: clockBound)
@@ -137,12 +171,7 @@ package struct DatabaseFile: Sendable {
         let files = FileManager.default
         let found = suffixes.filter { files.fileExists(atPath: path + $0) }
         if found.isEmpty { return nil }
-        var aside = path + ".before-restore"
-        var number = 1
-        while suffixes.contains(where: { files.fileExists(atPath: aside + $0) }) {
-            number += 1
-            aside = "\(path).before-restore-\(number)"
-        }
+        let aside = freeName(path + ".before-restore")
         // The database first: a log without one is noticed, a database without its log is not.
         for suffix in found { try files.moveItem(atPath: path + suffix, toPath: aside + suffix) }
         return aside
@@ -151,9 +180,9 @@ package struct DatabaseFile: Sendable {
     /// Makes sure that the keys are there, if there are any, before a server finds out.
     private func checkKeys() throws {
         guard cipher != nil else { return }
-        let queue = try open()
-        _ = try queue.read { try Meta.seal(forReading: $0, cipher, path: path) }
-        try queue.close()
+        let file = try open()
+        _ = try file.read { database, _ in try Meta.seal(forReading: database, cipher, path: path) }
+        try file.queue.close()
     }
 
     /// Renames a finished file, and makes sure that the name is on the disk.
@@ -174,21 +203,29 @@ package struct DatabaseFile: Sendable {
 
     // MARK: Reading
 
-    func open() throws -> DatabaseQueue {
+    /// A file that is open to be read.
+    struct Opened {
+        let queue: DatabaseQueue
+        let layout: Schema.Layout
+
+        func read<Result>(_ body: (Database, Schema.Layout) throws -> Result) throws -> Result {
+            try queue.read { try body($0, layout) }
+        }
+    }
+
+    func open() throws -> Opened {
         guard FileManager.default.fileExists(atPath: path) else { throw StoreError("there is no such file") }
         var settings = GRDB.Configuration()
         settings.label = "starling tool"
         settings.readonly = true
         settings.busyMode = .timeout(5)
         let queue = try DatabaseQueue(path: path, configuration: settings)
-        try queue.read { database in
+        let layout = try queue.read { database in
             let isOurs = try database.tableExists("register") && database.tableExists("meta")
             if !isOurs { throw StoreError("it is no database of starling's") }
-            if try !Schema.isReadable(database) {
-                throw StoreError("it was written by another version of starling; start that, or this one, on it first")
-            }
+            return try Schema.layout(database)
         }
-        return queue
+        return Opened(queue: queue, layout: layout)
     }
 
     /// Reads all registers in the order of their keys, tombstones too, in one transaction.
@@ -196,17 +233,17 @@ package struct DatabaseFile: Sendable {
     /// - Parameter body: is given each; what it throws ends the reading.
     package func forEachRegister(_ body: (StoredRegister) throws -> Void) throws {
         do {
-            let queue = try open()
+            let file = try open()
             try withoutActuallyEscaping(body) { body in
-                try queue.read { database in
+                try file.read { database, layout in
                     let statement = try database.cachedStatement(
-                        sql: "SELECT \(Schema.registerColumns) FROM register ORDER BY key")
+                        sql: "SELECT \(layout.registerColumns) FROM register ORDER BY key")
                     let rows = RowReader(statement, seal: try Meta.seal(forReading: database, cipher, path: path))
                     defer { rows.reset() }
                     while let stored = try rows.next() { try body(stored) }
                 }
             }
-            try queue.close()
+            try file.queue.close()
         } catch let error as StoreError {
             throw StoreError("cannot read \(path): \(error)")
         } catch let error as DatabaseError {
@@ -218,9 +255,11 @@ package struct DatabaseFile: Sendable {
     package func caveat() throws(StoreError) -> String? {
         guard cipher != nil else { return nil }
         do {
-            let queue = try open()
-            let accepts = try queue.read { try Meta.seal(forReading: $0, cipher, path: path)?.accepts }
-            try queue.close()
+            let file = try open()
+            let accepts = try file.read { database, _ in
+                try Meta.seal(forReading: database, cipher, path: path)?.accepts
+            }
+            try file.queue.close()
             return switch accepts {
             case .plain: "\(path) is not encrypted, or not yet: what it says can be anybody's"
             case .older: "\(path) is encrypted by an earlier version, which did not vouch for all of a row"
@@ -234,8 +273,8 @@ package struct DatabaseFile: Sendable {
     /// How many values are encrypted with each key, by its id; nil stands for those that are not encrypted. Reads all rows.
     package func keyUsage() throws(StoreError) -> [String?: Int] {
         do {
-            let queue = try open()
-            let usage = try queue.read { database in
+            let file = try open()
+            let usage = try file.read { database, _ in
                 try Row.fetchAll(
                     database,
                     sql: """
@@ -244,7 +283,7 @@ package struct DatabaseFile: Sendable {
                         """
                 ).map { ($0[0] as String?, $0[1] as Int) }
             }
-            try queue.close()
+            try file.queue.close()
             return Dictionary(uniqueKeysWithValues: usage)
         } catch {
             throw StoreError("cannot read \(path): \(Self.describe(error))")

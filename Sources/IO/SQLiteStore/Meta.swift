@@ -17,6 +17,8 @@ enum Meta {
         case bootID = "boot_id"
         /// Whether the last server to have it open closed it.
         case isClean = "clean"
+        /// Whether all rows of the log are of latest changes: else some are stale that nobody knows of.
+        case logIsSwept = "log_swept"
         /// The ids of the keys that values may be encrypted with.
         case encryptionKeys = "encryption_keys"
     }
@@ -33,6 +35,8 @@ enum Meta {
         let newEpochReason: NewEpochReason?
         /// Whether it was closed before.
         let wasClean: Bool
+        /// Whether no row of the log was stale.
+        let logWasSwept: Bool
     }
 
     /// Reads the facts, makes those of a new database, and notes that it is open.
@@ -57,10 +61,12 @@ enum Meta {
             try write(.durability, configuration.durability.rawValue, database)
             try write(.bootID, configuration.bootID ?? "", database)
             try write(.isClean, "0", database)
+            let logWasSwept = try read(.logIsSwept, database) == "1"
+            try write(.logIsSwept, "0", database)
             opened = Opened(
                 state: try state(database), node: try read(.node, database) ?? fresh.node,
                 newEpochReason: lostCommits ? (isWithoutLog ? .logIsMissing : .machineCrashed) : nil,
-                wasClean: clean != "0")
+                wasClean: clean != "0", logWasSwept: logWasSwept)
             return .commit
         }
         guard let opened else { throw StoreError("the database did not open") }
@@ -86,11 +92,11 @@ enum Meta {
     }
 
     /// The state as it is on disk.
-    static func state(_ database: Database) throws -> StoreState {
+    static func state(_ database: Database, _ layout: Schema.Layout = .staying) throws -> StoreState {
         guard let text = try read(.epoch, database), let epoch = Epoch(Array(text.utf8)) else {
             throw StoreError("the database has no epoch")
         }
-        let horizon = try horizon(database)
+        let horizon = try horizon(database, layout)
         // With room above it for whatever is written until the next start.
         guard max(horizon.head, horizon.collected) <= Revision(UInt64(maximumCount / 2)) else {
             throw impossible(horizon.head.rawValue, horizon.collected.rawValue)
@@ -112,10 +118,10 @@ enum Meta {
     }
 
     /// The horizon, in one look-up: every page and every get asks for it.
-    static func horizon(_ database: Database) throws -> Horizon {
+    static func horizon(_ database: Database, _ layout: Schema.Layout = .staying) throws -> Horizon {
         let statement = try database.cachedStatement(
             sql: """
-                SELECT coalesce((SELECT max(revision) FROM register), 0),
+                SELECT coalesce((SELECT max(revision) FROM \(layout.logTable)), 0),
                     coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'collected_revision'), 0)
                 """)
         guard let row = try Row.fetchOne(statement) else { return Horizon(head: 0, collected: 0) }

@@ -14,7 +14,7 @@ final class RekeyStatements {
     /// What it will say, if this transaction is committed.
     private var draft: SealRecord
     /// How far the rows have been looked through for ``target``.
-    private var position: Revision = 0
+    private var position = RowID(0)
     private var target: String?
     /// Whether rows were passed over, since they do not decrypt.
     private var hasSkipped = false
@@ -25,11 +25,11 @@ final class RekeyStatements {
         draft = record
         select = try Statement(
             """
-            SELECT \(Schema.registerColumns) FROM register WHERE revision > ?1 AND (?4 OR key_id IS NOT ?2) \
-            ORDER BY revision LIMIT ?3
+            SELECT \(Schema.registerColumns) FROM register WHERE id > ?1 AND (?4 OR key_id IS NOT ?2) \
+            ORDER BY id LIMIT ?3
             """, on: handle, seal: seal)
         update = try Statement(
-            "UPDATE register SET value = ?1, metadata = NULL, sealed = ?2, key_id = ?3 WHERE revision = ?4", on: handle)
+            "UPDATE register SET value = ?1, metadata = NULL, sealed = ?2, key_id = ?3 WHERE id = ?4", on: handle)
         writeMeta = try Statement(
             "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", on: handle)
         deleteChecks = try Statement(
@@ -73,17 +73,17 @@ final class RekeyStatements {
     /// - Returns: how many rows were taken; 0: there are no more.
     func run(limit: Int) throws(StoreError) -> Int {
         let id = seal.cipher.currentID
-        if target != id { (target, position, hasSkipped) = (id, 0, false) }
+        if target != id { (target, position, hasSkipped) = (id, RowID(0), false) }
         try note(id)
         let rows = try next(id, limit)
         for row in rows {
-            position = row.revision
+            position = row.id
             guard let stored = row.stored else { continue }
             let sealed = try seal.seal(stored)
             update.bind(stored.register.value == nil ? nil : [], at: 1)
             update.bind(blob: sealed.bytes, at: 2)
             update.bind(Array(sealed.keyID.utf8), at: 3)
-            update.bind(row.revision, at: 4)
+            update.bind(row.id, at: 4)
             try update.run()
         }
         if rows.isEmpty, draft.accepts != .sealed || !hasSkipped {
@@ -96,24 +96,23 @@ final class RekeyStatements {
     }
 
     /// - Returns: nil for rows that are to be left as they are.
-    private func next(_ id: String, _ limit: Int) throws(StoreError) -> [(revision: Revision, stored: StoredRegister?)]
-    {
+    private func next(_ id: String, _ limit: Int) throws(StoreError) -> [(id: RowID, stored: StoredRegister?)] {
         defer { select.reset() }
         select.bind(position, at: 1)
         select.bind(Array(id.utf8), at: 2)
         select.bind(Int64(limit), at: 3)
         select.bind(draft.accepts == .sealed ? 0 : 1, at: 4)
-        var rows: [(Revision, StoredRegister?)] = []
+        var rows: [(RowID, StoredRegister?)] = []
         while try select.step() {
-            let revision = Revision(UInt64(bitPattern: select.integer(0)))
-            guard let row = try? select.sealedRow(), let contents = try? seal.open(row) else {
+            let row = RowID(UInt64(bitPattern: select.row))
+            guard let sealed = try? select.sealedRow(), let contents = try? seal.open(sealed) else {
                 hasSkipped = true
-                rows.append((revision, nil))
+                rows.append((row, nil))
                 continue
             }
-            var stored = row.stored
+            var stored = sealed.stored
             (stored.register.value, stored.register.metadata) = contents
-            rows.append((revision, seal.isCurrent(row) ? nil : stored))
+            rows.append((row, seal.isCurrent(sealed) ? nil : stored))
         }
         return rows
     }

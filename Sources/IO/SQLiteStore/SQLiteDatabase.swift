@@ -19,6 +19,14 @@ package enum NewEpochReason: Sendable {
     case logIsMissing
 }
 
+/// What is done to the rows of an older database, before anybody is served.
+package enum Migration: Sendable {
+    /// A copy of the database was made, as it was before.
+    case copied(to: String)
+    /// So many of the rows that were still to be moved have been.
+    case moved(Int, of: Int)
+}
+
 /// An open database: one file, one server, one writer, several readers.
 package final class SQLiteDatabase: Sendable {
     package struct Configuration: Sendable {
@@ -34,6 +42,8 @@ package final class SQLiteDatabase: Sendable {
         /// Whether rows that are not sealed as a whole are taken for what they say, and sealed: once, when a database that never was
         /// encrypted is to be, or that an earlier version has encrypted.
         package var encryptsPlain = false
+        /// How rows of the log that are stale are gathered before they are deleted.
+        package var stale = StaleRevisions()
 
         package init(
             path: String, durability: Durability = .commit, maximumDrift: UInt64 = 60_000, readers: Int = 2,
@@ -55,6 +65,9 @@ package final class SQLiteDatabase: Sendable {
     /// Why a new epoch was begun, since commits may be gone that were seen; nil: none was.
     package let newEpochReason: NewEpochReason?
 
+    /// Whether no row of the log of revisions was stale when it was opened.
+    let logWasSwept: Bool
+
     /// What rows are sealed by; nil where they are not encrypted.
     let seal: RowSeal?
     /// What the database said of its encryption when it was opened.
@@ -69,15 +82,18 @@ package final class SQLiteDatabase: Sendable {
     /// - Parameters:
     ///   - now: the wall clock, in milliseconds.
     ///   - random: where ids come from.
+    ///   - migrating: is told how the rows of an older database get to where they stay. What it throws ends that, and the next time goes on
+    ///     with it.
     /// - Throws: ``StoreError`` with a sentence for a person: in use by another server, not a database, too new.
     package init(
-        _ configuration: Configuration, now: WallTime, random: inout some RandomNumberGenerator
+        _ configuration: Configuration, now: WallTime, random: inout some RandomNumberGenerator,
+        migrating: (Migration) throws -> Void = { _ in }
     ) throws(StoreError) {
         self.configuration = configuration
         let lock = try DatabaseLock(configuration.path)
         self.lock = lock
         do {
-            pool = try Self.open(configuration, at: lock.path)
+            pool = try Self.open(configuration, at: lock.path, migrating)
         } catch {
             throw StoreError("cannot open \(configuration.path): \(error)")
         }
@@ -116,6 +132,7 @@ package final class SQLiteDatabase: Sendable {
         state = opened.state
         node = opened.node
         newEpochReason = opened.newEpochReason
+        logWasSwept = opened.logWasSwept
     }
 
     /// Whether some rows are not encrypted with the current key, in the current format.
@@ -142,7 +159,9 @@ package final class SQLiteDatabase: Sendable {
         }
     }
 
-    private static func open(_ configuration: Configuration, at path: String) throws -> DatabasePool {
+    private static func open(
+        _ configuration: Configuration, at path: String, _ migrating: (Migration) throws -> Void
+    ) throws -> DatabasePool {
         var settings = GRDB.Configuration()
         settings.label = "starling"
         settings.journalMode = .wal
@@ -158,7 +177,11 @@ package final class SQLiteDatabase: Sendable {
         if try pool.read(migrator.hasBeenSuperseded) {
             throw StoreError("it was written by a newer version of starling; use that one")
         }
+        if try pool.read({ try RowMigration.isAhead($0, migrator) }) {
+            try migrating(.copied(to: DatabaseFile.keepCopy(of: pool, at: path, for: RowMigration.name)))
+        }
         try migrator.migrate(pool)
+        try RowMigration.run(pool) { try migrating(.moved($0, of: $1)) }
         // A trigger changes what a write does, and an index that is not as it was finds other rows than those that were asked for.
         let altered = try pool.read { try Schema.differences($0) }.filter { !$0.isBeside }
         if let first = altered.first {

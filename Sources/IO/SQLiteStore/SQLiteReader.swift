@@ -36,7 +36,7 @@ package struct SQLiteReader: ReadStore, Sendable {
         }
 
         package func register(of key: Key) throws(StoreError) -> StoredRegister? {
-            let rows = try select("WHERE key = ?1")
+            let rows = try select("FROM register WHERE key = ?1")
             defer { rows.reset() }
             rows.bind(key.bytes, at: 1)
             guard let row = try rows.next() else { return nil }
@@ -51,7 +51,7 @@ package struct SQLiteReader: ReadStore, Sendable {
             // No key has a zero byte: there is none between a key and the same with a zero behind it.
             var start = range.start
             if let after, after.bytes.lexicographicallyPrecedes(start) == false { start = after.bytes + [0] }
-            let rows = try select("WHERE key >= ?1 AND key < ?2 ORDER BY key")
+            let rows = try select("FROM register WHERE key >= ?1 AND key < ?2 ORDER BY key")
             defer { rows.reset() }
             rows.bind(start, at: 1)
             rows.bind(range.isExact ? range.start + [0] : SQLiteReader.end(of: range.start), at: 2)
@@ -62,16 +62,21 @@ package struct SQLiteReader: ReadStore, Sendable {
         }
 
         package func forEachChange(after revision: Revision, _ body: (StoredRegister) -> Bool) throws(StoreError) {
-            let rows = try select("WHERE revision > ?1 ORDER BY revision")
+            // The tables in this order, and no other. Where the row has another revision, a later change has taken the place of this one.
+            let rows = try select(
+                """
+                FROM log CROSS JOIN register ON register.id = log.id AND register.revision = log.revision \
+                WHERE log.revision > ?1 ORDER BY log.revision
+                """)
             defer { rows.reset() }
             rows.bind(revision, at: 1)
             while let row = try rows.next(), body(row) {}
         }
 
-        private func select(_ condition: StaticString) throws(StoreError) -> RowReader {
+        private func select(_ rows: StaticString) throws(StoreError) -> RowReader {
             do {
                 let statement = try connection.cachedStatement(
-                    sql: "SELECT \(Schema.registerColumns) FROM register \(condition)")
+                    sql: "SELECT \(Schema.registerColumns) \(rows)")
                 return RowReader(statement, seal: seal)
             } catch {
                 throw StoreError(reading: error)

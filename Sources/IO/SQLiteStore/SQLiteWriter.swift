@@ -28,7 +28,8 @@ package final class SQLiteWriter: WriteStore {
     private let insert: Statement
     private let update: Statement
     private let selectKeys: Statement
-    private let upkeep: UpkeepStatements
+    let revisions: LogStatements
+    let upkeep: UpkeepStatements
     private let answers: AnswerStatements
     private let rekeying: RekeyStatements?
     private let seal: RowSeal?
@@ -50,14 +51,16 @@ package final class SQLiteWriter: WriteStore {
         selectOutline = try Statement("SELECT \(Schema.outlineColumns) FROM register WHERE key = ?1", on: handle)
         insert = try Statement(
             """
-            INSERT INTO register (\(columns), committed_at) \
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+            INSERT INTO register (revision, key, version, value, expires_at, metadata, session, op, cause, fence, \
+            lease, sealed, key_id, committed_at, id) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
             """, on: handle)
+        // The index on the key is not touched where the key is not set.
         update = try Statement(
             """
-            UPDATE register SET revision = ?1, key = ?2, version = ?3, value = ?4, expires_at = ?5, metadata = ?6, \
+            UPDATE register SET revision = ?1, version = ?3, value = ?4, expires_at = ?5, metadata = ?6, \
             session = ?7, op = ?8, cause = ?9, fence = ?10, lease = ?11, sealed = ?12, key_id = ?13, \
-            committed_at = ?14 WHERE revision = ?15
+            committed_at = ?14 WHERE id = ?15 AND revision = ?2
             """, on: handle)
         selectKeys = try Statement(
             "SELECT key FROM register WHERE key >= ?1 AND key < ?2 AND value IS NOT NULL", on: handle)
@@ -66,6 +69,9 @@ package final class SQLiteWriter: WriteStore {
         } else {
             rekeying = nil
         }
+        revisions = try LogStatements(
+            on: handle, gathering: database.configuration.stale, isSwept: database.logWasSwept,
+            head: database.state.head)
         upkeep = try UpkeepStatements(on: handle, seal: seal)
         answers = try AnswerStatements(on: handle, seal: seal)
     }
@@ -146,7 +152,7 @@ package final class SQLiteWriter: WriteStore {
         let statement = replacing == nil ? insert : update
         let register = stored.register
         statement.bind(stored.revision, at: 1)
-        statement.bind(register.key.bytes, at: 2)
+        if let replacing { statement.bind(replacing, at: 2) } else { statement.bind(register.key.bytes, at: 2) }
         statement.bind(register.version.bytes, at: 3)
         let sealed = try seal?.seal(stored)
         if let sealed { try rekeying?.note(sealed.keyID) }
@@ -161,12 +167,13 @@ package final class SQLiteWriter: WriteStore {
         statement.bind(blob: sealed?.bytes, at: 12)
         statement.bind(sealed.map { Array($0.keyID.utf8) }, at: 13)
         statement.bind(now, at: 14)
-        if let replacing { statement.bind(replacing, at: 15) }
+        statement.bind(stored.row, at: 15)
         try statement.run()
         if sqlite3_changes(connection.handle) != 1 {
             throw StoreError(
                 "revision \(replacing ?? 0) of \(register.key) is not in the database", code: SQLITE_CORRUPT)
         }
+        try revisions.put(stored, replacing: replacing)
     }
 
     package func answer(to operation: OperationID, since: WallTime) throws(StoreError) -> [UInt8]? {
@@ -184,15 +191,23 @@ package final class SQLiteWriter: WriteStore {
     /// - Returns: how many rows were taken; 0: there are no more.
     package func rekey(limit: Int) throws(StoreError) -> Int {
         guard let rekeying else { return 0 }
-        try begin.run()
-        do throws(StoreError) {
+        return try transact { () throws(StoreError) in
             try rekeying.note(rekeying.currentID)
             // Before the rows, with which it ends that other keys are needed.
-            var count = try answers.reseal(limit: limit)
-            if count == 0 { count = try rekeying.run(limit: limit) }
+            let count = try answers.reseal(limit: limit)
+            return count == 0 ? try rekeying.run(limit: limit) : count
+        }
+    }
+
+    /// Runs `body` in a transaction of its own.
+    func transact<Result>(_ body: () throws(StoreError) -> Result) throws(StoreError) -> Result {
+        try database.lock.checkFiles()
+        try begin.run()
+        do throws(StoreError) {
+            let result = try body()
             try commitStatement.run()
             noteCommit()
-            return count
+            return result
         } catch {
             rollback()
             throw error
@@ -222,7 +237,13 @@ package final class SQLiteWriter: WriteStore {
     }
 
     package func commit() throws(StoreError) {
-        try commitStatement.run()
+        revisions.cleanBeside()
+        do throws(StoreError) {
+            try commitStatement.run()
+        } catch {
+            revisions.rolledBack(isUnknown: true)
+            throw error
+        }
         noteCommit()
         // What was replaced before it is on a disk that nobody will read.
         try database.lock.checkFiles()
@@ -237,6 +258,7 @@ package final class SQLiteWriter: WriteStore {
 
     private func noteCommit() {
         rekeying?.committed()
+        revisions.committed()
         logPages = connection.logPages
         log.written(logPages)
     }
@@ -264,6 +286,7 @@ package final class SQLiteWriter: WriteStore {
 
     package func rollback() {
         rekeying?.rolledBack()
+        revisions.rolledBack(isUnknown: false)
         if sqlite3_get_autocommit(connection.handle) == 0 { try? rollbackStatement.run() }
         connection.rolledBack()
     }

@@ -1,15 +1,32 @@
 import GRDB
+import SyncEngine
 
 /// The tables of a database, and how older ones are brought up to date.
 enum Schema {
+    /// What stands where in a database.
+    enum Layout {
+        /// Of before migration 6: a change moved its row to the end of the table, where the revision was the number of the row.
+        case moving
+        /// A row stays where it is, and the log of revisions says which rows have changed.
+        case staying
+
+        /// The columns of a register, in the order that `Statement.register()` reads.
+        var registerColumns: String {
+            let row = self == .moving ? "register.revision" : "register.id"
+            return "register.revision, key, version, value, expires_at, metadata, session, op, cause, fence, lease, sealed, key_id, \(row)"
+        }
+
+        /// Whose greatest revision is that of the latest change.
+        var logTable: String { self == .moving ? "register" : "log" }
+    }
+
     /// The columns of a register, in the order that `Statement.register()` reads.
-    static let registerColumns =
-        "revision, key, version, value, expires_at, metadata, session, op, cause, fence, lease, sealed, key_id"
+    static let registerColumns = Layout.staying.registerColumns
 
     /// The same with an empty value where there is one, and no metadata: whether a value is null is known without reading it.
     static let outlineColumns =
         "revision, key, version, CASE WHEN value IS NOT NULL THEN '' END, expires_at, NULL, session, op, cause, fence, "
-        + "lease, sealed, key_id"
+        + "lease, sealed, key_id, id"
 
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
@@ -81,15 +98,29 @@ enum Schema {
                     ) STRICT;
                     """)
         }
+        migrator.registerMigration(RowMigration.name) { try RowMigration.begin($0) }
         return migrator
     }
 
     private static let readable = "3: encryption"
     private static let sealed = "4: rows sealed as a whole"
 
-    /// Whether a database has all the columns that are read, and none that this version does not know.
-    static func isReadable(_ database: Database) throws -> Bool {
-        try migrator.completedMigrations(database).contains(readable) && !migrator.hasBeenSuperseded(database)
+    /// How a database is to be read by who only looks at it.
+    ///
+    /// - Throws: ``StoreError`` where it has not all the columns that are read, or some that this version does not know, or is
+    ///   on its way from one layout to another.
+    static func layout(_ database: Database) throws -> Layout {
+        let done = try migrator.completedMigrations(database)
+        guard done.contains(readable), try !migrator.hasBeenSuperseded(database) else {
+            throw StoreError("it was written by another version of starling; start that, or this one, on it first")
+        }
+        guard done.contains(RowMigration.name) else { return .moving }
+        if try RowMigration.isUnderWay(database) {
+            throw StoreError(
+                "its rows are being moved to a newer layout, and not all are: 'starling serve' goes on with that and finishes "
+                    + "it; the copy that was made before is beside it")
+        }
+        return .staying
     }
 
     /// What is in a database that Starling did not make, is not as it made it, or is missing.
@@ -104,6 +135,7 @@ enum Schema {
         // As far as the database has been brought up to date: one that is only looked at stays as it is.
         let done = try migrator.completedMigrations(database)
         if let last = done.last { try migrator.migrate(ours, upTo: last) }
+        if try !RowMigration.isUnderWay(database) { try RowMigration.run(ours) }
         let expected = try ours.read { try statements($0) }
         let found = try statements(database)
         let others = found.sorted { $0.key < $1.key }.compactMap { (name, sql) -> Difference? in

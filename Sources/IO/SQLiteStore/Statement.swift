@@ -43,6 +43,8 @@ final class Statement {
 
     func bind(_ revision: Revision, at index: Int32) { bind(Int64(revision.rawValue), at: index) }
 
+    func bind(_ row: RowID, at index: Int32) { bind(Int64(row.rawValue), at: index) }
+
     func bind(_ value: Int64?, at index: Int32) {
         if let value {
             sqlite3_bind_int64(handle, index, value)
@@ -139,6 +141,9 @@ final class Statement {
         RowSeal.Row(stored: try fields(), contents: (bytes(3), bytes(5)), sealed: blob(11), keyID: keyID)
     }
 
+    /// The number of the row, in a row of ``Schema/registerColumns``.
+    var row: Int64 { integer(13) }
+
     private var keyID: String { String(decoding: bytes(12) ?? [], as: UTF8.self) }
 
     /// All of a row but value and metadata.
@@ -151,6 +156,9 @@ final class Statement {
             throw damaged("no valid key and version")
         }
         guard (1...Meta.maximumCount).contains(revision) else { throw damaged("a revision that is none") }
+        // The first change of a row has its number.
+        let row = row
+        guard (1...revision).contains(row) else { throw damaged("a number that is none") }
         guard (0...Meta.maximumCount).contains(integer(9)) else { throw damaged("a fence that is none") }
         let expiresAt = isNull(4) ? nil : UInt64(exactly: integer(4)).map { WallTime(milliseconds: $0) }
         guard isNull(4) || expiresAt != nil else { throw damaged("an expiry that is none") }
@@ -162,13 +170,13 @@ final class Statement {
             key: Key(unchecked: key), version: version, value: nil, expiresAt: expiresAt, metadata: nil,
             session: bytes(6), cause: cause)
         return StoredRegister(
-            register, revision: Revision(UInt64(revision)), op: bytes(7), fence: Fence(UInt64(integer(9))),
-            binding: binding)
+            register, revision: Revision(UInt64(revision)), row: RowID(UInt64(row)), op: bytes(7),
+            fence: Fence(UInt64(integer(9))), binding: binding)
     }
 
     private func damaged(_ what: String) -> StoreError {
         let key = bytes(1).map { " (\(String(decoding: $0, as: UTF8.self)))" } ?? ""
-        return StoreError("row \(integer(0))\(key) of the database has \(what)", code: StoreError.damagedRow)
+        return StoreError("row \(row)\(key) of the database has \(what)", code: StoreError.damagedRow)
     }
 }
 

@@ -8,8 +8,9 @@ final class UpkeepStatements {
     private let selectNextExpiry: Statement
     private let selectBound: Statement
     private let selectTombstones: Statement
-    private let delete: Statement
-    /// Rows that are none of ours, by their revisions: they are passed over, and do not keep the others from their end.
+    private let deleteRegister: Statement
+    private let deleteChange: Statement
+    /// Rows that are none of ours, by their numbers: they are passed over, and do not keep the others from their end.
     private var damaged: Set<Int64> = []
 
     init(on handle: OpaquePointer, seal: RowSeal?) throws(StoreError) {
@@ -23,7 +24,7 @@ final class UpkeepStatements {
             """, on: handle, seal: seal)
         selectNextExpiry = try Statement(
             """
-            SELECT revision, expires_at FROM register WHERE expires_at IS NOT NULL AND value IS NOT NULL \
+            SELECT id, expires_at FROM register WHERE expires_at IS NOT NULL AND value IS NOT NULL \
             ORDER BY expires_at
             """, on: handle)
         selectBound = try Statement(
@@ -34,7 +35,8 @@ final class UpkeepStatements {
             SELECT \(columns) FROM register WHERE value IS NULL AND committed_at < ?1 AND version < ?2 \
             ORDER BY committed_at
             """, on: handle, seal: seal)
-        delete = try Statement("DELETE FROM register WHERE revision = ?1", on: handle)
+        deleteRegister = try Statement("DELETE FROM register WHERE id = ?1", on: handle)
+        deleteChange = try Statement("DELETE FROM log WHERE revision = ?1", on: handle)
     }
 
     func write(_ name: Meta.Name, _ value: String) throws(StoreError) {
@@ -56,8 +58,8 @@ final class UpkeepStatements {
         var rows: [StoredRegister] = []
         var left = skipped
         while rows.count < limit, try statement.step() {
-            let revision = statement.integer(0)
-            if damaged.contains(revision) { continue }
+            let row = statement.row
+            if damaged.contains(row) { continue }
             if left > 0 {
                 left -= 1
                 continue
@@ -65,7 +67,7 @@ final class UpkeepStatements {
             do throws(StoreError) {
                 rows.append(try statement.register())
             } catch  where error.isRow {
-                damaged.insert(revision)
+                damaged.insert(row)
             }
         }
         return rows
@@ -94,8 +96,10 @@ final class UpkeepStatements {
         let tombstones = try registers(of: selectTombstones, limit: limit)
         guard !tombstones.isEmpty else { return collected }
         for stored in tombstones {
-            delete.bind(stored.revision, at: 1)
-            try delete.run()
+            deleteRegister.bind(stored.row, at: 1)
+            try deleteRegister.run()
+            deleteChange.bind(stored.revision, at: 1)
+            try deleteChange.run()
             collected.add(
                 stored.register.key, revision: stored.revision, stamp: stored.register.version.stamp,
                 fence: stored.fence)

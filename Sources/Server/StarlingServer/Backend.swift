@@ -5,6 +5,7 @@ import NIOCore
 import NIOPosix
 import Registers
 import SQLiteStore
+import ServiceLifecycle
 import SyncEngine
 import SyncProtocol
 import Synchronization
@@ -54,7 +55,7 @@ struct Backend: Sendable {
                 path: configuration.data, durability: configuration.durability,
                 maximumDrift: configuration.maximumDrift.milliseconds, readers: 3, bootID: BootID.read(), cipher: cipher
             ),
-            now: SystemClock.now(), random: &random)
+            now: SystemClock.now(), random: &random, migrating: Self.migrationLog(configuration.data, logger))
         Self.warn(of: database, at: configuration.data, logger)
         health = StoreHealth(logger: logger)
         committer = CommitterThread(head: database.state.head, health: health, logger: logger)
@@ -75,6 +76,26 @@ struct Backend: Sendable {
             publish: { changes in for driver in drivers { driver.deliver(.committed(changes)) } },
             checkpoints: checkpoints)
         for driver in drivers { driver.eventLoop.execute { driver.start() } }
+    }
+
+    /// Says how the rows of an older database get to where they stay, now and then, and ends that when the server is to stop.
+    private static func migrationLog(_ path: String, _ logger: Logger) -> (Migration) throws -> Void {
+        var next = ContinuousClock.now
+        return { migration in
+            switch migration {
+            case .copied(let copy):
+                logger.notice(
+                    "\(path) gets a layout that no earlier version reads; as it was before it is kept as \(copy). This is done once")
+            case .moved(let done, let total):
+                if done == total || next <= .now {
+                    logger.notice("Moved \(done) of \(total) rows to the new layout")
+                    next = .now + .seconds(2)
+                }
+                if Task.isShuttingDownGracefully, done < total {
+                    throw StoreError("stopped while its rows were being moved; the next start goes on with that")
+                }
+            }
+        }
     }
 
     private static func warn(of database: SQLiteDatabase, at path: String, _ logger: Logger) {

@@ -20,6 +20,10 @@ package final class SimulatedDisk: WriteStore {
     /// Everything that is on the disk.
     package struct Content {
         package var registers: [Key: StoredRegister] = [:]
+        /// The keys of all rows.
+        var keys: [RowID: Key] = [:]
+        /// The log of revisions: the rows of changes, of which the later ones of a row count.
+        var log: [Revision: RowID] = [:]
         /// When each register was put, by the wall clock.
         var putAt: [Key: WallTime] = [:]
         package var bound = Stamp.zero
@@ -29,7 +33,7 @@ package final class SimulatedDisk: WriteStore {
         var answers: [OperationID: KeptAnswer] = [:]
 
         package var head: Revision {
-            registers.values.reduce(collected.revision) { max($0, $1.revision) }
+            max(log.keys.max() ?? 0, collected.revision)
         }
     }
 
@@ -50,6 +54,7 @@ package final class SimulatedDisk: WriteStore {
     private var synced = Content()
     private var draft: Content?
     private var puts: [(new: StoredRegister, old: StoredRegister?)] = []
+    private var stale = StaleRevisions(manyStale: 4, leastInCommit: 2)
     private var now: WallTime = 0
 
     package init(syncsCommits: Bool = true) {
@@ -100,7 +105,13 @@ package final class SimulatedDisk: WriteStore {
         let key = register.register.key
         let old = draft?.registers[key]
         precondition(old?.revision == replacing, "the wrong row would be replaced")
+        precondition(old == nil || old?.row == register.row, "the row of a key changes")
+        precondition(old != nil || draft?.keys[register.row] == nil, "two keys have a row")
+        precondition(draft?.log[register.revision] == nil, "two changes have a revision")
         draft?.registers[key] = register
+        draft?.keys[register.row] = key
+        draft?.log[register.revision] = register.row
+        if let replacing { stale.replace(replacing) }
         draft?.putAt[key] = now
         puts.append((register, old))
     }
@@ -120,6 +131,7 @@ package final class SimulatedDisk: WriteStore {
         precondition(draft != nil)
         let isCut = cutsPower()
         // A transaction is on the disk as a whole or not at all: the log has checksums.
+        for revision in stale.takeBeside() { draft?.log[revision] = nil }
         let isMade = isCut ? callsUntilPowerCut == 0 && now.milliseconds.isMultiple(of: 2) : fault != .commitLost
         if isMade, let draft {
             content = draft
@@ -130,11 +142,22 @@ package final class SimulatedDisk: WriteStore {
         puts = []
         if isCut { throw StoreError("the power is gone") }
         if fault == .commitLost || fault == .commitKept { throw StoreError("commit") }
+        stale.committed()
     }
 
     package func rollback() {
         draft = nil
         puts = []
+        stale.rolledBack()
+    }
+
+    /// Deletes some rows of the log that are known to be stale, where there is nothing else to do.
+    package func clean() {
+        precondition(draft == nil)
+        guard fault == .none, !isPowerCut else { return }
+        for revision in stale.take(3) { content.log[revision] = nil }
+        stale.committed()
+        if syncsCommits { synced = content } else { unsynced.append(content) }
     }
 
     private func call() throws(StoreError) {
@@ -181,6 +204,8 @@ package final class SimulatedDisk: WriteStore {
             let key = stored.register.key
             guard collected.keys.count < limit, content.putAt[key] ?? 0 < cutoff else { continue }
             draft?.registers[key] = nil
+            draft?.keys[stored.row] = nil
+            draft?.log[stored.revision] = nil
             collected.add(
                 key, revision: stored.revision, stamp: stored.register.version.stamp, fence: stored.fence)
         }
@@ -204,6 +229,7 @@ package final class SimulatedDisk: WriteStore {
     /// - Returns: whether commits may be lost.
     package func restart(losesUnsynced: Bool, now: WallTime, random: inout SeededGenerator) -> Bool {
         rollback()
+        stale = StaleRevisions(manyStale: 4, leastInCommit: 2)
         isPowerCut = false
         callsUntilPowerCut = nil
         fault = .none

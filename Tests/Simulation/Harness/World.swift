@@ -76,7 +76,9 @@ final class World {
         case 42:
             rare()
             if !isCalm, Int.random(in: 0..<12, using: &random) == 0 { isStormy.toggle() }
-        default: disk.syncsCommits ? () : disk.sync()
+        default:
+            disk.clean()
+            if !disk.syncsCommits { disk.sync() }
         }
         if disk.isPowerCut { crash(losesUnsynced: true) }
         check()

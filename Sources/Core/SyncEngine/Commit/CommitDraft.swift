@@ -123,6 +123,7 @@ struct CommitDraft {
         head = head.next
         var stored = stored
         stored.revision = head
+        stored.row = current?.row ?? RowID(first: head)
         let key = stored.register.key
         if !growth.isEmpty {
             let isThere = !stored.register.isTombstone

@@ -25,7 +25,7 @@ package protocol WriteStore {
     /// How many keys match that are no tombstones. Within a transaction, before anything is put.
     mutating func count(_ filter: Filter) throws(StoreError) -> Int
 
-    /// Puts a register in the place of the one with revision `replacing`; nil where the key has none.
+    /// Puts a register in the place of the one with revision `replacing`, which has its row; nil where the key has none.
     mutating func put(_ register: StoredRegister, replacing: Revision?) throws(StoreError)
 
     /// What was answered to a request, at `since` (milliseconds) or later. Within a transaction.

@@ -106,12 +106,17 @@ final class CommitterThread: Sendable {
         var delay = CommitDelay()
         while true {
             let pause =
-                isRekeying ? 0 : upkeep.pause(until: committer.nextExpiry, wallClock: SystemClock.now(), now: .now)
-            guard let requests = take(timeout: pause, delay) else { return committer.lastStamp }
+                isRekeying
+                ? 0
+                : upkeep.pause(
+                    until: committer.nextExpiry, wallClock: SystemClock.now(), now: .now,
+                    hasStale: committer.store.canClean)
+            guard let requests = take(timeout: pause, delay) else { return finish(committer) }
             let now = SystemClock.now()
             if !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false {
                 let time = commit(requests, with: &committer, now: now, publish: publish)
                 delay.note(count: requests.count, time: time)
+                if !requests.isEmpty { upkeep.noteRequests(.now) }
                 upkeep.noteCommit(hasFailed: health.hasFailed || hasLeftovers, now: .now)
             }
             if upkeep.takeLook(.now), let failure = lookAtFiles(committer.store) {
@@ -126,10 +131,33 @@ final class CommitterThread: Sendable {
                 upkeep.probed(hasFailed: failure != nil || hasLeftovers, now: .now)
             }
             if mustRekey.load(ordering: .relaxed) { isRekeying = rekey(&committer) }
+            if committer.store.canClean, upkeep.isCleaningDue(.now) { clean(committer.store, &upkeep) }
             if upkeep.isCollectionDue(.now) { collect(&committer, &upkeep, now: now, publish) }
             if checkpoints.takeRest() { finishCheckpoint(&committer, of: log) }
             if log.left >= SQLiteWriter.checkpointPages { checkpoints.request() }
         }
+    }
+
+    /// Deletes some of what is stale in the log of revisions.
+    private func clean(_ writer: SQLiteWriter, _ upkeep: inout UpkeepSchedule) {
+        do throws(StoreError) {
+            try writer.clean()
+        } catch {
+            note(error)
+            upkeep.noteCommit(hasFailed: true, now: .now)
+        }
+    }
+
+    /// Leaves nothing stale for the next start to look for, if it can.
+    ///
+    /// - Returns: the greatest stamp issued.
+    private func finish(_ committer: Committer<SQLiteWriter>) -> Stamp {
+        do throws(StoreError) {
+            try committer.store.finishCleaning()
+        } catch {
+            logger.warning("Cleaning the log of revisions failed", metadata: ["error": "\(error)"])
+        }
+        return committer.lastStamp
     }
 
     /// Finds out whether the database's files are still those that were opened: else nothing that is written would be found again.

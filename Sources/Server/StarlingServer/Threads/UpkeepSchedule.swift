@@ -1,7 +1,7 @@
 import Registers
 
-/// When the committer does what nobody has asked for: it looks whether its files are there, probes a disk that has failed, and forgets
-/// old tombstones.
+/// When the committer does what nobody has asked for: it looks whether its files are there, probes a disk that has failed, forgets
+/// old tombstones, and cleans the log of revisions where nobody writes.
 struct UpkeepSchedule {
     typealias Instant = ContinuousClock.Instant
 
@@ -15,11 +15,15 @@ struct UpkeepSchedule {
     /// How long to wait until it is looked again whether the files are still there, where nobody writes.
     private static let lookPause = Duration.seconds(1)
 
+    /// How long nobody is to have written until the log is cleaned.
+    private static let quiet = Duration.milliseconds(100)
+
     /// How long tombstones are kept, in milliseconds.
     let retention: UInt64
     private var disk: Disk
     private var nextCollection: Instant
     private var nextLook: Instant
+    private var nextCleaning: Instant
 
     /// - Parameter hasFailed: whether the disk has refused something before it began.
     init(retention: UInt64, hasFailed: Bool, now: Instant) {
@@ -27,6 +31,16 @@ struct UpkeepSchedule {
         disk = hasFailed ? .fails(nextProbe: now) : .works
         nextCollection = now + .seconds(1)
         nextLook = now + Self.lookPause
+        nextCleaning = now + Self.quiet
+    }
+
+    /// Somebody has written.
+    mutating func noteRequests(_ now: Instant) { nextCleaning = now + Self.quiet }
+
+    /// Whether nobody has written for a while, and the disk takes what is.
+    func isCleaningDue(_ now: Instant) -> Bool {
+        if case .fails = disk { return false }
+        return nextCleaning <= now
     }
 
     /// The disk has taken something, or refused it.
@@ -66,11 +80,15 @@ struct UpkeepSchedule {
     /// - Parameters:
     ///   - expiry: when the next register expires, by the wall clock, in milliseconds; nil: none does.
     ///   - wallClock: what that shows now.
-    func pause(until expiry: WallTime?, wallClock: WallTime, now: Instant) -> UInt64 {
+    ///   - hasStale: whether there is something to be cleaned.
+    func pause(until expiry: WallTime?, wallClock: WallTime, now: Instant, hasStale: Bool = false) -> UInt64 {
         if let expiry, expiry <= wallClock { return 0 }
         // The wall clock may be set meanwhile, and the expiry be nearer than it seems: a look is never far.
         var due = min(nextCollection, nextLook)
-        if case .fails(let next) = disk { due = min(due, next) }
+        switch disk {
+        case .fails(let next): due = min(due, next)
+        case .works: if hasStale { due = min(due, nextCleaning) }
+        }
         let left = max(.zero, now.duration(to: due))
         let milliseconds = UInt64((left + .nanoseconds(999_999)) / .milliseconds(1))
         return min(milliseconds, expiry.map { $0 - wallClock } ?? .max)
