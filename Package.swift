@@ -182,7 +182,8 @@ let package = Package(
             dependencies: ["SQLiteStore", "SyncEngine", "SyncProtocol", "Access", "Registers", "TestSupport", nioCore],
             path: "Tests/Simulation/Store", swiftSettings: settings),
         .executableTarget(
-            name: "simulate", dependencies: ["Simulation", "StoreSimulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
+            name: "simulate", dependencies: ["Simulation", "StoreSimulation"], path: "Tests/Simulation/Runner",
+            swiftSettings: settings),
         // What strangers' bytes reach: Fuzzing/README.md
         .target(
             name: "FuzzTargets",

@@ -124,7 +124,8 @@ extension DatabaseFile {
                     """)
             while let row = try rows.next() {
                 check.note(
-                    "revision \(row[1] as Int64) of \(row[0] as String) is not in the log: who catches up is not told of it")
+                    "revision \(row[1] as Int64) of \(row[0] as String) is not in the log: who catches up is not told of it"
+                )
             }
             check.staleRevisions =
                 try Int.fetchOne(

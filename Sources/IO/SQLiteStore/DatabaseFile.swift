@@ -121,7 +121,8 @@ package struct DatabaseFile: Sendable {
         } catch {
             remove(partial)
             throw StoreError(
-                "its rows are to be moved to a newer layout, and no copy of it can be made before: \(describe(error)). Nothing was changed")
+                "its rows are to be moved to a newer layout, and no copy of it can be made before: \(describe(error)). Nothing was changed"
+            )
         }
     }
 

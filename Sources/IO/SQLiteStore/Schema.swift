@@ -13,7 +13,8 @@ enum Schema {
         /// The columns of a register, in the order that `Statement.register()` reads.
         var registerColumns: String {
             let row = self == .moving ? "register.revision" : "register.id"
-            return "register.revision, key, version, value, expires_at, metadata, session, op, cause, fence, lease, sealed, key_id, \(row)"
+            return
+                "register.revision, key, version, value, expires_at, metadata, session, op, cause, fence, lease, sealed, key_id, \(row)"
         }
 
         /// Whose greatest revision is that of the latest change.

@@ -85,7 +85,8 @@ struct Backend: Sendable {
             switch migration {
             case .copied(let copy):
                 logger.notice(
-                    "\(path) gets a layout that no earlier version reads; as it was before it is kept as \(copy). This is done once")
+                    "\(path) gets a layout that no earlier version reads; as it was before it is kept as \(copy). This is done once"
+                )
             case .moved(let done, let total):
                 if done == total || next <= .now {
                     logger.notice("Moved \(done) of \(total) rows to the new layout")

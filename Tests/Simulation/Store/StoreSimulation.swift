@@ -152,14 +152,16 @@ package struct StoreSimulation {
         let changed = byKey.filter { $0.revision > start }.sorted { $0.revision < $1.revision }
         if changed != byRevision {
             problems.append(
-                "behind revision \(start) the log has \(byRevision.map(\.revision)), the table \(changed.map(\.revision))")
+                "behind revision \(start) the log has \(byRevision.map(\.revision)), the table \(changed.map(\.revision))"
+            )
         }
         if head < committer.head { problems.append("the head is \(head), and was \(committer.head)") }
         let collected = committer.collectedRevision
         for (key, revision) in acknowledged where revision > collected {
             let found = byKey.first { $0.register.key == key }
             if found.map({ $0.revision < revision }) ?? true {
-                problems.append("\(key) was acknowledged with revision \(revision), and has \(String(describing: found))")
+                problems.append(
+                    "\(key) was acknowledged with revision \(revision), and has \(String(describing: found))")
             }
         }
     }
@@ -170,7 +172,9 @@ package struct StoreSimulation {
         try restart()
         let check = try DatabaseFile(database.configuration.path).check()
         problems += check.problems
-        if check.staleRevisions > 0 { problems.append("\(check.staleRevisions) rows of the log are stale, and none is to be") }
+        if check.staleRevisions > 0 {
+            problems.append("\(check.staleRevisions) rows of the log are stale, and none is to be")
+        }
         try close()
     }
 }

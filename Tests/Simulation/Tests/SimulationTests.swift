@@ -9,7 +9,9 @@ struct SimulationTests {
         #expect(Simulation.run(seed: seed).problems == [], "make simulate SEEDS=\(seed)")
     }
 
-    @Test("What a database holds by revision is what it holds by key, whatever was cleaned", arguments: 0..<40 as Range<UInt64>)
+    @Test(
+        "What a database holds by revision is what it holds by key, whatever was cleaned",
+        arguments: 0..<40 as Range<UInt64>)
     func store(seed: UInt64) {
         #expect(StoreSimulation.run(seed: seed) == [], "make simulate SEEDS=\(seed) WORLD=store")
     }
