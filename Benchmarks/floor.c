@@ -2,8 +2,11 @@
  *
  *   floor send SUBSCRIBERS BATCH SECONDS   one frame of 190 bytes, BATCH of them at a time, by send() to each socket
  *   floor fsync FILE SECONDS               256 bytes over and over in a file that does not grow, and fdatasync
- *   floor sqlite FILE BATCH SECONDS        registers at random over 100,000 keys, BATCH to a commit, synchronous=FULL,
- *                                          in the tables and indexes of docs/decisions/0003
+ *   floor sqlite FILE BATCH SECONDS [moving] [KEYS]
+ *                                          registers at random over 100,000 keys, BATCH to a commit, synchronous=FULL, in the
+ *                                          tables and indexes of docs/decisions/0020, whose log is cleaned as Starling does it;
+ *                                          moving: in those of before, where a change moved its row. Measured once the
+ *                                          write-ahead log has started over twice
  *
  * Prints one line of JSON.    cc -O2 floor.c -o floor -lsqlite3 -lpthread
  */
@@ -121,7 +124,9 @@ static void measure_fsync(const char *path, double limit) {
 
 static sqlite3 *database;
 static const char *database_path;
-static volatile int is_done, is_due;
+static volatile int is_done, is_due, is_rest;
+static long frames;
+static int log_pages;
 
 static void run(const char *sql) {
   if (sqlite3_exec(database, sql, 0, 0, 0)) { fprintf(stderr, "%s: %s\n", sql, sqlite3_errmsg(database)); exit(1); }
@@ -138,14 +143,20 @@ static void step(sqlite3_stmt *statement) {
   sqlite3_reset(statement);
 }
 
-/* Checkpoints on a thread of its own, as Starling does. */
+/* Checkpoints on a thread of its own, as Starling does; the writer moves the rest, so that the log starts over. */
 static void *checkpoint(void *unused) {
   sqlite3 *connection;
   sqlite3_open(database_path, &connection);
   while (!is_done) {
-    if (is_due) sqlite3_wal_checkpoint_v2(connection, 0, SQLITE_CHECKPOINT_PASSIVE, 0, 0);
-    is_due = 0;
-    usleep(10000);
+    if (is_due) {
+      int pages, moved;
+      for (int i = 0; i < 4; i++)
+        if (sqlite3_wal_checkpoint_v2(connection, 0, SQLITE_CHECKPOINT_PASSIVE, &pages, &moved) || pages - moved < 1000) break;
+      sqlite3_file *file;
+      if (!sqlite3_file_control(connection, "main", SQLITE_FCNTL_FILE_POINTER, &file)) file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+      is_rest = 1, is_due = 0;
+    }
+    usleep(2000);
   }
   sqlite3_close(connection);
   return unused;
@@ -153,61 +164,128 @@ static void *checkpoint(void *unused) {
 
 static int grew(void *unused, sqlite3 *connection, const char *name, int pages) {
   (void)unused, (void)connection, (void)name;
+  frames += pages > log_pages ? pages - log_pages : pages;
+  log_pages = pages;
   if (pages >= 4000) is_due = 1;
   return SQLITE_OK;
 }
 
-static void put(sqlite3_stmt *write, long key, long revision, long replaced) {
+enum { maximum_keys = 1000000, run_length = 1024, runs = 16 };
+static int is_moving, stale_count, ordered_runs;
+static long revisions[maximum_keys], stale[2 * runs * run_length], ordered[runs * run_length];
+static int next_of_run[runs];
+static sqlite3_stmt *insert, *update, *append, *drop;
+
+static int by_number(const void *left, const void *right) {
+  long difference = *(const long *)left - *(const long *)right;
+  return difference < 0 ? -1 : difference > 0;
+}
+
+/* Deletes some stale rows of the log, in their order, once there are many: merged from runs, so that no commit sorts all of them. */
+static void clean(int limit) {
+  if (!ordered_runs) {
+    if (stale_count < runs * run_length) return;
+    memcpy(ordered, stale, sizeof ordered);
+    stale_count -= runs * run_length;
+    memmove(stale, stale + runs * run_length, stale_count * sizeof *stale);
+    memset(next_of_run, 0, sizeof next_of_run);
+    ordered_runs = runs;
+  }
+  while (limit-- > 0 && ordered_runs) {
+    int least = -1;
+    for (int run = 0; run < runs; run++)
+      if (next_of_run[run] < run_length &&
+          (least < 0 || ordered[run * run_length + next_of_run[run]] < ordered[least * run_length + next_of_run[least]]))
+        least = run;
+    sqlite3_bind_int64(drop, 1, ordered[least * run_length + next_of_run[least]]);
+    step(drop);
+    if (++next_of_run[least] == run_length) ordered_runs--;
+  }
+}
+
+static void put(long key, long revision) {
   static char name[40], version[60], value[129];
   if (!*value) memset(value, 'x', 128);
+  long replaced = revisions[key];
+  sqlite3_stmt *write = replaced ? update : insert;
   snprintf(name, sizeof name, "bench:abcdef:%ld", key);
   snprintf(version, sizeof version, "01a0c5d3e800-%04lx-agent-%ld", revision & 0xffff, key % 16);
   sqlite3_bind_int64(write, 1, revision);
-  sqlite3_bind_text(write, 2, name, -1, SQLITE_STATIC);
+  if (is_moving || !replaced) sqlite3_bind_text(write, 2, name, -1, SQLITE_STATIC);
+  else sqlite3_bind_int64(write, 2, replaced);
   sqlite3_bind_text(write, 3, version, -1, SQLITE_STATIC);
   sqlite3_bind_text(write, 4, value, 128, SQLITE_STATIC);
-  if (replaced) sqlite3_bind_int64(write, 5, replaced);
+  sqlite3_bind_int64(write, 5, is_moving ? replaced : key + 1);
   step(write);
+  revisions[key] = revision;
+  if (is_moving) return;
+  sqlite3_bind_int64(append, 1, revision);
+  sqlite3_bind_int64(append, 2, key + 1);
+  step(append);
+  if (!replaced) return;
+  stale[stale_count++] = replaced;
+  if (stale_count % run_length == 0) qsort(stale + stale_count - run_length, run_length, sizeof *stale, by_number);
 }
 
-static void measure_sqlite(const char *path, int batch, double limit) {
-  enum { keys = 100000 };
-  static long revisions[keys];
-  long head = 0, rows = 0;
+static void make_tables(void) {
+  run(is_moving ? "CREATE TABLE register (revision INTEGER PRIMARY KEY, key TEXT NOT NULL, version TEXT NOT NULL, value TEXT, "
+                  "expires_at INTEGER, metadata TEXT, session TEXT, op TEXT, cause TEXT, committed_at INTEGER NOT NULL, "
+                  "fence INTEGER NOT NULL DEFAULT 0, lease INTEGER, sealed BLOB, key_id TEXT) STRICT"
+                : "CREATE TABLE log (revision INTEGER PRIMARY KEY, id INTEGER NOT NULL) STRICT;"
+                  "CREATE TABLE register (id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, committed_at INTEGER NOT NULL, "
+                  "expires_at INTEGER, fence INTEGER NOT NULL, lease INTEGER, key TEXT NOT NULL, version TEXT NOT NULL, session TEXT, "
+                  "op TEXT, cause TEXT, key_id TEXT, metadata TEXT, value TEXT, sealed BLOB) STRICT");
+  run("CREATE UNIQUE INDEX register_key ON register (key);"
+      "CREATE INDEX register_expiry ON register (expires_at) WHERE expires_at IS NOT NULL AND value IS NOT NULL;"
+      "CREATE INDEX register_tombstone ON register (committed_at) WHERE value IS NULL;"
+      "CREATE INDEX register_lease ON register (lease) WHERE lease > 1");
+#define OTHERS "version=?3, value=?4, expires_at=NULL, metadata=NULL, session=NULL, op=NULL, cause=NULL, fence=0, lease=NULL, " \
+               "sealed=NULL, key_id=NULL, committed_at=?1"
+  if (is_moving) {
+    insert = prepare("INSERT INTO register (revision, key, version, value, committed_at) VALUES (?1,?2,?3,?4,?1)");
+    update = prepare("UPDATE register SET revision=?1, key=?2, " OTHERS " WHERE revision=?5");
+  } else {
+    insert = prepare("INSERT INTO register (id, revision, key, version, value, committed_at, fence) VALUES (?5,?1,?2,?3,?4,?1,0)");
+    update = prepare("UPDATE register SET revision=?1, " OTHERS " WHERE id=?5 AND revision=?2");
+    append = prepare("INSERT INTO log VALUES (?1,?2)");
+    drop = prepare("DELETE FROM log WHERE revision=?1");
+  }
+}
+
+static void measure_sqlite(const char *path, int batch, double limit, int keys) {
+  static double times[10000000];
+  long head = 0, commits = 0;
   database_path = path;
   unlink(path);
   if (sqlite3_open_v2(path, &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, 0)) die(path);
   run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL");
   sqlite3_wal_hook(database, grew, 0);
-  run("CREATE TABLE register (revision INTEGER PRIMARY KEY, key TEXT NOT NULL, version TEXT NOT NULL, value TEXT, "
-      "expires_at INTEGER, metadata TEXT, session TEXT, op TEXT, cause TEXT, committed_at INTEGER NOT NULL, "
-      "fence INTEGER NOT NULL DEFAULT 0, lease INTEGER, sealed BLOB, key_id TEXT) STRICT;"
-      "CREATE UNIQUE INDEX register_key ON register (key);"
-      "CREATE INDEX register_expiry ON register (expires_at) WHERE expires_at IS NOT NULL AND value IS NOT NULL;"
-      "CREATE INDEX register_tombstone ON register (committed_at) WHERE value IS NULL;"
-      "CREATE INDEX register_lease ON register (lease) WHERE lease > 1");
+  make_tables();
   sqlite3_stmt *begin = prepare("BEGIN IMMEDIATE"), *commit = prepare("COMMIT");
-  sqlite3_stmt *insert = prepare("INSERT INTO register (revision, key, version, value, committed_at) VALUES (?1,?2,?3,?4,?1)");
-  sqlite3_stmt *update = prepare("UPDATE register SET revision=?1, key=?2, version=?3, value=?4, expires_at=NULL, "
-                                 "metadata=NULL, session=NULL, op=NULL, cause=NULL, fence=0, lease=NULL, sealed=NULL, "
-                                 "key_id=NULL, committed_at=?1 WHERE revision=?5");
   step(begin);
-  for (long key = 0; key < keys; key++) put(insert, key, revisions[key] = ++head, 0);
+  for (long key = 0; key < keys; key++) put(key, ++head);
   step(commit);
+  sqlite3_wal_checkpoint_v2(database, 0, SQLITE_CHECKPOINT_TRUNCATE, 0, 0);
   pthread_t thread;
   pthread_create(&thread, 0, checkpoint, 0);
-  double start = seconds(CLOCK_MONOTONIC), used = cpu();
-  while (seconds(CLOCK_MONOTONIC) - start < limit) {
+  double start = 0, used = 0, now;
+  for (int wraps = 0; (now = seconds(CLOCK_MONOTONIC)), !start || now - start < limit;) {
+    if (wraps >= 2 && !start) start = now, used = cpu(), frames = 0, commits = 0;
     step(begin);
-    for (int i = 0; i < batch; i++) {
-      long key = random() % keys;
-      put(update, key, head + 1, revisions[key]);
-      revisions[key] = ++head;
-      rows++;
-    }
+    for (int i = 0; i < batch; i++) put(random() % keys, ++head);
+    if (!is_moving) clean(2 * batch > 64 ? 2 * batch : 64);
     step(commit);
+    times[commits++] = seconds(CLOCK_MONOTONIC) - now;
+    if (is_rest) {
+      is_rest = 0, wraps++;
+      sqlite3_wal_checkpoint_v2(database, 0, SQLITE_CHECKPOINT_PASSIVE, 0, 0);
+    }
   }
-  printf("{\"rows_per_second\":%.0f,\"cpu_us\":%.2f}\n", rows / (seconds(CLOCK_MONOTONIC) - start), (cpu() - used) / rows * 1e6);
+  double rows = (double)commits * batch, took = seconds(CLOCK_MONOTONIC) - start, spent = cpu() - used;
+  qsort(times, commits, sizeof *times, ascending);
+  printf("{\"rows_per_second\":%.0f,\"cpu_us\":%.2f,\"log_bytes_a_row\":%.0f,\"commit_p50_us\":%.0f,\"commit_p99_us\":%.0f,\"commit_max_ms\":%.1f}\n",
+         rows / took, spent / rows * 1e6, frames * 4120.0 / rows, times[commits / 2] * 1e6, times[commits * 99 / 100] * 1e6,
+         times[commits - 1] * 1e3);
   is_done = 1;
   pthread_join(thread, 0);
 }
@@ -215,7 +293,12 @@ static void measure_sqlite(const char *path, int batch, double limit) {
 int main(int count, char **words) {
   if (count == 5 && !strcmp(words[1], "send")) measure_send(atoi(words[2]), atoi(words[3]), atof(words[4]));
   else if (count == 4 && !strcmp(words[1], "fsync")) measure_fsync(words[2], atof(words[3]));
-  else if (count == 5 && !strcmp(words[1], "sqlite")) measure_sqlite(words[2], atoi(words[3]), atof(words[4]));
-  else return fprintf(stderr, "usage: floor send SUBSCRIBERS BATCH SECONDS | fsync FILE SECONDS | sqlite FILE BATCH SECONDS\n"), 2;
+  else if (count >= 5 && !strcmp(words[1], "sqlite")) {
+    is_moving = count > 5 && !strcmp(words[5], "moving");
+    int keys = count > 5 + is_moving ? atoi(words[5 + is_moving]) : 100000;
+    if (keys < 1 || keys > maximum_keys) return 2;
+    measure_sqlite(words[2], atoi(words[3]), atof(words[4]), keys);
+  }
+  else return fprintf(stderr, "usage: floor send SUBSCRIBERS BATCH SECONDS | fsync FILE SECONDS | sqlite FILE BATCH SECONDS [moving] [KEYS]\n"), 2;
   return 0;
 }

@@ -96,7 +96,7 @@ final class LogStatements {
         if case .done = sweep { true } else { false }
     }
 
-    private func remove(_ revisions: ArraySlice<Revision>) throws(StoreError) {
+    private func remove(_ revisions: [Revision]) throws(StoreError) {
         for revision in revisions {
             delete.bind(revision, at: 1)
             try delete.run()
