@@ -60,6 +60,8 @@ let package = Package(
             name: "CZlib", path: "Sources/C/CZlib", pkgConfig: "zlib",
             providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
 
+        .systemLibrary(name: "CSQLiteSettings", path: "Sources/C/CSQLiteSettings"),
+
         // Core: values and state machines. No I/O, no clock, no Foundation, no async.
         module("Core", "Registers"),
         module("Core", "Access", ["Registers"]),
@@ -71,7 +73,7 @@ let package = Package(
         module(
             "IO", "SQLiteStore",
             [
-                "Registers", "Access", "SyncProtocol", "SyncEngine", nioCore, crypto,
+                "Registers", "Access", "SyncProtocol", "SyncEngine", "CSQLiteSettings", nioCore, crypto,
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),

@@ -20,7 +20,8 @@ struct MigrationTests {
         try Schema.migrator.migrate(queue, upTo: "5: answers that are kept")
         try queue.write { database in
             for (name, value) in [
-                ("epoch", "00000000000000ab"), ("node", "n"), ("clean", "1"), ("collected_revision", "3"), ("clock_bound", "00000fffff000000"),
+                ("epoch", "00000000000000ab"), ("node", "n"), ("clean", "1"), ("collected_revision", "3"),
+                ("clock_bound", "00000fffff000000"),
             ] {
                 try database.execute(sql: "INSERT INTO meta VALUES (?1, ?2)", arguments: [name, value])
             }
@@ -155,6 +156,8 @@ struct MigrationTests {
             try String.fetchAll($0, sql: "SELECT identifier FROM grdb_migrations")
         }
         #expect(migrations.count == 5)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).contains { $0.contains("before") } == false)
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: folder.url.path).contains { $0.contains("before") }
+                == false)
     }
 }

@@ -58,8 +58,8 @@ final class SQLiteReaderTests {
         let head = try writer.state().head
         // The shard is told of what was committed behind its back.
         let batch = CommittedChanges(
-            head: head, changes: [], frames: ByteBuffer(), results: [[]], collectedRevision: 0)
-        shard.changesCommitted(batch, Turn(head: head, now: 0))
+            head: head, changes: [], frames: ByteBuffer(), collectedRevision: 0)
+        shard.changesCommitted(Committed(batch, results: [[]]), Turn(head: head, now: 0))
         let id = shard.connectionOpened(agent: Agent(random: 0), now: 0)
         let cursor = since.map { Cursor(epoch: database.state.epoch, revision: Revision($0)) }
         shard.messageReceived(

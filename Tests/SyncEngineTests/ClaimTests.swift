@@ -16,7 +16,7 @@ struct ClaimTests {
         let verdict = judge.judge(request, current: current, fenced: current, now: now)
         if case .apply(let change) = verdict {
             current = StoredRegister(
-                change.register, revision: (current?.revision ?? 0) + 1, op: change.op, fence: change.fence,
+                change.register, revision: (current?.revision ?? 0) + 1, fence: change.fence,
                 binding: change.binding)
         }
         return verdict

@@ -39,9 +39,9 @@ struct CommitterTests {
         #expect(commit.results.map(\.count) == [3, 1])
         #expect(store.committed[try Key("a")]?.revision == 4)
         #expect(store.committed[try Key("a")]?.register.isTombstone == true)
-        let frames = String(buffer: commit.frames(0..<4)).split(separator: "\n")
+        let frames = String(buffer: commit.made.frames(0..<4)).split(separator: "\n")
         #expect(frames.count == 4)
-        #expect(String(buffer: commit.frames(1..<2)).hasPrefix(#"{"type":"update","key":"b""#))
+        #expect(String(buffer: commit.made.frames(1..<2)).hasPrefix(#"{"type":"update","key":"b""#))
     }
 
     @Test("Transient broadcasts keep their place among the changes, and touch no disk")

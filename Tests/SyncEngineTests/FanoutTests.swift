@@ -15,7 +15,7 @@ struct FanoutTests {
             CommittedChanges.Change(
                 key: try Key(key), revision: revision, origin: .server, start: 0, end: 0)
         }
-        return CommittedChanges(head: 9, changes: changes, frames: ByteBuffer(), results: [[]], collectedRevision: 0)
+        return CommittedChanges(head: 9, changes: changes, frames: ByteBuffer(), collectedRevision: 0)
     }
 
     private mutating func match(_ keys: (String, Revision?)...) throws -> [String] {

@@ -15,7 +15,7 @@ struct RecentCommitsTests {
             changes: changes.map {
                 CommittedChanges.Change(key: $0.key, revision: $0.revision, origin: origin, start: 0, end: 0)
             },
-            frames: ByteBuffer(), results: [[]], collectedRevision: 0)
+            frames: ByteBuffer(), collectedRevision: 0)
     }
 
     @Test(

@@ -57,13 +57,13 @@ final class ShardTests {
         shard.flush(into: output)
     }
 
-    private func commit() -> CommittedChanges {
+    private func commit() -> Committed {
         let requests = output.writes
         output.writes = []
         return committer.commit(requests, now: 1_000).0
     }
 
-    private func deliver(_ commit: CommittedChanges) {
+    private func deliver(_ commit: Committed) {
         shard.changesCommitted(commit, Turn(head: committer.head, now: 1_000))
         shard.flush(into: output)
     }
@@ -239,7 +239,7 @@ final class ShardTests {
     }
 
     /// Commits a write of somebody else, which the event loop is not told of yet.
-    private func commit(of key: String) throws -> CommittedChanges {
+    private func commit(of key: String) throws -> Committed {
         let write = WriteRequest(
             write: ClientMessage.Write(key: try Key(key), value: [0x31]), agent: Agent(random: 2),
             origin: Origin(loop: 0, connection: ConnectionID(slot: 99, generation: 99)))

@@ -2,9 +2,9 @@
 /// `memcmp` and of SQLite's BINARY collation, so that Swift, SQL and every client agree.
 package enum ByteOrder {
     /// Returns a negative number, zero or a positive number as `left` is before, equal to or after `right`.
-    package static func compare(_ left: [UInt8], _ right: [UInt8]) -> Int {
-        let left = left.span
-        let right = right.span
+    package static func compare(_ left: [UInt8], _ right: [UInt8]) -> Int { compare(left.span, right.span) }
+
+    package static func compare(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Int {
         let common = min(left.count, right.count)
         for index in 0..<common where left[index] != right[index] {
             return Int(left[index]) - Int(right[index])
@@ -13,7 +13,9 @@ package enum ByteOrder {
     }
 
     /// Whether two byte strings are the same. Many bytes at a time, which `==` of arrays does not do.
-    package static func areEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+    package static func areEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool { areEqual(left.span, right.span) }
+
+    package static func areEqual(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
         left.count == right.count && left.starts(withBytes: right)
     }
 
@@ -28,29 +30,29 @@ package enum ByteOrder {
     }
 }
 
-extension [UInt8] {
+extension Span<UInt8> {
     /// Whether it begins with all of `prefix`. Many bytes at a time.
-    package func starts(withBytes prefix: [UInt8]) -> Bool {
+    package func starts(withBytes prefix: Span<UInt8>) -> Bool {
         count >= prefix.count && has(prefix, at: 0)
     }
 
     /// Whether it ends with all of `suffix`. Many bytes at a time.
-    package func ends(withBytes suffix: [UInt8]) -> Bool {
+    package func ends(withBytes suffix: Span<UInt8>) -> Bool {
         count >= suffix.count && has(suffix, at: count - suffix.count)
     }
 
     /// Whether `other` stands in it at `start`; there are enough bytes.
-    private func has(_ prefix: [UInt8], at start: Int) -> Bool {
+    private func has(_ other: Span<UInt8>, at start: Int) -> Bool {
         withUnsafeBytes { bytes in
-            prefix.withUnsafeBytes { prefix in
+            other.withUnsafeBytes { other in
                 var offset = 0
-                while offset + 8 <= prefix.count {
+                while offset + 8 <= other.count {
                     let one = bytes.loadUnaligned(fromByteOffset: start + offset, as: UInt64.self)
-                    if one != prefix.loadUnaligned(fromByteOffset: offset, as: UInt64.self) { return false }
+                    if one != other.loadUnaligned(fromByteOffset: offset, as: UInt64.self) { return false }
                     offset += 8
                 }
-                while offset < prefix.count {
-                    if bytes[start + offset] != prefix[offset] { return false }
+                while offset < other.count {
+                    if bytes[start + offset] != other[offset] { return false }
                     offset += 1
                 }
                 return true

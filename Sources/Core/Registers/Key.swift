@@ -9,14 +9,35 @@ package struct Key: Hashable, Comparable, Sendable {
     /// The byte that separates segments.
     package static let separator = UInt8(ascii: ":")
 
-    package let bytes: [UInt8]
+    /// What has the key's bytes, and may have more: whoever keeps a key for long keeps ``detached``.
+    package let record: Record
+
+    package init(_ record: Record) { self.record = record }
+
+    /// A copy of its bytes.
+    package var bytes: [UInt8] { record.keyBytes }
+
+    @inlinable
+    package var count: Int { record.keyCount }
+
+    /// Its bytes, without a copy.
+    @inlinable
+    @inline(__always)
+    package func withBytes<Result, Failure>(
+        _ body: (Span<UInt8>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try record.withKey(body)
+    }
+
+    /// The same, which keeps nothing but itself in memory.
+    package var detached: Key { Key(record.bare) }
 
     /// Checks `bytes` and makes a key of them.
     ///
     /// - Throws: ``TextError`` when they are empty, too long, not UTF-8, or hold a control character.
     package init(_ bytes: [UInt8]) throws(TextError) {
         try Self.validate(bytes.span)
-        self.bytes = bytes
+        record = Record(key: bytes.span)
     }
 
     /// Checks `text` and makes a key of it.
@@ -26,7 +47,7 @@ package struct Key: Hashable, Comparable, Sendable {
 
     /// Makes a key of bytes that have been checked before: those that this process stored itself.
     package init(unchecked bytes: [UInt8]) {
-        self.bytes = bytes
+        record = Record(key: bytes.span)
     }
 
     /// Checks that `bytes` may stand as a key.
@@ -34,17 +55,17 @@ package struct Key: Hashable, Comparable, Sendable {
         try TextError.check(bytes, what: .key, maximumLength: maximumLength)
     }
 
+    @inlinable
     package static func == (left: Key, right: Key) -> Bool {
-        ByteOrder.areEqual(left.bytes, right.bytes)
+        left.record.hasSameKey(as: right.record)
     }
 
     package static func < (left: Key, right: Key) -> Bool {
-        ByteOrder.compare(left.bytes, right.bytes) < 0
+        left.withBytes { left in right.withBytes { ByteOrder.compare(left, $0) } } < 0
     }
 
-    package func hash(into hasher: inout Hasher) {
-        bytes.withUnsafeBytes { hasher.combine(bytes: $0) }
-    }
+    @inlinable
+    package func hash(into hasher: inout Hasher) { hasher.combine(record.hash) }
 }
 
 extension Key: CustomStringConvertible {

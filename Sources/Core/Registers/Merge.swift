@@ -26,11 +26,11 @@ extension Register {
         let rightExpiry = right.expiresAt?.milliseconds ?? .max
         if leftExpiry != rightExpiry { return leftExpiry < rightExpiry ? -1 : 1 }
         if left.isTombstone != right.isTombstone { return left.isTombstone ? 1 : -1 }
-        let value = ByteOrder.compare(left.value, right.value)
+        let value = left.record.compare(.value, with: right.record)
         if value != 0 { return value }
-        let metadata = ByteOrder.compare(left.metadata, right.metadata)
+        let metadata = left.record.compare(.metadata, with: right.record)
         if metadata != 0 { return metadata }
-        return ByteOrder.compare(left.session, right.session)
+        return left.record.compare(.session, with: right.record)
     }
 
     /// Says what becomes of `candidate` where `current` is in place; nil stands for a key without a register.

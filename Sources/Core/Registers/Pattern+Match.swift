@@ -1,16 +1,18 @@
 extension Pattern {
     /// Whether `key` matches. Costs a comparison for an exact or a prefix pattern, else O(pattern × key) at worst.
     package func matches(_ key: Key) -> Bool {
-        switch shape {
-        case .exact(let bytes): ByteOrder.areEqual(key.bytes, bytes)
-        case .prefix(let bytes): key.bytes.starts(withBytes: bytes)
-        case .general(let prefix): key.bytes.starts(withBytes: prefix) && matchesBehind(prefix.count, key.bytes)
+        key.withBytes { key in
+            switch shape {
+            case .exact(let bytes): ByteOrder.areEqual(key, bytes.span)
+            case .prefix(let bytes): key.starts(withBytes: bytes.span)
+            case .general(let prefix): key.starts(withBytes: prefix.span) && matchesBehind(prefix.count, key)
+            }
         }
     }
 
     /// Matches the tokens behind the literal prefix of `skipped` bytes, by dynamic programming: `row[j]` says whether
     /// the first `j` tokens match the bytes seen so far. One row is kept and rewritten for each byte.
-    private func matchesBehind(_ skipped: Int, _ key: [UInt8]) -> Bool {
+    private func matchesBehind(_ skipped: Int, _ key: Span<UInt8>) -> Bool {
         let count = tokens.count - skipped
         return withUnsafeTemporaryAllocation(of: Bool.self, capacity: count + 1) { row in
             row.initialize(repeating: false)

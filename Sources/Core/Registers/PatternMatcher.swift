@@ -38,10 +38,12 @@ extension Pattern {
         }
 
         package func matches(_ key: Key) -> Bool {
-            switch way {
-            case .exact(let bytes): ByteOrder.areEqual(key.bytes, bytes)
-            case .prefix(let bytes): key.bytes.starts(withBytes: bytes)
-            case .automaton(let automaton): automaton.matches(key.bytes)
+            key.withBytes { key in
+                switch way {
+                case .exact(let bytes): ByteOrder.areEqual(key, bytes.span)
+                case .prefix(let bytes): key.starts(withBytes: bytes.span)
+                case .automaton(let automaton): automaton.matches(key)
+                }
             }
         }
     }
@@ -109,14 +111,13 @@ extension Pattern {
             masks += leads + stays
         }
 
-        func matches(_ key: [UInt8]) -> Bool {
-            guard key.count >= minimumLength, key.starts(withBytes: prefix), key.ends(withBytes: suffix) else {
-                return false
-            }
+        func matches(_ key: Span<UInt8>) -> Bool {
+            guard key.count >= minimumLength, key.starts(withBytes: prefix.span), key.ends(withBytes: suffix.span)
+            else { return false }
             return words == 1 ? matchesInOneWord(key) : matchesInWords(key)
         }
 
-        private func matchesInOneWord(_ key: [UInt8]) -> Bool {
+        private func matchesInOneWord(_ key: Span<UInt8>) -> Bool {
             var states: UInt64 = 1
             for index in prefix.count..<key.count {
                 let place = 2 * Int(classes[Int(key[index])])
@@ -126,7 +127,7 @@ extension Pattern {
             return states >> UInt64(last) & 1 == 1
         }
 
-        private func matchesInWords(_ key: [UInt8]) -> Bool {
+        private func matchesInWords(_ key: Span<UInt8>) -> Bool {
             withUnsafeTemporaryAllocation(of: UInt64.self, capacity: words) { states in
                 states.initialize(repeating: 0)
                 states[0] = 1

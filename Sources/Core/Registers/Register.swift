@@ -1,15 +1,10 @@
 /// A register: a key, a JSON value (or none: a tombstone) and a version, with what travels along with them.
 package struct Register: Equatable, Sendable {
-    package var key: Key
+    /// Key, value, metadata and session; and the op of the write that made it, which is not part of its identity.
+    package var record: Record
     package var version: Version
-    /// The value's JSON, byte for byte as it was sent; nil for a tombstone.
-    package var value: [UInt8]?
     /// When the register expires, in milliseconds since 1970; nil: never.
     package var expiresAt: WallTime?
-    /// The metadata's JSON as it was sent.
-    package var metadata: [UInt8]?
-    /// The session that the write belongs to.
-    package var session: [UInt8]?
     /// Why the register is as it is, where that is not plainly a write. Not part of its identity.
     package var cause: Cause?
 
@@ -24,16 +19,49 @@ package struct Register: Equatable, Sendable {
         key: Key, version: Version, value: [UInt8]?, expiresAt: WallTime? = nil, metadata: [UInt8]? = nil,
         session: [UInt8]? = nil, cause: Cause? = nil
     ) {
-        self.key = key
+        self.init(
+            key.record.with(value: value?.span, metadata: metadata?.span, session: session?.span, op: nil),
+            version: version, expiresAt: expiresAt, cause: cause)
+    }
+
+    package init(_ record: Record, version: Version, expiresAt: WallTime? = nil, cause: Cause? = nil) {
+        self.record = record
         self.version = version
-        self.value = value
         self.expiresAt = expiresAt
-        self.metadata = metadata
-        self.session = session
         self.cause = cause
     }
 
-    package var isTombstone: Bool { value == nil }
+    package var key: Key { Key(record) }
+
+    /// A copy of the value's JSON, byte for byte as it was sent; nil for a tombstone. Setting it, or what is below, copies all of the record.
+    package var value: [UInt8]? {
+        get { record.bytes(of: .value) }
+        set { record = record.replacing(.value, by: newValue) }
+    }
+
+    /// A copy of the metadata's JSON as it was sent.
+    package var metadata: [UInt8]? {
+        get { record.bytes(of: .metadata) }
+        set { record = record.replacing(.metadata, by: newValue) }
+    }
+
+    /// A copy of the session that the write belongs to.
+    package var session: [UInt8]? {
+        get { record.bytes(of: .session) }
+        set { record = record.replacing(.session, by: newValue) }
+    }
+
+    /// A copy of the op of the write that made it: no part of its identity.
+    package var op: [UInt8]? {
+        get { record.bytes(of: .op) }
+        set { record = record.replacing(.op, by: newValue) }
+    }
+
+    package static func == (left: Register, right: Register) -> Bool {
+        left.record.hasSameKey(as: right.record) && compare(left, right) == 0 && left.cause == right.cause
+    }
+
+    package var isTombstone: Bool { !record.has(.value) }
 
     /// Whether the register's time is over at `now`. Judged by the wall clock, never by a stamp.
     package func isExpired(at now: WallTime) -> Bool {
@@ -54,11 +82,6 @@ package struct Register: Equatable, Sendable {
     /// The tombstone that ends this register without a write of anyone's. It keeps the version and the expiry, and nothing
     /// else: the tombstones of all registers with the same of both are the same.
     package func ended(_ cause: Cause) -> Register {
-        var tombstone = self
-        tombstone.value = nil
-        tombstone.metadata = nil
-        tombstone.session = nil
-        tombstone.cause = cause
-        return tombstone
+        Register(record.bare, version: version, expiresAt: expiresAt, cause: cause)
     }
 }

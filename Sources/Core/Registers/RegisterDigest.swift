@@ -11,12 +11,13 @@ package struct RegisterDigest: Equatable, Sendable {
     /// Takes the next register in.
     package mutating func add(_ register: Register) {
         count += 1
-        add(register.key.bytes)
-        add(register.version.bytes)
-        add(register.value)
-        add(register.expiresAt.map { Array("\($0)".utf8) })
-        add(register.metadata)
-        add(register.session)
+        register.key.withBytes { add($0) }
+        add(register.version.bytes.span)
+        add(.value, of: register)
+        let expiry = register.expiresAt.map { Array("\($0)".utf8) }
+        add(expiry?.span)
+        add(.metadata, of: register)
+        add(.session, of: register)
     }
 
     /// 16 hex digits.
@@ -24,13 +25,18 @@ package struct RegisterDigest: Equatable, Sendable {
         stride(from: 60, through: 0, by: -4).map { Hex.digit(hash.hash >> UInt64($0)) }
     }
 
-    private mutating func add(_ field: [UInt8]?) {
+    private mutating func add(_ field: Record.Field, of register: Register) {
+        guard register.record.has(field) else { return add(nil) }
+        _ = register.record.with(field) { add($0) }
+    }
+
+    private mutating func add(_ field: Span<UInt8>?) {
         // The length first, so that bytes cannot move from one field to the next unseen; what is absent has one of its own.
-        var length = field.map { UInt64($0.count) } ?? .max
+        var length = if let field { UInt64(field.count) } else { UInt64.max }
         for _ in 0..<8 {
             hash.add(UInt8(truncatingIfNeeded: length))
             length >>= 8
         }
-        if let field { hash.add(field.span) }
+        if let field { hash.add(field) }
     }
 }

@@ -42,7 +42,7 @@ package struct LoopServices: Sendable {
 
 /// Something for an event loop from another thread.
 package enum LoopDelivery: Sendable {
-    case committed(CommittedChanges)
+    case committed(Committed)
     case page(PageResult)
     case lookups(LookupResult)
 

@@ -80,7 +80,7 @@ final class RekeyStatements {
             position = row.id
             guard let stored = row.stored else { continue }
             let sealed = try seal.seal(stored)
-            update.bind(stored.register.value == nil ? nil : [], at: 1)
+            update.bind(stored.register.isTombstone ? nil : [], at: 1)
             update.bind(blob: sealed.bytes, at: 2)
             update.bind(Array(sealed.keyID.utf8), at: 3)
             update.bind(row.id, at: 4)
@@ -111,7 +111,7 @@ final class RekeyStatements {
                 continue
             }
             var stored = sealed.stored
-            (stored.register.value, stored.register.metadata) = contents
+            stored.register.record = stored.register.record.with(contents)
             rows.append((row, seal.isCurrent(sealed) ? nil : stored))
         }
         return rows

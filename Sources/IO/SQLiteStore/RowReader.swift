@@ -13,6 +13,7 @@ struct RowReader {
     }
 
     func bind(_ revision: Revision, at index: Int32) { statement.bind(revision, at: index) }
+    func bind(_ key: Key, at index: Int32) { statement.bind(key, at: index) }
     func bind(_ bytes: [UInt8], at index: Int32) { statement.bind(bytes, at: index) }
     func reset() { statement.reset() }
 

@@ -38,7 +38,8 @@ final class RowSeal: Sendable {
         let register = stored.register
         // 0: no value; else one more than its length, so that an empty one is told from none.
         var plain = Data()
-        withUnsafeBytes(of: UInt32((register.value?.count ?? -1) + 1).bigEndian) { plain.append(contentsOf: $0) }
+        let count = register.record.count(of: .value) ?? -1
+        withUnsafeBytes(of: UInt32(count + 1).bigEndian) { plain.append(contentsOf: $0) }
         plain.append(contentsOf: register.value ?? [])
         if let metadata = register.metadata { plain.append(contentsOf: metadata) }
         return (try keys.encrypt(plain, with: id, authenticating: fields(of: stored, id)), id)
@@ -204,6 +205,16 @@ final class RowSeal: Sendable {
         data.append(0)
         data.append(contentsOf: keyID.utf8)
         return data
+    }
+}
+
+extension Record {
+    /// The same with what a row had encrypted.
+    func with(_ contents: RowSeal.Contents) -> Record {
+        let session = bytes(of: .session)
+        let op = bytes(of: .op)
+        return with(
+            value: contents.value?.span, metadata: contents.metadata?.span, session: session?.span, op: op?.span)
     }
 }
 

@@ -1,3 +1,4 @@
+import CSQLiteSettings
 import Foundation
 import GRDB
 package import Registers
@@ -90,6 +91,7 @@ package final class SQLiteDatabase: Sendable {
         migrating: (Migration) throws -> Void = { _ in }
     ) throws(StoreError) {
         self.configuration = configuration
+        _ = Self.settings
         let lock = try DatabaseLock(configuration.path)
         self.lock = lock
         do {
@@ -158,6 +160,9 @@ package final class SQLiteDatabase: Sendable {
             }
         }
     }
+
+    /// Of SQLite in this process, made once. Where it is at work already, it stays as it is.
+    private static let settings: Void = { _ = starling_count_no_memory() }()
 
     private static func open(
         _ configuration: Configuration, at path: String, _ migrating: (Migration) throws -> Void

@@ -38,7 +38,7 @@ package struct SQLiteReader: ReadStore, Sendable {
         package func register(of key: Key) throws(StoreError) -> StoredRegister? {
             let rows = try select("FROM register WHERE key = ?1")
             defer { rows.reset() }
-            rows.bind(key.bytes, at: 1)
+            rows.bind(key, at: 1)
             guard let row = try rows.next() else { return nil }
             guard row.register.key == key else { throw .anotherKey(row.register.key, than: key) }
             return row

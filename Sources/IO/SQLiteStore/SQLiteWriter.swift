@@ -114,7 +114,7 @@ package final class SQLiteWriter: WriteStore {
 
     package func current(of key: Key) throws(StoreError) -> StoredRegister? {
         defer { select.reset() }
-        select.bind(key.bytes, at: 1)
+        select.bind(key, at: 1)
         guard try select.step() else { return nil }
         let stored = try select.register()
         // What the index says and what the row says are two things.
@@ -126,7 +126,7 @@ package final class SQLiteWriter: WriteStore {
         // What is sealed is sealed as a whole.
         if seal != nil { return try current(of: key)?.withoutValue }
         defer { selectOutline.reset() }
-        selectOutline.bind(key.bytes, at: 1)
+        selectOutline.bind(key, at: 1)
         guard try selectOutline.step() else { return nil }
         let stored = try selectOutline.register()
         guard stored.register.key == key else { throw .anotherKey(stored.register.key, than: key) }
@@ -152,15 +152,20 @@ package final class SQLiteWriter: WriteStore {
         let statement = replacing == nil ? insert : update
         let register = stored.register
         statement.bind(stored.revision, at: 1)
-        if let replacing { statement.bind(replacing, at: 2) } else { statement.bind(register.key.bytes, at: 2) }
+        if let replacing { statement.bind(replacing, at: 2) } else { statement.bind(register.key, at: 2) }
         statement.bind(register.version.bytes, at: 3)
         let sealed = try seal?.seal(stored)
         if let sealed { try rekeying?.note(sealed.keyID) }
-        statement.bind(sealed == nil ? register.value : register.value.map { _ in [] }, at: 4)
+        if sealed == nil {
+            statement.bind(.value, of: register.record, at: 4)
+            statement.bind(.metadata, of: register.record, at: 6)
+        } else {
+            statement.bind(register.isTombstone ? nil : [] as [UInt8], at: 4)
+            statement.bind(nil as [UInt8]?, at: 6)
+        }
         statement.bind(register.expiresAt, at: 5)
-        statement.bind(sealed == nil ? register.metadata : nil, at: 6)
-        statement.bind(register.session, at: 7)
-        statement.bind(stored.op, at: 8)
+        statement.bind(.session, of: register.record, at: 7)
+        statement.bind(.op, of: register.record, at: 8)
         statement.bind(register.cause.map { Array($0.rawValue.utf8) }, at: 9)
         statement.bind(Int64(stored.fence.rawValue), at: 10)
         statement.bind(stored.binding?.rawValue, at: 11)

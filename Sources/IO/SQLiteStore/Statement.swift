@@ -59,6 +59,18 @@ final class Statement {
             sqlite3_bind_null(handle, index)
             return
         }
+        bindText(bytes.span, at: index)
+    }
+
+    /// Binds a key as text.
+    func bind(_ key: Key, at index: Int32) { key.withBytes { bindText($0, at: index) } }
+
+    /// Binds what a record has in a field as text.
+    func bind(_ field: Record.Field, of record: Record, at index: Int32) {
+        if record.with(field, { bindText($0, at: index) }) == nil { sqlite3_bind_null(handle, index) }
+    }
+
+    private func bindText(_ bytes: Span<UInt8>, at index: Int32) {
         bytes.withUnsafeBytes { bytes in
             let copy = scratch.copy(bytes).bindMemory(to: CChar.self, capacity: bytes.count)
             _ = sqlite3_bind_text(handle, index, copy, Int32(bytes.count), Self.isStatic)
@@ -111,8 +123,7 @@ final class Statement {
     func isNull(_ column: Int32) -> Bool { sqlite3_column_type(handle, column) == SQLITE_NULL }
 
     func bytes(_ column: Int32) -> [UInt8]? {
-        guard let text = sqlite3_column_text(handle, column) else { return nil }
-        return Array(UnsafeBufferPointer(start: text, count: Int(sqlite3_column_bytes(handle, column))))
+        text(column).map { Array($0) }
     }
 
     func blob(_ column: Int32) -> [UInt8]? {
@@ -123,22 +134,23 @@ final class Statement {
     /// The register in a row of ``Schema/registerColumns``.
     func register() throws(StoreError) -> StoredRegister {
         guard let seal else {
-            var stored = try fields()
+            let stored = try fields(withContents: true)
             guard isNull(11) else {
                 throw StoreError(
                     "values are encrypted with key \(keyID); --encryption-key-file names the file that has it")
             }
-            (stored.register.value, stored.register.metadata) = (bytes(3), bytes(5))
             return stored
         }
         var row = try sealedRow()
-        (row.stored.register.value, row.stored.register.metadata) = try seal.open(row)
+        let contents = try seal.open(row)
+        row.stored.register.record = row.stored.register.record.with(contents)
         return row.stored
     }
 
     /// A row of ``Schema/registerColumns``, as it is in an encrypted database.
     func sealedRow() throws(StoreError) -> RowSeal.Row {
-        RowSeal.Row(stored: try fields(), contents: (bytes(3), bytes(5)), sealed: blob(11), keyID: keyID)
+        RowSeal.Row(
+            stored: try fields(withContents: false), contents: (bytes(3), bytes(5)), sealed: blob(11), keyID: keyID)
     }
 
     /// The number of the row, in a row of ``Schema/registerColumns``.
@@ -146,15 +158,14 @@ final class Statement {
 
     private var keyID: String { String(decoding: bytes(12) ?? [], as: UTF8.self) }
 
-    /// All of a row but value and metadata.
+    /// All of a row.
     ///
+    /// - Parameter withContents: whether with value and metadata.
     /// - Throws: ``StoreError`` with the code of a damaged page where a field is none that was ever written: to take it for
     ///   another one would be to let SQL and us see two different rows.
-    private func fields() throws(StoreError) -> StoredRegister {
+    private func fields(withContents: Bool) throws(StoreError) -> StoredRegister {
         let revision = integer(0)
-        guard let key = bytes(1), let versionText = bytes(2), let version = try? Version(versionText.span) else {
-            throw damaged("no valid key and version")
-        }
+        guard !isNull(1), let version = version(2) else { throw damaged("no valid key and version") }
         guard (1...Meta.maximumCount).contains(revision) else { throw damaged("a revision that is none") }
         // The first change of a row has its number.
         let row = row
@@ -167,11 +178,31 @@ final class Statement {
         let binding = isNull(10) ? nil : Binding(rawValue: integer(10))
         guard isNull(10) || binding != nil else { throw damaged("a lease that is none") }
         let register = Register(
-            key: Key(unchecked: key), version: version, value: nil, expiresAt: expiresAt, metadata: nil,
-            session: bytes(6), cause: cause)
+            record(withContents: withContents), version: version, expiresAt: expiresAt, cause: cause)
         return StoredRegister(
-            register, revision: Revision(UInt64(revision)), row: RowID(UInt64(row)), op: bytes(7),
-            fence: Fence(UInt64(integer(9))), binding: binding)
+            register, revision: Revision(UInt64(revision)), row: RowID(UInt64(row)), fence: Fence(UInt64(integer(9))),
+            binding: binding)
+    }
+
+    private func version(_ column: Int32) -> Version? {
+        guard let text = text(column) else { return nil }
+        return try? Version(text.span)
+    }
+
+    /// The bytes of a row, copied out of SQLite's at once.
+    private func record(withContents: Bool) -> Record {
+        let key = text(1) ?? UnsafeBufferPointer(start: nil, count: 0)
+        let value = withContents ? text(3) : nil
+        let metadata = withContents ? text(5) : nil
+        let session = text(6)
+        let op = text(7)
+        return Record(key: key.span, value: value?.span, metadata: metadata?.span, session: session?.span, op: op?.span)
+    }
+
+    /// The bytes of a text, which are SQLite's until the next step; nil where there is none.
+    private func text(_ column: Int32) -> UnsafeBufferPointer<UInt8>? {
+        guard let text = sqlite3_column_text(handle, column) else { return nil }
+        return UnsafeBufferPointer(start: text, count: Int(sqlite3_column_bytes(handle, column)))
     }
 
     private func damaged(_ what: String) -> StoreError {

@@ -33,12 +33,12 @@ final class Oracle {
     // MARK: Commits
 
     /// A batch was committed at `now` by the server's wall clock.
-    func committed(_ batch: CommittedChanges, now: WallTime, _ world: World) {
+    func committed(_ batch: Committed, now: WallTime, _ world: World) {
         for (place, change) in batch.changes.enumerated() {
             guard let revision = change.revision else { continue }
             if revision != head + 1 { world.note("revision \(revision) comes after \(head)") }
             head = revision
-            let line = batch.frames(place..<(place + 1))
+            let line = batch.made.frames(place..<(place + 1))
             guard let message = try? JSONObject(Array(line.readableBytesView.dropLast())),
                 let register = SimulatedClient.register(message)
             else { return world.note("revision \(revision) is no update") }

@@ -15,7 +15,7 @@ final class SimulatedServer {
         var shard: Shard
         var inbox: [Input] = []
         /// What is committed, and that the committer's thread has not told this loop of.
-        var unpublished: [CommittedChanges] = []
+        var unpublished: [Committed] = []
         /// What a reader's thread has read, and not handed over.
         var unread: [Input] = []
         var writes: [WriteRequest] = []
@@ -44,7 +44,7 @@ final class SimulatedServer {
     }
 
     enum Input {
-        case committed(CommittedChanges)
+        case committed(Committed)
         case page(PageResult)
         case lookups(LookupResult)
     }
@@ -55,7 +55,7 @@ final class SimulatedServer {
     private(set) var now: WallTime
     private let disk: SimulatedDisk
     /// Told of every commit, and of when it was made.
-    var whenCommitted: (CommittedChanges, WallTime) -> Void = { _, _ in }
+    var whenCommitted: (Committed, WallTime) -> Void = { _, _ in }
 
     init(disk: SimulatedDisk, loops count: Int, now: WallTime) {
         self.disk = disk
@@ -153,7 +153,7 @@ final class SimulatedServer {
         publish(committer.collect(retention: retention, now: now).changes)
     }
 
-    private func publish(_ commit: CommittedChanges) {
+    private func publish(_ commit: Committed) {
         whenCommitted(commit, now)
         for loop in loops { loop.unpublished.append(commit) }
     }

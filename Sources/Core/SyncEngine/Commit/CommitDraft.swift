@@ -79,7 +79,7 @@ struct CommitDraft {
     private var shownBytes = 2 << 20
     /// By how much the commit has changed the number of keys in each scope that a limit was asked for in it.
     private var growth: [Scope: Int] = [:]
-    var answers: [(request: WriteRequest, outcome: WriteOutcome, ephemeral: CommittedChanges.Ephemeral?)] = []
+    private var results: [CommittedChanges.Result] = []
 
     /// A register that another takes the place of.
     struct Replaced {
@@ -104,8 +104,12 @@ struct CommitDraft {
         }
     }
 
-    init(head: Revision) {
+    /// - Parameter count: how many requests are to be carried out.
+    init(head: Revision, count: Int = 0) {
         self.head = head
+        updates.reserveCapacity(count)
+        places.reserveCapacity(count)
+        results.reserveCapacity(count)
     }
 
     /// The register of a key as the commit has left it so far; nil where it has not changed it.
@@ -113,9 +117,10 @@ struct CommitDraft {
         places[key].map { updates[$0].stored }
     }
 
-    /// The registers for the disk, in the order of their revisions: the table is appended to.
-    func forEachLatest<Failure>(_ body: (Update) throws(Failure) -> Void) throws(Failure) {
-        for update in updates where update.isLatest { try body(update) }
+    /// The registers for the disk, in the order of their revisions: the log is appended to.
+    func forEachLatest<Failure>(_ body: (borrowing Update) throws(Failure) -> Void) throws(Failure) {
+        let updates = updates.span
+        for index in updates.indices where updates[index].isLatest { try body(updates[index]) }
     }
 
     /// Gives `stored` the next revision, and puts it in the place of `current`.
@@ -169,10 +174,9 @@ struct CommitDraft {
 
     /// What is told of a register that stays in place: without its value, once there was much of that.
     mutating func shown(_ stored: StoredRegister) -> StoredRegister {
-        guard let value = stored.register.value else { return stored }
-        if value.count <= Self.smallValue { return stored }
+        guard let count = stored.register.record.count(of: .value), count > Self.smallValue else { return stored }
         guard shownBytes > 0 else { return stored.withoutValue }
-        shownBytes -= value.count
+        shownBytes -= count
         return stored
     }
 
@@ -187,28 +191,33 @@ struct CommitDraft {
 
     mutating func answer(_ request: WriteRequest, _ outcome: WriteOutcome, ephemeral: CommittedChanges.Ephemeral? = nil)
     {
-        answers.append((request, outcome, ephemeral))
+        // The server's own requests are answered to nobody.
+        if request.origin.loop < 0 { return }
+        results.append(CommittedChanges.Result(request, outcome: outcome, ephemeral: ephemeral))
     }
 
     /// Encodes every update once, and sorts the answers by event loop.
-    func committed(loops: Int, collectedRevision: Revision, framing: Framing) -> CommittedChanges {
+    func committed(loops: Int, collectedRevision: Revision, framing: Framing) -> Committed {
         var frames = ByteBuffer()
         var changes: [CommittedChanges.Change] = []
         changes.reserveCapacity(updates.count)
-        for update in updates {
+        let updates = updates.span
+        for index in updates.indices {
             let start = frames.readableBytes
-            framing(&frames) { ServerMessage.writeUpdate(update.stored.register, revision: update.revision, to: &$0) }
+            framing(&frames) {
+                ServerMessage.writeUpdate(
+                    updates[index].stored.register, revision: updates[index].revision, to: &$0)
+            }
             changes.append(
                 CommittedChanges.Change(
-                    key: update.stored.register.key, revision: update.revision, origin: update.origin, start: start,
-                    end: frames.readableBytes))
+                    key: updates[index].stored.register.key, revision: updates[index].revision,
+                    origin: updates[index].origin, start: start, end: frames.readableBytes))
         }
-        var results = [[CommittedChanges.Result]](repeating: [], count: loops)
-        for (request, outcome, ephemeral) in answers where request.origin.loop >= 0 {
-            results[request.origin.loop].append(
-                CommittedChanges.Result(request, outcome: outcome, ephemeral: ephemeral))
-        }
-        return CommittedChanges(
-            head: head, changes: changes, frames: frames, results: results, collectedRevision: collectedRevision)
+        let made = CommittedChanges(
+            head: head, changes: changes, frames: frames, collectedRevision: collectedRevision)
+        if loops == 1 { return Committed(made, results: [results]) }
+        var sorted = [[CommittedChanges.Result]](repeating: [], count: loops)
+        for result in results { sorted[result.request.origin.loop].append(result) }
+        return Committed(made, results: sorted)
     }
 }

@@ -26,7 +26,7 @@ extension Committer {
         failures += try quotaFailures(request, message, current, &draft)
         guard failures.isEmpty else {
             failures = Array(failures.prefix(Self.maximumFailures))
-            for index in failures.indices where failures[index].current?.register.value != nil {
+            for index in failures.indices where failures[index].current?.register.isTombstone == false {
                 let found = try self.current(of: failures[index].key, in: draft)
                 failures[index].current = found.map { draft.shown($0) }
             }
@@ -98,7 +98,7 @@ extension Committer {
         var gone = 0
         for (index, member) in message.members.enumerated() {
             let isThere = current[index]?.register.isTombstone == false
-            if case .write(let write) = member, write.value != nil {
+            if case .write(let write) = member, !write.isDelete {
                 if !isThere { made.append(index) }
             } else if isThere {
                 gone += 1

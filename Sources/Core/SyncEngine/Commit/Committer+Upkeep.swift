@@ -40,7 +40,7 @@ extension Committer {
 
     /// Ends what was bound to connections of an earlier run: to be repeated until nothing has changed, before anyone
     /// is served, or, where that failed, as soon as it can be done.
-    package mutating func endEphemerals(now: WallTime) -> (CommittedChanges, StoreError?) {
+    package mutating func endEphemerals(now: WallTime) -> (Committed, StoreError?) {
         transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
             for stored in try committer.store.connectionBound(limit: Self.portion)
             where committer.owners[stored.register.key]?.fence != stored.fence {
@@ -60,7 +60,7 @@ extension Committer {
     ///   failed.
     package mutating func collect(
         retention: UInt64, now: WallTime
-    ) -> (changes: CommittedChanges, count: Int, failure: StoreError?) {
+    ) -> (changes: Committed, count: Int, failure: StoreError?) {
         guard now - retention > .zero else { return (committed(of: CommitDraft(head: head)), 0, nil) }
         var count = 0
         let (changes, failure) = transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
@@ -80,7 +80,7 @@ extension Committer {
     }
 
     /// Finds out whether the database takes writes again, after it has refused one.
-    package mutating func probe(now: WallTime) -> (CommittedChanges, StoreError?) {
+    package mutating func probe(now: WallTime) -> (Committed, StoreError?) {
         transact([], now: now, isProbe: true) { committer, draft throws(StoreError) in
             try committer.sweep(now: now, &draft)
         }

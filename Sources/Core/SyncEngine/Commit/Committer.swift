@@ -65,7 +65,7 @@ package struct Committer<Store: WriteStore> {
     ///
     /// - Parameter now: the wall clock, in milliseconds.
     /// - Returns: the changes for the event loops, and what failed, for the log.
-    package mutating func commit(_ requests: [WriteRequest], now: WallTime) -> (CommittedChanges, StoreError?) {
+    package mutating func commit(_ requests: [WriteRequest], now: WallTime) -> (Committed, StoreError?) {
         transact(requests, now: now) { committer, draft throws(StoreError) in
             try committer.sweep(now: now, &draft)
             for request in requests { try committer.carryOut(request, now: now, in: &draft) }
@@ -77,7 +77,7 @@ package struct Committer<Store: WriteStore> {
     ///
     /// - Parameter publish: is given what each commit has changed, in order, with what failed.
     package mutating func commit(
-        _ requests: [WriteRequest], now: WallTime, publish: (CommittedChanges, StoreError?) -> Void
+        _ requests: [WriteRequest], now: WallTime, publish: (Committed, StoreError?) -> Void
     ) {
         let wasSweepDue = isSweepDue(now: now)
         var (changes, failure) = commit(requests, now: now)
@@ -99,11 +99,11 @@ package struct Committer<Store: WriteStore> {
     mutating func transact(
         _ requests: [WriteRequest], now: WallTime, isForced: Bool = false, isProbe: Bool = false,
         _ body: (inout Committer, inout CommitDraft) throws(StoreError) -> Void
-    ) -> (CommittedChanges, StoreError?) {
+    ) -> (Committed, StoreError?) {
         var draft = CommitDraft(head: head)
         do throws(StoreError) {
             if mustRecover { try recover() }
-            draft = CommitDraft(head: head)
+            draft = CommitDraft(head: head, count: requests.count)
             // A transaction that writes nothing would find nothing out, and what is written as it stands there already is not written.
             if isProbe { draft.clockBound = Stamp(rawValue: max(clockBound.rawValue, clockBound.rawValue &+ 1)) }
             try begin(requests, now: now, isForced: isForced, &draft)
@@ -144,7 +144,7 @@ package struct Committer<Store: WriteStore> {
         }
         for (key, ownership) in draft.ownership {
             switch ownership {
-            case .owned(let owner): owners[key] = owner
+            case .owned(let owner): owners[key.detached] = owner
             case .unowned: owners[key] = nil
             }
         }
@@ -172,7 +172,7 @@ package struct Committer<Store: WriteStore> {
         guard let key = request.key else { preconditionFailure("what is about several keys was carried out") }
         let current = request.isTransient ? nil : try current(of: key, in: draft)
         var fenced: StoredRegister?
-        if case .write(let write) = request.action, let fence = write.fence {
+        if let fence = request.fence {
             fenced = try self.current(of: fence.key, in: draft)
         }
         if request.isOfEphemeral, !isOwner(request, in: draft) {
@@ -194,7 +194,7 @@ package struct Committer<Store: WriteStore> {
                 return draft.answer(request, .refused(refusal))
             }
             let stored = StoredRegister(
-                change.register, revision: draft.head.next, op: change.op, fence: change.fence, binding: change.binding)
+                change.register, revision: draft.head.next, fence: change.fence, binding: change.binding)
             draft.apply(stored, replacing: current, origin: request.origin)
             let ephemeral = ephemeral(stored, request, draft)
             if let ephemeral {
@@ -298,15 +298,12 @@ package struct Committer<Store: WriteStore> {
         // How many are stamped.
         var rows = requests.count
         for request in requests {
+            if let brought = request.brought, brought <= limit { greatest = max(greatest, brought) }
             switch request.action {
-            case .write(let write):
-                var brought = request.stamp
-                if case .version(let version) = write.stamping { brought = version.stamp }
-                if let brought, brought <= limit { greatest = max(greatest, brought) }
             case .replicate(let registers, _):
                 for register in registers { greatest = max(greatest, register.version.stamp) }
             case .batch(let batch): rows += batch.message.members.count - 1
-            case .lease, .touch, .keep, .end: break
+            case .write, .lease, .touch, .keep, .end: break
             }
         }
         let (sum, isOver) = greatest.rawValue.addingReportingOverflow(UInt64(rows))
@@ -355,11 +352,14 @@ package struct Committer<Store: WriteStore> {
 
     private mutating func refusal(
         of requests: [WriteRequest], _ code: ErrorCode, _ error: StoreError
-    ) -> CommittedChanges {
+    ) -> Committed {
         committed(of: refusalDraft(of: requests, code, error))
     }
 
-    mutating func committed(of draft: CommitDraft) -> CommittedChanges {
+    mutating func committed(of draft: CommitDraft) -> Committed {
+        guard !untold.isEmpty else {
+            return draft.committed(loops: loops, collectedRevision: collectedRevision, framing: framing)
+        }
         var draft = draft
         draft.updates = untold + draft.updates
         untold = []

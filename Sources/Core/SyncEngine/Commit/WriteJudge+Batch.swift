@@ -77,7 +77,7 @@ extension WriteJudge {
                 register = Self.register(of: write, version: version, now: now)
                 assert(Register.merge(register, into: current?.register) == .applied)
             }
-            return Change(register: register, kind: .write, op: nil, fence: current?.fence ?? 0)
+            return Change(register: register, kind: .write, fence: current?.fence ?? 0)
         }
     }
 }

@@ -20,7 +20,7 @@ extension WriteJudge {
         _ lease: ClientMessage.Lease, of agent: Agent, current: StoredRegister?, now: WallTime
     ) -> Verdict {
         if let current, current.isHeld(at: now) {
-            if let op = lease.op, current.op == op { return .answer(.claimed(Self.grant(current))) }
+            if let op = lease.op, current.isOf(op) { return .answer(.claimed(Self.grant(current))) }
             if lease.fence == current.fence { return renew(lease, of: agent, current: current, now: now) }
             return .answer(Self.refusal(.held, current, now: now))
         }
@@ -35,13 +35,14 @@ extension WriteJudge {
                     WireError(
                         .storageFailed, "there is no fence above the one of \(lease.key): the database was altered")))
         }
-        let register = Register(
+        var register = Register(
             key: lease.key, version: version, value: lease.value ?? Self.value(holder: agent, fence: fence),
             expiresAt: now + (lease.timeToLive ?? Self.connectionLease), metadata: lease.metadata,
             session: lease.session)
+        register.op = lease.op
         return .apply(
             Change(
-                register: register, kind: .claim, op: lease.op, fence: fence,
+                register: register, kind: .claim, fence: fence,
                 binding: lease.endsWithConnection ? .claimUntilDisconnect : .claim))
     }
 
@@ -64,7 +65,7 @@ extension WriteJudge {
         // The op stays that of the claim: a renewal can be resent as it is.
         return .apply(
             Change(
-                register: register, kind: .claim, op: current.op, fence: current.fence,
+                register: register, kind: .claim, fence: current.fence,
                 binding: lease.endsWithConnection ? .claimUntilDisconnect : current.binding))
     }
 
@@ -95,7 +96,7 @@ extension WriteJudge {
         else { return .answer(Self.refusal(.staleFence, current, now: now)) }
         let kept = kept(key, current, now: now)
         return .apply(
-            Change(register: kept.register, kind: .claim, op: current.op, fence: current.fence, binding: binding))
+            Change(register: kept.register, kind: .claim, fence: current.fence, binding: binding))
     }
 
     /// A register that ends with a connection, with another while before it.

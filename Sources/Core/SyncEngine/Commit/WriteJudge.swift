@@ -24,7 +24,6 @@ package struct WriteJudge: Sendable {
 
         package var register: Register
         package var kind: Kind
-        package var op: [UInt8]?
         package var fence: Fence
         package var binding: Binding?
         /// Whether a condition, or a fence, was looked at and met.
@@ -91,7 +90,7 @@ package struct WriteJudge: Sendable {
         switch Register.merge(candidate, into: current?.register) {
         case .applied:
             clock.receive(version.stamp)
-            var change = Change(register: candidate, kind: .write, op: write.op, fence: current?.fence ?? 0)
+            var change = Change(register: candidate, kind: .write, fence: current?.fence ?? 0)
             change.isJudged = write.isConditional
             if write.endsWithConnection {
                 change.binding = .presence
@@ -118,9 +117,11 @@ package struct WriteJudge: Sendable {
 
     /// What a write is answered that is the same again, with nothing in between: as the first time. nil: it is none.
     private static func repeated(_ write: ClientMessage.Write, _ current: StoredRegister?) -> WriteOutcome? {
-        guard let op = write.op, let current, current.op == op, current.binding?.isExclusive != true else { return nil }
+        guard write.record.has(.op), let current, current.register.record.hasSame(.op, as: write.record),
+            current.binding?.isExclusive != true
+        else { return nil }
         // What has expired says nothing of what it was.
-        let isOther = current.register.cause == nil && current.register.value != write.value
+        let isOther = current.register.cause == nil && !current.register.record.hasSame(.value, as: write.record)
         if isOther { return .refused(otherWrite) }
         return .applied(
             version: current.register.version, revision: current.revision, expiresAt: current.register.expiresAt,
@@ -157,7 +158,7 @@ package struct WriteJudge: Sendable {
         var register = current.register
         register.expiresAt = now + touch.timeToLive
         return .apply(
-            Change(register: register, kind: .touch, op: current.op, fence: current.fence, binding: current.binding))
+            Change(register: register, kind: .touch, fence: current.fence, binding: current.binding))
     }
 
     /// Judges a register from another database, which keeps its version.
@@ -266,8 +267,6 @@ package struct WriteJudge: Sendable {
         let start = isServerStamped ? now : WallTime(milliseconds: version.stamp.milliseconds)
         var expiresAt = write.timeToLive.map { start + $0 }
         if write.endsWithConnection, expiresAt == nil { expiresAt = now + connectionLease }
-        return Register(
-            key: write.key, version: version, value: write.value, expiresAt: expiresAt, metadata: write.metadata,
-            session: write.session)
+        return Register(write.record, version: version, expiresAt: expiresAt)
     }
 }

@@ -3,6 +3,24 @@ package import Registers
 package import SyncProtocol
 
 /// What one commit brought about. Made by the committer, read by every event loop.
+package struct Committed: Sendable {
+    package let made: CommittedChanges
+    /// The answers for each event loop, in the order of the writes. They hold the requests, and with them what those had brought: so nobody
+    /// keeps them who keeps changes.
+    package let results: [[CommittedChanges.Result]]
+
+    package init(_ made: CommittedChanges, results: [[CommittedChanges.Result]]) {
+        self.made = made
+        self.results = results
+    }
+
+    package var head: Revision { made.head }
+    package var changes: [CommittedChanges.Change] { made.changes }
+    package var frames: ByteBuffer { made.frames }
+    package var collectedRevision: Revision { made.collectedRevision }
+}
+
+/// What one commit has changed.
 package final class CommittedChanges: Sendable {
     /// One update: a committed change, or a transient broadcast.
     package struct Change: Sendable {
@@ -17,34 +35,27 @@ package final class CommittedChanges: Sendable {
 
     /// The answer to one write.
     package struct Result: Sendable {
-        package let connection: ConnectionID
-        package let id: RequestID?
-        /// The key that it is about; nil: it is about several.
-        package let key: Key?
+        package let request: WriteRequest
         package let outcome: WriteOutcome
-        /// What ``WriteRequest/cost`` said.
-        package let cost: Int
-        /// Whether a client's message is answered by it.
-        package let isFromClient: Bool
-        /// Whether it asked for something that ends with its connection.
-        package let endsWithConnection: Bool
         /// What ends with the connection from now on.
         package let ephemeral: Ephemeral?
-        /// What has ended with the connection, which is gone.
-        package let ended: EphemeralKey?
 
         package init(
             _ request: WriteRequest, outcome: WriteOutcome, ephemeral: Ephemeral? = nil
         ) {
-            connection = request.origin.connection
-            id = request.id
-            key = request.key
+            self.request = request
             self.outcome = outcome
-            cost = request.cost
-            isFromClient = request.isFromClient
-            endsWithConnection = request.endsWithConnection
             self.ephemeral = ephemeral
-            if case .end(let key) = request.action { ended = key } else { ended = nil }
+        }
+
+        package var connection: ConnectionID { request.origin.connection }
+        package var id: RequestID? { request.id }
+        /// The key that it is about; nil: it is about several.
+        package var key: Key? { request.key }
+
+        /// What has ended with the connection, which is gone.
+        package var ended: EphemeralKey? {
+            if case .end(let key) = request.action { key } else { nil }
         }
     }
 
@@ -71,19 +82,16 @@ package final class CommittedChanges: Sendable {
     package let changes: [Change]
     /// The frames of all changes, one behind the other.
     package let frames: ByteBuffer
-    /// The answers for each event loop, in the order of the writes.
-    package let results: [[Result]]
     /// The greatest revision of a tombstone that is forgotten.
     package let collectedRevision: Revision
 
     package init(
-        head: Revision, changes: [Change], frames: ByteBuffer, results: [[Result]], collectedRevision: Revision
+        head: Revision, changes: [Change], frames: ByteBuffer, collectedRevision: Revision
     ) {
         self.collectedRevision = collectedRevision
         self.head = head
         self.changes = changes
         self.frames = frames
-        self.results = results
     }
 
     /// The frames of the changes from one index to another, without a copy.

@@ -7,7 +7,8 @@ package struct EphemeralKey: Hashable, Sendable {
     package let fence: Fence
 
     package init(key: Key, fence: Fence) {
-        self.key = key
+        // It outlives the write that it is of.
+        self.key = key.detached
         self.fence = fence
     }
 }

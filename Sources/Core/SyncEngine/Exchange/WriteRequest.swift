@@ -2,8 +2,8 @@ package import Access
 package import Registers
 package import SyncProtocol
 
-/// A change on its way to the committer.
-package struct WriteRequest: Sendable {
+/// A change on its way to the committer, and its answer's on the way back. An object, as it changes hands half a dozen times and never changes.
+package final class WriteRequest: Sendable {
     package enum Action: Sendable {
         case write(ClientMessage.Write)
         case lease(ClientMessage.Lease)
@@ -39,6 +39,17 @@ package struct WriteRequest: Sendable {
     package let origin: Origin
     /// What limits how many keys there may be; nil where nothing does.
     package let grant: Grant?
+    /// What queues are bounded by.
+    package let cost: Int
+    /// The key that it is about; nil: it is about several.
+    package let key: Key?
+    /// The id that the answer carries.
+    package let id: RequestID?
+    /// The lease that has to be in force.
+    let fence: ClientMessage.FencedKey?
+    let isTransient: Bool
+    /// The stamp that a write brings, as far as the client has set it.
+    let brought: Stamp?
 
     package init(action: Action, agent: Agent, stamp: Stamp? = nil, origin: Origin, grant: Grant? = nil) {
         self.grant = grant?.maximumKeys == nil ? nil : grant
@@ -46,35 +57,24 @@ package struct WriteRequest: Sendable {
         self.agent = agent
         self.stamp = stamp
         self.origin = origin
+        cost = action.cost
+        key = action.key
+        id = action.id
+        if case .write(let write) = action {
+            fence = write.fence
+            isTransient = write.isTransient
+            brought = if case .version(let version) = write.stamping { version.stamp } else { stamp }
+        } else {
+            fence = nil
+            isTransient = false
+            brought = nil
+        }
     }
 
-    package init(
+    package convenience init(
         write: ClientMessage.Write, agent: Agent, stamp: Stamp? = nil, origin: Origin, grant: Grant? = nil
     ) {
         self.init(action: .write(write), agent: agent, stamp: stamp, origin: origin, grant: grant)
-    }
-
-    /// The key that it is about; nil: it is about several.
-    package var key: Key? {
-        switch action {
-        case .write(let write): write.key
-        case .lease(let lease): lease.key
-        case .touch(let touch): touch.key
-        case .batch, .replicate: nil
-        case .keep(let ephemeral), .end(let ephemeral): ephemeral.key
-        }
-    }
-
-    /// The id that the answer carries.
-    package var id: RequestID? {
-        switch action {
-        case .write(let write): write.id
-        case .lease(let lease): lease.id
-        case .touch(let touch): touch.id
-        case .batch(let batch): batch.message.id
-        case .replicate(_, let id): id
-        case .keep, .end: nil
-        }
     }
 
     /// Whether a client's message is behind it, which is answered and counted as under way.
@@ -91,11 +91,6 @@ package struct WriteRequest: Sendable {
         case .keep, .end: true
         case .write, .lease, .touch, .batch, .replicate: false
         }
-    }
-
-    var isTransient: Bool {
-        if case .write(let write) = action { return write.isTransient }
-        return false
     }
 
     /// Whether what it makes is to end with the connection.
@@ -116,35 +111,57 @@ package struct WriteRequest: Sendable {
         }
     }
 
-    /// What queues are bounded by.
-    package var cost: Int {
-        switch action {
-        case .write(let write): write.cost
-        case .lease(let lease): lease.cost
-        case .touch(let touch): Self.cost(touch.key, nil, nil)
-        case .batch(let batch): batch.message.cost
-        case .keep(let ephemeral), .end(let ephemeral): Self.cost(ephemeral.key, nil, nil)
-        case .replicate(let registers, _): Self.cost(of: registers)
+    static func cost(of registers: [Register]) -> Int {
+        registers.reduce(256) { $0 + cost($1.record) }
+    }
+
+    static func cost(_ record: Record) -> Int {
+        256 + record.count
+    }
+}
+
+extension WriteRequest.Action {
+    fileprivate var key: Key? {
+        switch self {
+        case .write(let write): write.key
+        case .lease(let lease): lease.key
+        case .touch(let touch): touch.key
+        case .batch, .replicate: nil
+        case .keep(let ephemeral), .end(let ephemeral): ephemeral.key
         }
     }
 
-    static func cost(of registers: [Register]) -> Int {
-        registers.reduce(256) { $0 + cost($1.key, $1.value, $1.metadata) }
+    fileprivate var id: RequestID? {
+        switch self {
+        case .write(let write): write.id
+        case .lease(let lease): lease.id
+        case .touch(let touch): touch.id
+        case .batch(let batch): batch.message.id
+        case .replicate(_, let id): id
+        case .keep, .end: nil
+        }
     }
 
-    static func cost(_ key: Key, _ value: [UInt8]?, _ metadata: [UInt8]?) -> Int {
-        256 + key.bytes.count + (value?.count ?? 0) + (metadata?.count ?? 0)
+    fileprivate var cost: Int {
+        switch self {
+        case .write(let write): write.cost
+        case .lease(let lease): lease.cost
+        case .touch(let touch): WriteRequest.cost(touch.key.record)
+        case .batch(let batch): batch.message.cost
+        case .keep(let ephemeral), .end(let ephemeral): WriteRequest.cost(ephemeral.key.record)
+        case .replicate(let registers, _): WriteRequest.cost(of: registers)
+        }
     }
 }
 
 extension ClientMessage.Write {
     /// About how much memory the write takes, in bytes.
-    var cost: Int { WriteRequest.cost(key, value, metadata) }
+    var cost: Int { WriteRequest.cost(record) }
 }
 
 extension ClientMessage.Lease {
     /// Likewise.
-    var cost: Int { WriteRequest.cost(key, value, metadata) }
+    var cost: Int { WriteRequest.cost(key.record) + (value?.count ?? 0) + (metadata?.count ?? 0) }
 }
 
 extension ClientMessage.Batch {
@@ -155,7 +172,7 @@ extension ClientMessage.Batch {
     var cost: Int {
         // A version with an agent of 64 quotes.
         let version = 160
-        var cost = requirements.reduce(256) { $0 + WriteRequest.cost($1.key, nil, nil) } + version * members.count
+        var cost = requirements.reduce(256) { $0 + WriteRequest.cost($1.key.record) } + version * members.count
         for member in members {
             switch member {
             case .write(let write): cost += write.cost

@@ -83,7 +83,7 @@ struct EphemeralKeys {
         }
         let id = result.connection
         guard isConnected else { return result.ephemeral.map { end($0.key, of: id) } }
-        if result.endsWithConnection { update(id) { $0.requested -= 1 } }
+        if result.request.endsWithConnection { update(id) { $0.requested -= 1 } }
         if case .batched(let receipt) = result.outcome, !receipt.released.isEmpty {
             update(id) { connection in
                 for claim in receipt.released where connection.leases[claim.key]?.fence == claim.fence {
@@ -99,7 +99,7 @@ struct EphemeralKeys {
         switch result.outcome {
         case .released: update(id) { $0.leases[key] = nil }
         // Unless it has been made anew since it was to be kept.
-        case .claimRefused where !result.isFromClient:
+        case .claimRefused where !result.request.isFromClient:
             update(id) { if $0.leases[key]?.upkeep.hasAsked == true { $0.leases[key] = nil } }
         default: break
         }

@@ -114,10 +114,15 @@ package struct PatternIndex: Sendable {
     /// Adds the patterns that `key` matches to `found`, in no particular order, each once.
     package mutating func findMatches(of key: Key, into found: inout [PatternID]) {
         if !exact.isEmpty, let ids = exact[key] { candidates += ids }
-        prefixes.find(key.bytes, found: &found, candidates: &candidates)
+        var candidates: [PatternID] = []
+        swap(&candidates, &self.candidates)
+        defer { swap(&candidates, &self.candidates) }
+        key.withBytes { prefixes.find($0, found: &found, candidates: &candidates) }
         if suffixes.count > 1 {
-            backwards.append(contentsOf: key.bytes.reversed())
-            suffixes.find(backwards, found: &found, candidates: &candidates)
+            key.withBytes { key in
+                for index in key.indices.reversed() { backwards.append(key[index]) }
+            }
+            suffixes.find(backwards.span, found: &found, candidates: &candidates)
             backwards.removeAll(keepingCapacity: true)
         }
         if candidates.isEmpty { return }

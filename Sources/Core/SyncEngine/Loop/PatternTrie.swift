@@ -37,7 +37,7 @@ struct PatternTrie: Sendable {
     // MARK: Finding
 
     /// Adds the patterns that `key` matches to `found`, and those that it may match to `candidates`.
-    func find(_ key: borrowing [UInt8], found: inout [PatternID], candidates: inout [PatternID]) {
+    func find(_ key: Span<UInt8>, found: inout [PatternID], candidates: inout [PatternID]) {
         key.withUnsafeBufferPointer { key in
             nodes.withUnsafeBufferPointer { nodes in
                 Self.walk(nodes, key, from: Self.root, at: 0, &found, &candidates)

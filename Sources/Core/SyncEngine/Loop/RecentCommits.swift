@@ -135,7 +135,9 @@ struct RecentCommits {
         // Most changes are none of the filter's: that is seen by their first bytes, without a reference counted.
         changes.withUnsafeBufferPointer { changes in
             for index in first..<changes.count
-            where changes[index].key.bytes.starts(withBytes: prefix) && matcher.matches(changes[index].key) {
+            where changes[index].key.withBytes({ $0.starts(withBytes: prefix.span) })
+                && matcher.matches(changes[index].key)
+            {
                 found.append(index)
             }
         }

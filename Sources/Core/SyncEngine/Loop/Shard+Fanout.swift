@@ -5,12 +5,12 @@ import SyncProtocol
 
 extension Shard {
     /// Changes were committed. They come in the order of their revisions, to every event loop.
-    package mutating func changesCommitted(_ commit: CommittedChanges, _ turn: Turn) {
+    package mutating func changesCommitted(_ commit: Committed, _ turn: Turn) {
         assert(commit.head >= delivered, "revisions rise from commit to commit")
-        fanOut(commit)
+        fanOut(commit.made)
         delivered = commit.head
         collectedRevision = max(collectedRevision, commit.collectedRevision)
-        recent.delivered(commit)
+        recent.delivered(commit.made)
         let results = commit.results[configuration.loop]
         for result in results { settle(result) }
         handOverHeld(turn)

@@ -130,10 +130,10 @@ extension Shard {
     mutating func settle(_ result: CommittedChanges.Result) {
         let state = connection(result.connection)
         if let request = ephemerals.answered(result, isConnected: state != nil) { ask([request]) }
-        guard result.isFromClient else { return }
+        guard result.request.isFromClient else { return }
         count(result.outcome)
         guard let state else { return }
-        state.order.writeAnswered(cost: result.cost)
+        state.order.writeAnswered(cost: result.request.cost)
         if result.id == nil, !result.outcome.isAlwaysTold { return }
         markDirty(state)
         let read = state.grant.read

@@ -45,7 +45,7 @@ final class SnapshotCoverage {
 
     /// A key of the page was sent as it is since `revision`, which is after the page's head.
     func note(_ key: Key, at revision: Revision) {
-        if newer.count < Self.capacity || newer[key] != nil { newer[key] = revision }
+        if newer.count < Self.capacity || newer[key] != nil { newer[key.detached] = revision }
     }
 
     /// Whether the key's state since `revision` was sent.

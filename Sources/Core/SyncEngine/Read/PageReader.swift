@@ -183,7 +183,7 @@ package struct PageReader<Store: ReadStore> {
             scan.look(at: row.register.key)
             if row.register.isVisible(at: now), matcher.matches(row.register.key) {
                 rows.append((row.register, row.revision))
-                bytes += row.register.key.bytes.count + (row.register.value?.count ?? 0)
+                bytes += row.register.record.count
             }
             return true
         }

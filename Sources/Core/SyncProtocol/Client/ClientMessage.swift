@@ -3,6 +3,16 @@ package import Registers
 /// What a client's message can be, by its `type`.
 package enum MessageType: String, CaseIterable, Sendable {
     case subscribe, unsubscribe, broadcast, delete, get, list, claim, renew, release, touch, batch, digest, hello, ping
+
+    private static let names = allCases.map { (bytes: Array($0.rawValue.utf8), type: $0) }
+
+    init?(_ name: Span<UInt8>) {
+        for (bytes, type) in Self.names where ByteOrder.areEqual(bytes.span, name) {
+            self = type
+            return
+        }
+        return nil
+    }
 }
 
 /// A message from a client, as far as it can be judged by itself.
@@ -108,17 +118,12 @@ package enum ClientMessage: Sendable {
         }
 
         package var id: RequestID?
-        package var key: Key
-        /// The value's JSON; nil deletes.
-        package var value: [UInt8]?
+        /// Key, value, metadata, session and op.
+        package var record: Record
         package var stamping: Stamping
         package var condition: Condition
         /// Time to live, in milliseconds.
         package var timeToLive: UInt64?
-        package var metadata: [UInt8]?
-        package var session: [UInt8]?
-        /// Makes a resend safe: the same op is not applied twice in a row.
-        package var op: [UInt8]?
         package var isTransient: Bool
         /// The lease that has to be in force for the write to happen.
         package var fence: FencedKey?
@@ -133,16 +138,48 @@ package enum ClientMessage: Sendable {
             condition: Condition = .none, timeToLive: UInt64? = nil, metadata: [UInt8]? = nil,
             session: [UInt8]? = nil, op: [UInt8]? = nil, isTransient: Bool = false
         ) {
-            self.id = id
-            self.key = key
-            self.value = value
+            self.init(
+                id: id,
+                key.record.with(value: value?.span, metadata: metadata?.span, session: session?.span, op: op?.span))
             self.stamping = stamping
             self.condition = condition
             self.timeToLive = timeToLive
-            self.metadata = metadata
-            self.session = session
-            self.op = op
             self.isTransient = isTransient
+        }
+
+        package init(id: RequestID?, _ record: Record) {
+            self.id = id
+            self.record = record
+            stamping = .server
+            condition = .none
+            isTransient = false
+        }
+
+        package var key: Key { Key(record) }
+
+        /// Whether it deletes the key.
+        package var isDelete: Bool { !record.has(.value) }
+
+        /// A copy of the value's JSON; nil deletes. Setting it, or what is below, copies all of the record.
+        package var value: [UInt8]? {
+            get { record.bytes(of: .value) }
+            set { record = record.replacing(.value, by: newValue) }
+        }
+
+        package var metadata: [UInt8]? {
+            get { record.bytes(of: .metadata) }
+            set { record = record.replacing(.metadata, by: newValue) }
+        }
+
+        package var session: [UInt8]? {
+            get { record.bytes(of: .session) }
+            set { record = record.replacing(.session, by: newValue) }
+        }
+
+        /// Makes a resend safe: the same op is not applied twice in a row.
+        package var op: [UInt8]? {
+            get { record.bytes(of: .op) }
+            set { record = record.replacing(.op, by: newValue) }
         }
     }
 

@@ -94,15 +94,19 @@ extension ClientMessageDecoder {
             }
             return .release(ClientMessage.Lease(.release, key: key, fence: fence))
         }
-        var write = ClientMessage.Write(key: key, value: try value(fields, text))
-        guard isDelete == (write.value == nil) else {
+        let value = try value(fields, text)
+        guard isDelete == (value == nil) else {
             throw isDelete
                 ? WireError(.badMessage, "a delete takes no \"value\"")
                 : WireError(
                     .missingField, "it needs \"value\", \"delete\":true or \"release\" with a fence")
         }
-        write.metadata = try metadata(fields, text)
-        write.session = try fields.name(.session, text, what: .session)
+        let metadata = try metadata(fields, text)
+        let session = try fields.name(.session, text, what: .session)
+        let valueText: Span<UInt8>? = if let value { text.extracting(value) } else { nil }
+        let metadataText: Span<UInt8>? = if let metadata { text.extracting(metadata) } else { nil }
+        var write = ClientMessage.Write(
+            id: nil, key.record.with(value: valueText, metadata: metadataText, session: session?.span, op: nil))
         write.timeToLive = try timeToLive(fields, text)
         write.condition = try condition(fields, text)
         try Self.checkCombination(write)

@@ -44,17 +44,7 @@ package struct ClientMessageDecoder: Sendable {
     }
 
     private func decode(_ fields: Fields, _ text: Span<UInt8>, id: RequestID?) throws(WireError) -> ClientMessage {
-        guard let type = try fields.string(.type, text) else {
-            throw WireError(
-                .missingField, "field \"type\" is missing", hint: "a message looks like {\"type\":\"ping\"}")
-        }
-        let name = String(decoding: type, as: UTF8.self)
-        guard let type = MessageType(rawValue: name) else {
-            throw WireError(
-                .unknownType, "there is no message type \"\(name.prefix(40))\"",
-                hint: "types: " + MessageType.allCases.map(\.rawValue).joined(separator: ", "))
-        }
-        switch type {
+        switch try type(fields, text) {
         case .broadcast: return .write(try write(fields, text, id: id, isDelete: false))
         case .delete: return .write(try write(fields, text, id: id, isDelete: true))
         case .subscribe: return .subscribe(try subscribe(fields, text, id: id))
@@ -72,6 +62,19 @@ package struct ClientMessageDecoder: Sendable {
         case .batch: return .batch(try batch(fields, text, id: id))
         case .digest: return .digest(try digest(fields, text, id: id))
         }
+    }
+
+    private func type(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> MessageType {
+        if let place = fields.plain(.type, text), let type = MessageType(text.extracting(place)) { return type }
+        guard let bytes = try fields.string(.type, text) else {
+            throw WireError(
+                .missingField, "field \"type\" is missing", hint: "a message looks like {\"type\":\"ping\"}")
+        }
+        if let type = MessageType(bytes.span) { return type }
+        let name = String(decoding: bytes, as: UTF8.self)
+        throw WireError(
+            .unknownType, "there is no message type \"\(name.prefix(40))\"",
+            hint: "types: " + MessageType.allCases.map(\.rawValue).joined(separator: ", "))
     }
 
     private func hello(
@@ -142,21 +145,15 @@ package struct ClientMessageDecoder: Sendable {
     private func write(
         _ fields: Fields, _ text: Span<UInt8>, id: RequestID?, isDelete: Bool
     ) throws(WireError) -> ClientMessage.Write {
-        let type = isDelete ? "delete" : "broadcast"
-        var write = ClientMessage.Write(id: id, key: try fields.key(.key, text, of: type), value: nil)
-        if !isDelete {
-            guard let value = try value(fields, text) else {
-                throw WireError(
-                    .missingField, "field \"value\" of broadcast is missing",
-                    hint: "{\"type\":\"delete\",\"key\":…} deletes a key")
-            }
-            write.value = value
+        let record = try record(fields, text, of: isDelete ? "delete" : "broadcast", isDelete: isDelete)
+        if !isDelete, !record.has(.value) {
+            throw WireError(
+                .missingField, "field \"value\" of broadcast is missing",
+                hint: "{\"type\":\"delete\",\"key\":…} deletes a key")
         }
+        var write = ClientMessage.Write(id: id, record)
         write.fence = try fields.fence(text)
         write.endsWithConnection = try fields.endsWithConnection(text)
-        write.metadata = try metadata(fields, text)
-        write.session = try fields.name(.session, text, what: .session)
-        write.op = try fields.name(.op, text, what: .op)
         write.isTransient = try fields.bool(.transient, text) ?? false
         write.timeToLive = try timeToLive(fields, text)
         write.condition = try condition(fields, text)
@@ -167,7 +164,7 @@ package struct ClientMessageDecoder: Sendable {
 
     static func checkCombination(_ write: ClientMessage.Write) throws(WireError) {
         if write.isTransient {
-            if write.condition != .none || write.timeToLive != nil || write.value == nil || write.fence != nil
+            if write.condition != .none || write.timeToLive != nil || write.isDelete || write.fence != nil
                 || write.endsWithConnection
             {
                 throw WireError(
@@ -175,7 +172,7 @@ package struct ClientMessageDecoder: Sendable {
                     "a transient broadcast takes no \"expect\", \"ttl\", \"fence\" or \"until\", and deletes nothing")
             }
         }
-        if write.value == nil, write.timeToLive != nil || write.endsWithConnection {
+        if write.isDelete, write.timeToLive != nil || write.endsWithConnection {
             throw WireError(.badMessage, "a delete takes no \"ttl\" and no \"until\"")
         }
         if write.condition != .none, case .version = write.stamping {
@@ -184,13 +181,37 @@ package struct ClientMessageDecoder: Sendable {
         }
     }
 
-    /// The value, where there is one; it may be null.
-    func value(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
-        guard let value = fields.raw(.value, text) else { return nil }
-        if value.count > maximumValueSize {
-            throw WireError(.tooLarge, "value is \(value.count) bytes; the limit is \(maximumValueSize)")
+    /// The bytes of a write, copied out of the text at once.
+    ///
+    /// - Parameter isDelete: whether there is no value, whatever the text has.
+    private func record(
+        _ fields: Fields, _ text: Span<UInt8>, of type: String, isDelete: Bool
+    ) throws(WireError) -> Record {
+        let place = fields.plain(.key, text)
+        let unescaped = place == nil ? try fields.string(.key, text) ?? [] : []
+        guard place != nil || fields.has(.key) else { throw Fields.missing(.key, of: type) }
+        let key = if let place { text.extracting(place) } else { unescaped.span }
+        do throws(TextError) {
+            try Key.validate(key)
+        } catch {
+            throw WireError(.badKey, error.description)
         }
-        return value
+        let value = isDelete ? nil : try value(fields, text)
+        let metadata = try metadata(fields, text)
+        let session = try fields.name(.session, text, what: .session)
+        let op = try fields.name(.op, text, what: .op)
+        let valueText: Span<UInt8>? = if let value { text.extracting(value) } else { nil }
+        let metadataText: Span<UInt8>? = if let metadata { text.extracting(metadata) } else { nil }
+        return Record(key: key, value: valueText, metadata: metadataText, session: session?.span, op: op?.span)
+    }
+
+    /// Where the value is, where there is one; it may be null.
+    func value(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> Range<Int>? {
+        guard let range = fields.envelope[.value]?.range else { return nil }
+        if range.count > maximumValueSize {
+            throw WireError(.tooLarge, "value is \(range.count) bytes; the limit is \(maximumValueSize)")
+        }
+        return range
     }
 
     private func lease(
@@ -212,8 +233,8 @@ package struct ClientMessageDecoder: Sendable {
                 .missingField, "a claim needs \"ttl\" in seconds, or \"until\":\"disconnect\"",
                 hint: "a lease without an end would outlive an agent that crashes")
         }
-        lease.value = try value(fields, text)
-        lease.metadata = try metadata(fields, text)
+        if let value = try value(fields, text) { lease.value = Fields.bytes(value, text) }
+        if let metadata = try metadata(fields, text) { lease.metadata = Fields.bytes(metadata, text) }
         lease.session = try fields.name(.session, text, what: .session)
         return lease
     }
@@ -227,14 +248,14 @@ package struct ClientMessageDecoder: Sendable {
         return ClientMessage.Touch(id: id, key: key, timeToLive: timeToLive)
     }
 
-    func metadata(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
+    func metadata(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> Range<Int>? {
         guard let slice = fields.envelope[.metadata], slice.kind != .null else { return nil }
         guard slice.kind == .object else { throw Fields.wrongKind(.metadata, "an object") }
         if slice.range.count > Self.maximumMetadataSize {
             throw WireError(
                 .tooLarge, "metadata is \(slice.range.count) bytes; the limit is \(Self.maximumMetadataSize)")
         }
-        return fields.raw(.metadata, text)
+        return slice.range
     }
 
     func timeToLive(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> UInt64? {

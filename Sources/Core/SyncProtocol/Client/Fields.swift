@@ -21,18 +21,34 @@ struct Fields {
     }
 
     func raw(_ field: Envelope.Field, _ text: Span<UInt8>) -> [UInt8]? {
-        guard let slice = envelope[field] else { return nil }
-        return text.extracting(slice.range).withUnsafeBufferPointer { Array($0) }
+        envelope[field].map { Self.bytes($0.range, text) }
     }
+
+    static func bytes(_ range: Range<Int>, _ text: Span<UInt8>) -> [UInt8] {
+        text.extracting(range).withUnsafeBufferPointer { Array($0) }
+    }
+
+    /// Whether a string has something in it that stands for something else.
+    private static func hasEscapes(_ content: Span<UInt8>) -> Bool {
+        for index in content.indices where content[index] == UInt8(ascii: "\\") { return true }
+        return false
+    }
+
+    /// Where a string stands in the text as it is; nil: it has escapes, or is none.
+    func plain(_ field: Envelope.Field, _ text: Span<UInt8>) -> Range<Int>? {
+        guard let slice = envelope[field], slice.kind == .string else { return nil }
+        let inner = Self.inner(slice.range)
+        return Self.hasEscapes(text.extracting(inner)) ? nil : inner
+    }
+
+    private static func inner(_ range: Range<Int>) -> Range<Int> { range.lowerBound + 1..<range.upperBound - 1 }
 
     /// The text of a string field.
     func string(_ field: Envelope.Field, _ text: Span<UInt8>) throws(WireError) -> [UInt8]? {
         guard let slice = envelope[field], slice.kind != .null else { return nil }
         guard slice.kind == .string else { throw Self.wrongKind(field, "a string") }
-        let inner = (slice.range.lowerBound + 1)..<(slice.range.upperBound - 1)
-        let content = text.extracting(inner)
-        var hasEscapes = false
-        for index in content.indices where content[index] == UInt8(ascii: "\\") { hasEscapes = true }
+        let inner = Self.inner(slice.range)
+        let hasEscapes = Self.hasEscapes(text.extracting(inner))
         guard let bytes = JSONText.unescape(.init(range: inner, hasEscapes: hasEscapes), in: text) else {
             throw WireError(.badMessage, "field \"\(field.name)\" has half of a surrogate pair, which is no text")
         }
@@ -47,19 +63,20 @@ struct Fields {
 
     func number(_ field: Envelope.Field, _ text: Span<UInt8>) throws(WireError) -> Double? {
         guard let slice = envelope[field], slice.kind != .null else { return nil }
-        guard slice.kind == .number, let bytes = raw(field, text) else { throw Self.wrongKind(field, "a number") }
-        if let whole = Self.whole(bytes) { return Double(whole) }
-        guard let number = Double(String(decoding: bytes, as: UTF8.self)) else {
+        guard slice.kind == .number else { throw Self.wrongKind(field, "a number") }
+        if let whole = Self.whole(text.extracting(slice.range)) { return Double(whole) }
+        guard let number = Double(String(decoding: Self.bytes(slice.range, text), as: UTF8.self)) else {
             throw Self.wrongKind(field, "a number")
         }
         return number
     }
 
     /// The value of up to 15 digits, which a Double holds exactly: nearly every number that comes.
-    private static func whole(_ digits: [UInt8]) -> UInt64? {
+    private static func whole(_ digits: Span<UInt8>) -> UInt64? {
         guard digits.count <= 15 else { return nil }
         var value: UInt64 = 0
-        for digit in digits {
+        for index in digits.indices {
+            let digit = digits[index]
             guard UInt8(ascii: "0")...UInt8(ascii: "9") ~= digit else { return nil }
             value = value * 10 + UInt64(digit - UInt8(ascii: "0"))
         }
@@ -136,7 +153,7 @@ struct Fields {
     /// The fencing token of a claim: `"fence":17`.
     func token(_ field: Envelope.Field = .fence, _ text: Span<UInt8>) throws(WireError) -> Fence? {
         guard let slice = envelope[field], slice.kind != .null else { return nil }
-        guard slice.kind == .number, let token = raw(field, text).flatMap(Self.whole), token > 0 else {
+        guard slice.kind == .number, let token = Self.whole(text.extracting(slice.range)), token > 0 else {
             throw Self.wrongKind(field, "a whole number, as \"claimed\" gave it")
         }
         return Fence(token)
@@ -146,7 +163,7 @@ struct Fields {
     func fence(_ text: Span<UInt8>) throws(WireError) -> ClientMessage.FencedKey? {
         guard let slice = envelope[.fence], slice.kind != .null else { return nil }
         guard slice.kind == .object, let object = raw(.fence, text).flatMap({ try? JSONObject($0) }),
-            let key = object.string("key"), let token = object.raw("token").flatMap(Self.whole), token > 0
+            let key = object.string("key"), let token = object.raw("token").flatMap({ Self.whole($0.span) }), token > 0
         else {
             throw Self.wrongKind(.fence, "an object like {\"key\":\"lock:1\",\"token\":17}")
         }

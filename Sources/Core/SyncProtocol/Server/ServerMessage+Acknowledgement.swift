@@ -20,7 +20,7 @@ extension ServerMessage {
             buffer.writeBytes(id.json)
         }
         buffer.writeStaticString(",\"key\":")
-        buffer.writeJSONString(key.bytes)
+        buffer.writeKey(key.record)
         switch outcome {
         case .applied(let version, let revision, let expiresAt, let isJudged):
             writeVersion(version, to: &buffer)
@@ -85,7 +85,7 @@ extension ServerMessage {
         if let stored {
             writeRegister(
                 stored.register, revision: stored.revision,
-                showsValue: stored.register.value?.isEmpty != true, to: &buffer)
+                showsValue: stored.register.record.count(of: .value) != 0, to: &buffer)
         } else {
             buffer.writeStaticString("null")
         }
@@ -105,7 +105,7 @@ extension ServerMessage {
                 buffer.writeBytes(id.json)
             }
             buffer.writeStaticString(",\"key\":")
-            buffer.writeJSONString(key.bytes)
+            buffer.writeKey(key.record)
         }
         switch outcome {
         case .claimed(let grant):

@@ -8,7 +8,7 @@ package enum ServerMessage {
     /// - Parameter revision: nil for a transient broadcast, which has none.
     package static func writeUpdate(_ register: Register, revision: Revision?, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("{\"type\":\"update\",\"key\":")
-        buffer.writeJSONString(register.key.bytes)
+        buffer.writeKey(register.record)
         writeFields(register, revision: revision, to: &buffer)
         if revision == nil { buffer.writeStaticString(",\"transient\":true") }
         buffer.writeInteger(UInt8(ascii: "}"))
@@ -19,7 +19,7 @@ package enum ServerMessage {
         _ register: Register, revision: Revision, showsValue: Bool = true, to buffer: inout ByteBuffer
     ) {
         buffer.writeStaticString("{\"key\":")
-        buffer.writeJSONString(register.key.bytes)
+        buffer.writeKey(register.record)
         writeFields(register, revision: revision, showsValue: showsValue, to: &buffer)
         buffer.writeInteger(UInt8(ascii: "}"))
     }
@@ -27,12 +27,12 @@ package enum ServerMessage {
     private static func writeFields(
         _ register: Register, revision: Revision?, showsValue: Bool = true, to buffer: inout ByteBuffer
     ) {
-        switch (register.value, showsValue) {
-        case (let value?, true):
+        switch (register.record.has(.value), showsValue) {
+        case (true, true):
             buffer.writeStaticString(",\"value\":")
-            buffer.writeBytes(value)
-        case (_?, false): buffer.writeStaticString(",\"value_omitted\":true")
-        case (nil, _): buffer.writeStaticString(",\"value\":null,\"deleted\":true")
+            buffer.write(.value, of: register.record)
+        case (true, false): buffer.writeStaticString(",\"value_omitted\":true")
+        case (false, _): buffer.writeStaticString(",\"value\":null,\"deleted\":true")
         }
         buffer.writeStaticString(",\"version\":")
         writeVersion(register.version, to: &buffer)
@@ -48,13 +48,13 @@ package enum ServerMessage {
             buffer.writeStaticString(",\"expires_at\":")
             buffer.writeDecimal(expiresAt)
         }
-        if let metadata = register.metadata {
+        if register.record.has(.metadata) {
             buffer.writeStaticString(",\"metadata\":")
-            buffer.writeBytes(metadata)
+            buffer.write(.metadata, of: register.record)
         }
-        if let session = register.session {
+        if register.record.has(.session) {
             buffer.writeStaticString(",\"session\":")
-            buffer.writeJSONString(session)
+            _ = register.record.with(.session) { buffer.writeJSONString($0) }
         }
         if let cause = register.cause {
             buffer.writeStaticString(",\"cause\":")
@@ -65,7 +65,7 @@ package enum ServerMessage {
     private static func writeVersion(_ version: Version, to buffer: inout ByteBuffer) {
         buffer.writeInteger(UInt8(ascii: "\""))
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Version.prefixLength) { version.writePrefix(to: $0) }
-        buffer.writeJSONText(version.agent.bytes)
+        buffer.writeJSONText(version.agent.bytes.span)
         buffer.writeInteger(UInt8(ascii: "\""))
     }
 
@@ -160,7 +160,7 @@ package enum ServerMessage {
         buffer.writeStaticString("{\"type\":\"register\"")
         writeID(id, to: &buffer)
         buffer.writeStaticString(",\"key\":")
-        buffer.writeJSONString(key.bytes)
+        buffer.writeKey(key.record)
         if let found {
             buffer.writeStaticString(",\"found\":true")
             writeFields(found.register, revision: found.revision, to: &buffer)

@@ -48,14 +48,14 @@ final class CommitterThread: Sendable {
     ///   - checkpoints: is asked for one when the write-ahead log is worth it.
     func start(
         database: SQLiteDatabase, loops: Int, cacheSize: Int, retention: UInt64, framing: @escaping Framing,
-        publish: @escaping @Sendable (CommittedChanges) -> Void, checkpoints: CheckpointThread
+        publish: @escaping @Sendable (Committed) -> Void, checkpoints: CheckpointThread
     ) throws(StoreError) {
         // Made here, so that a failure is the caller's; used by the thread alone from then on.
         let writer = try database.makeWriter()
         var committer = Committer(
             store: writer, state: database.state, loops: loops, maximumDrift: database.configuration.maximumDrift,
             cacheSize: cacheSize, framing: framing)
-        let publish: @Sendable (CommittedChanges) -> Void = { [self] commit in
+        let publish: @Sendable (Committed) -> Void = { [self] commit in
             // Never behind what an event loop has been told.
             latestHead.store(commit.head.rawValue, ordering: .releasing)
             publish(commit)
@@ -97,7 +97,7 @@ final class CommitterThread: Sendable {
     /// - Returns: the greatest stamp issued.
     private func run(
         _ committer: consuming Committer<SQLiteWriter>, _ upkeep: UpkeepSchedule, hasLeftovers: Bool, log: LogProgress,
-        publish: @escaping @Sendable (CommittedChanges) -> Void, checkpoints: CheckpointThread
+        publish: @escaping @Sendable (Committed) -> Void, checkpoints: CheckpointThread
     ) -> Stamp {
         var committer = committer
         var upkeep = upkeep
@@ -173,7 +173,7 @@ final class CommitterThread: Sendable {
     /// Forgets some old tombstones.
     private func collect(
         _ committer: inout Committer<SQLiteWriter>, _ upkeep: inout UpkeepSchedule, now: WallTime,
-        _ publish: (CommittedChanges) -> Void
+        _ publish: (Committed) -> Void
     ) {
         let (changes, count, failure) = committer.collect(retention: upkeep.retention, now: now)
         publish(changes)
@@ -189,8 +189,7 @@ final class CommitterThread: Sendable {
     /// and it is tried again every second.
     ///
     /// - Returns: whether all of it has ended.
-    private func endEphemerals(_ committer: inout Committer<SQLiteWriter>, publish: (CommittedChanges) -> Void) -> Bool
-    {
+    private func endEphemerals(_ committer: inout Committer<SQLiteWriter>, publish: (Committed) -> Void) -> Bool {
         while true {
             let (commit, failure) = committer.endEphemerals(now: SystemClock.now())
             publish(commit)
@@ -224,7 +223,7 @@ final class CommitterThread: Sendable {
     /// - Returns: how many nanoseconds it took.
     private func commit(
         _ requests: [WriteRequest], with committer: inout Committer<SQLiteWriter>, now: WallTime,
-        publish: (CommittedChanges) -> Void
+        publish: (Committed) -> Void
     ) -> UInt64 {
         let start = DispatchTime.now().uptimeNanoseconds
         var lastFailure: StoreError?
