@@ -319,7 +319,7 @@ extension ConformanceTests {
             server.terminate()
             _ = server.wait()
             _ = try query(
-                "ATTACH '\(second.database.path)' AS b; UPDATE b.register SET revision = 77; INSERT INTO register SELECT * FROM b.register"
+                "ATTACH '\(second.database.path)' AS b; UPDATE b.register SET id = 77, revision = 77; INSERT INTO register SELECT * FROM b.register"
             )
             let checked = try run("check")
             #expect(checked.status == 1 && checked.errors.contains("b does not decrypt"), "\(checked)")
@@ -328,7 +328,7 @@ extension ConformanceTests {
         @Test(
             "A revision that none can be is said, and ends nothing else",
             arguments: [
-                "UPDATE register SET revision = 9223372036854775807", "UPDATE register SET revision = -5",
+                "UPDATE log SET revision = 9223372036854775807", "UPDATE log SET revision = -5",
                 "INSERT OR REPLACE INTO meta VALUES ('collected_revision', '9223372036854775807')",
                 "INSERT OR REPLACE INTO meta VALUES ('collected_revision', '-7')",
             ])

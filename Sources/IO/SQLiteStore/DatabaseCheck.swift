@@ -120,8 +120,8 @@ extension DatabaseFile {
                 database,
                 sql: """
                     SELECT register.key, register.revision FROM register LEFT JOIN log ON log.revision = register.revision
-                    WHERE log.id IS NOT register.id
-                    """)
+                    WHERE log.id IS NOT register.id AND register.revision BETWEEN 1 AND ?1
+                    """, arguments: [Meta.maximumCount])
             while let row = try rows.next() {
                 check.note(
                     "revision \(row[1] as Int64) of \(row[0] as String) is not in the log: who catches up is not told of it"

@@ -13,6 +13,9 @@ extension ServerMessage {
             if shows == .nothing, let redacted = error.redacted { error.message = redacted }
             return writeError(error, to: &buffer)
         }
+        if case .applied(let version, let revision, let expiresAt, let isJudged) = outcome {
+            return writeApplied(version, revision, expiresAt, isJudged: isJudged, id: id, key: key, to: &buffer)
+        }
         if writeClaimOutcome(outcome, id: id, key: key, shows: shows, to: &buffer) { return }
         buffer.writeStaticString("{\"type\":\"ack\"")
         if let id {
@@ -22,17 +25,6 @@ extension ServerMessage {
         buffer.writeStaticString(",\"key\":")
         buffer.writeKey(key.record)
         switch outcome {
-        case .applied(let version, let revision, let expiresAt, let isJudged):
-            writeVersion(version, to: &buffer)
-            buffer.writeStaticString(",\"revision\":")
-            buffer.writeDecimal(revision)
-            buffer.writeStaticString(",\"applied\":true,\"durable\":true")
-            // Unknown fields are ignored, so a mistyped "ttl" or "expect" is: what took effect is said.
-            if let expiresAt {
-                buffer.writeStaticString(",\"expires_at\":")
-                buffer.writeDecimal(expiresAt)
-            }
-            if isJudged { buffer.writeStaticString(",\"judged\":true") }
         case .superseded(let version, let winner):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":false,\"durable\":false,\"reason\":\"superseded\"")
@@ -46,10 +38,41 @@ extension ServerMessage {
         case .transient(let version):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":true,\"durable\":false")
-        case .refused, .claimed, .released, .claimRefused, .batched, .batchRefused, .replicated:
+        case .applied, .refused, .claimed, .released, .claimRefused, .batched, .batchRefused, .replicated:
             break
         }
         buffer.writeInteger(UInt8(ascii: "}"))
+    }
+
+    private static func writeApplied(
+        _ version: Version, _ revision: Revision, _ expiresAt: WallTime?, isJudged: Bool, id: RequestID?, key: Key,
+        to buffer: inout ByteBuffer
+    ) {
+        let agent = version.agent.bytes
+        let length =
+            300 + (id?.json.count ?? 0) + key.withBytes { JSONText.greatestLength(of: $0) }
+            + JSONText.greatestLength(of: agent.span)
+        buffer.writeWithOutputRawSpan(minimumWritableBytes: length) { text in
+            text.append("{\"type\":\"ack\"")
+            if let id {
+                text.append(",\"id\":")
+                text.append(id.json.span)
+            }
+            text.append(",\"key\":")
+            key.withBytes { text.append(quoting: $0) }
+            text.append(",\"version\":")
+            text.append(version)
+            text.append(",\"revision\":")
+            text.append(decimal: revision.rawValue)
+            text.append(",\"applied\":true,\"durable\":true")
+            // Unknown fields are ignored, so a mistyped "ttl" or "expect" is: what took effect is said.
+            if let expiresAt {
+                text.append(",\"expires_at\":")
+                text.append(decimal: expiresAt.milliseconds)
+            }
+            if isJudged { text.append(",\"judged\":true") }
+            text.append(UInt8(ascii: "}"))
+        }
     }
 
     /// What a touch came to is told of what is in place, and not of a write of the sender's own.

@@ -7,66 +7,76 @@ package enum ServerMessage {
     ///
     /// - Parameter revision: nil for a transient broadcast, which has none.
     package static func writeUpdate(_ register: Register, revision: Revision?, to buffer: inout ByteBuffer) {
-        buffer.writeStaticString("{\"type\":\"update\",\"key\":")
-        buffer.writeKey(register.record)
-        writeFields(register, revision: revision, to: &buffer)
-        if revision == nil { buffer.writeStaticString(",\"transient\":true") }
-        buffer.writeInteger(UInt8(ascii: "}"))
+        buffer.writeWithOutputRawSpan(minimumWritableBytes: greatestLength(of: register)) { text in
+            text.append("{\"type\":\"update\",\"key\":")
+            register.record.withKey { text.append(quoting: $0) }
+            appendFields(register, revision: revision, to: &text)
+            if revision == nil { text.append(",\"transient\":true") }
+            text.append(UInt8(ascii: "}"))
+        }
     }
 
     /// Writes a register as an object of its own.
     package static func writeRegister(
         _ register: Register, revision: Revision, showsValue: Bool = true, to buffer: inout ByteBuffer
     ) {
-        buffer.writeStaticString("{\"key\":")
-        buffer.writeKey(register.record)
-        writeFields(register, revision: revision, showsValue: showsValue, to: &buffer)
-        buffer.writeInteger(UInt8(ascii: "}"))
+        buffer.writeWithOutputRawSpan(minimumWritableBytes: greatestLength(of: register)) { text in
+            text.append("{\"key\":")
+            register.record.withKey { text.append(quoting: $0) }
+            appendFields(register, revision: revision, showsValue: showsValue, to: &text)
+            text.append(UInt8(ascii: "}"))
+        }
     }
 
-    private static func writeFields(
-        _ register: Register, revision: Revision?, showsValue: Bool = true, to buffer: inout ByteBuffer
+    /// How many bytes a register takes at most, with the names of its fields and what else is in a message with one.
+    private static func greatestLength(of register: Register) -> Int {
+        let record = register.record
+        let agent = register.version.agent.bytes
+        // Names, numbers, and the digits of the version.
+        var length = 400 + record.withKey { JSONText.greatestLength(of: $0) } + 2 * JSONText.greatestLength(of: agent.span)
+        length += (record.count(of: .value) ?? 0) + (record.count(of: .metadata) ?? 0)
+        length += record.with(.session) { JSONText.greatestLength(of: $0) } ?? 0
+        return length
+    }
+
+    private static func appendFields(
+        _ register: Register, revision: Revision?, showsValue: Bool = true, to text: inout OutputRawSpan
     ) {
-        switch (register.record.has(.value), showsValue) {
+        let record = register.record
+        switch (record.has(.value), showsValue) {
         case (true, true):
-            buffer.writeStaticString(",\"value\":")
-            buffer.write(.value, of: register.record)
-        case (true, false): buffer.writeStaticString(",\"value_omitted\":true")
-        case (false, _): buffer.writeStaticString(",\"value\":null,\"deleted\":true")
+            text.append(",\"value\":")
+            text.append(.value, of: record)
+        case (true, false): text.append(",\"value_omitted\":true")
+        case (false, _): text.append(",\"value\":null,\"deleted\":true")
         }
-        buffer.writeStaticString(",\"version\":")
-        writeVersion(register.version, to: &buffer)
-        buffer.writeStaticString(",\"timestamp\":")
-        buffer.writeDecimal(register.version.stamp.milliseconds)
-        buffer.writeStaticString(",\"agent\":")
-        buffer.writeJSONString(register.version.agent.bytes)
+        text.append(",\"version\":")
+        text.append(register.version)
+        text.append(",\"timestamp\":")
+        text.append(decimal: register.version.stamp.milliseconds)
+        text.append(",\"agent\":")
+        text.append(quoting: register.version.agent.bytes.span)
         if let revision {
-            buffer.writeStaticString(",\"revision\":")
-            buffer.writeDecimal(revision)
+            text.append(",\"revision\":")
+            text.append(decimal: revision.rawValue)
         }
         if let expiresAt = register.expiresAt {
-            buffer.writeStaticString(",\"expires_at\":")
-            buffer.writeDecimal(expiresAt)
+            text.append(",\"expires_at\":")
+            text.append(decimal: expiresAt.milliseconds)
         }
-        if register.record.has(.metadata) {
-            buffer.writeStaticString(",\"metadata\":")
-            buffer.write(.metadata, of: register.record)
+        if record.has(.metadata) {
+            text.append(",\"metadata\":")
+            text.append(.metadata, of: record)
         }
-        if register.record.has(.session) {
-            buffer.writeStaticString(",\"session\":")
-            _ = register.record.with(.session) { buffer.writeJSONString($0) }
+        if record.has(.session) {
+            text.append(",\"session\":")
+            _ = record.with(.session) { text.append(quoting: $0) }
         }
-        if let cause = register.cause {
-            buffer.writeStaticString(",\"cause\":")
-            buffer.writeJSONString(cause.rawValue)
+        switch register.cause {
+        case .expired: text.append(",\"cause\":\"expired\"")
+        case .disconnected: text.append(",\"cause\":\"disconnected\"")
+        case nil: break
         }
-    }
-
-    private static func writeVersion(_ version: Version, to buffer: inout ByteBuffer) {
-        buffer.writeInteger(UInt8(ascii: "\""))
-        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: Version.prefixLength) { version.writePrefix(to: $0) }
-        buffer.writeJSONText(version.agent.bytes.span)
-        buffer.writeInteger(UInt8(ascii: "\""))
     }
 
     private static func writeID(_ id: RequestID?, to buffer: inout ByteBuffer) {
@@ -163,7 +173,9 @@ package enum ServerMessage {
         buffer.writeKey(key.record)
         if let found {
             buffer.writeStaticString(",\"found\":true")
-            writeFields(found.register, revision: found.revision, to: &buffer)
+            buffer.writeWithOutputRawSpan(minimumWritableBytes: greatestLength(of: found.register)) {
+                appendFields(found.register, revision: found.revision, to: &$0)
+            }
         } else {
             buffer.writeStaticString(",\"found\":false,\"value\":null")
         }
