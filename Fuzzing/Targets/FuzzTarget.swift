@@ -114,9 +114,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
             check(
                 (try? JSONSerialization.jsonObject(with: Data(bytes))) != nil || isBeyondFoundation(bytes),
                 "a message that is no JSON")
-            if case .write(let write) = message, let value = write.value {
-                check(value.count <= limit, "a value above the limit")
-            }
+            if case .write(let write) = message { check(write) }
             if case .batch(let batch) = message { check(batch) }
         } catch {
             var buffer = ByteBuffer()
@@ -125,6 +123,20 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
                 (try? JSONObject(Array(buffer.readableBytesView))) != nil,
                 "an error that is no message: \(String(buffer: buffer))")
         }
+    }
+
+    /// What subscribers would be told is what the message says.
+    private static func check(_ write: ClientMessage.Write) {
+        check(write.value?.count ?? 0 <= limit, "a value above the limit")
+        check(write.record.count >= write.key.count, "a record without its key")
+        let version = Version(stamp: Stamp(milliseconds: 1), agent: Agent(random: 1))
+        var buffer = ByteBuffer()
+        ServerMessage.writeUpdate(Register(write.record, version: version), revision: 1, to: &buffer)
+        let update = try? JSONObject(Array(buffer.readableBytesView))
+        check(update?.string("key").map { Array($0.utf8) } == write.key.bytes, "an update of another key")
+        check(update?.raw("value") == write.value ?? Array("null".utf8), "an update with another value")
+        check(update?.raw("metadata") == write.metadata, "an update with other metadata")
+        check(update?.string("session").map { Array($0.utf8) } == write.session, "an update with another session")
     }
 
     private static func check(_ batch: ClientMessage.Batch) {

@@ -258,61 +258,6 @@ extension ConformanceTests {
             #expect(!FileManager.default.fileExists(atPath: path("new.db")))
         }
 
-        /// Makes of a database what it was before answers were kept, and rows stayed where they are.
-        private static let backToVersion4 = """
-            DROP TABLE answer;
-            DELETE FROM grdb_migrations WHERE identifier LIKE '5:%' OR identifier LIKE '6:%';
-            DROP INDEX register_key; DROP INDEX register_expiry; DROP INDEX register_tombstone; DROP INDEX register_lease;
-            ALTER TABLE register RENAME TO newer;
-            CREATE TABLE register (
-                revision INTEGER PRIMARY KEY,
-                key TEXT NOT NULL,
-                version TEXT NOT NULL,
-                value TEXT,
-                expires_at INTEGER,
-                metadata TEXT,
-                session TEXT,
-                op TEXT,
-                cause TEXT,
-                committed_at INTEGER NOT NULL
-            , fence INTEGER NOT NULL DEFAULT 0, lease INTEGER, sealed BLOB, key_id TEXT) STRICT;
-            INSERT INTO register SELECT revision, key, version, value, expires_at, metadata, session, op, cause, committed_at, fence,
-                lease, sealed, key_id FROM newer;
-            DROP TABLE newer; DROP TABLE log; DELETE FROM meta WHERE name = 'log_swept';
-            CREATE UNIQUE INDEX register_key ON register (key);
-            CREATE INDEX register_expiry ON register (expires_at)
-                WHERE expires_at IS NOT NULL AND value IS NOT NULL;
-            CREATE INDEX register_tombstone ON register (committed_at) WHERE value IS NULL;
-            CREATE INDEX register_lease ON register (lease) WHERE lease > 1;
-            """
-
-        @Test("A database of an older version is looked at as it is, and brought up to date when it is served")
-        func older() throws {
-            defer { try? FileManager.default.removeItem(at: folder) }
-            let path: String
-            do {
-                let server = try ServerProcess(in: folder)
-                path = server.database.path
-                try fill(server, 0..<3)
-                server.terminate()
-                #expect(server.wait() == 0)
-            }
-            func sql(_ text: String) throws -> String {
-                try ServerProcess.run(["sqlite3", path, text], program: URL(filePath: "/usr/bin/env")).output
-            }
-            _ = try sql(Self.backToVersion4)
-            #expect(try ServerProcess.run(["check", "--data", path]).status == 0)
-            #expect(try ServerProcess.run(["export", "--data", path]).output.split(separator: "\n").count == 3)
-            #expect(try ServerProcess.run(["backup", self.path("copy.db"), "--data", path]).status == 0)
-            #expect(try sql("SELECT count(*) FROM sqlite_master WHERE name = 'answer'") == "0\n")
-            let server = try ServerProcess(in: folder)
-            let client = try RawClient.connected(server)
-            try client.send(#"{"type":"batch","id":1,"op":"o","writes":[{"key":"k:0","value":2}]}"#)
-            #expect(try client.receive(type: "batched").bool("applied") == true)
-            #expect(try sql("SELECT op FROM answer") == "o\n")
-            #expect(try ServerProcess.run(["check", "--data", path]).status == 0)
-        }
-
         @Test("An export imports into another database as it was; twice changes nothing, and what is newer stays")
         func exportAndImport() throws {
             defer { try? FileManager.default.removeItem(at: folder) }

@@ -5,6 +5,8 @@ package struct LoadPlan: Sendable {
         case fanOut = "fan-out"
         /// Every subscriber has a pattern of its own; publishers write to keys at random.
         case pattern
+        /// The same with patterns that no index finds: each of them is tried with each key.
+        case wildcards
         /// Publishers that wait for their acknowledgements, and nobody who listens.
         case ingest
         /// Messages at a fixed rate, each timed from when it was due.
@@ -45,7 +47,7 @@ package struct LoadPlan: Sendable {
         (subscribers, publishers, window, rate, keys) =
             switch scenario {
             case .fanOut: (1_000, 1, 32, 0, 64)
-            case .pattern: (1_000, 8, 256, 0, 10_000)
+            case .pattern, .wildcards: (1_000, 8, 256, 0, 10_000)
             case .ingest: (0, 16, 16, 0, 100_000)
             case .latency: (100, 1, 0, 1_000, 64)
             case .idle: (10_000, 0, 0, 0, 0)
@@ -61,7 +63,7 @@ package struct LoadPlan: Sendable {
     var receivers: Int {
         switch scenario {
         case .fanOut, .latency: subscribers
-        case .pattern: 1
+        case .pattern, .wildcards: 1
         case .ingest, .idle, .snapshot, .reconnect: 0
         }
     }
@@ -69,7 +71,7 @@ package struct LoadPlan: Sendable {
     /// The key with an index, below ``keys``.
     func key(_ index: Int) -> String {
         switch scenario {
-        case .pattern, .reconnect: "\(prefix):\(index % max(1, subscribers)):\(index / subscribers)"
+        case .pattern, .wildcards, .reconnect: "\(prefix):\(index % max(1, subscribers)):\(index / subscribers)"
         default: "\(prefix):\(index)"
         }
     }
@@ -78,6 +80,7 @@ package struct LoadPlan: Sendable {
     func pattern(_ subscriber: Int) -> String {
         switch scenario {
         case .pattern, .reconnect, .idle: "\(prefix):\(subscriber):*"
+        case .wildcards: "**:\(subscriber):*"
         default: "\(prefix):*"
         }
     }

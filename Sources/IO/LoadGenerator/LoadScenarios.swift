@@ -37,7 +37,7 @@ extension LoadRun {
             }
             tasks.addTask { [self] in
                 switch plan.scenario {
-                case .fanOut, .pattern, .ingest, .latency: try await measureLoad()
+                case .fanOut, .pattern, .wildcards, .ingest, .latency: try await measureLoad()
                 case .idle: try await measureIdle()
                 case .snapshot: try await measureSnapshot()
                 case .reconnect: try await measureReconnect()

@@ -33,7 +33,8 @@ package enum ServerMessage {
         let record = register.record
         let agent = register.version.agent.bytes
         // Names, numbers, and the digits of the version.
-        var length = 400 + record.withKey { JSONText.greatestLength(of: $0) } + 2 * JSONText.greatestLength(of: agent.span)
+        var length =
+            400 + record.withKey { JSONText.greatestLength(of: $0) } + 2 * JSONText.greatestLength(of: agent.span)
         length += (record.count(of: .value) ?? 0) + (record.count(of: .metadata) ?? 0)
         length += record.with(.session) { JSONText.greatestLength(of: $0) } ?? 0
         return length

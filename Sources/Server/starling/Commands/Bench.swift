@@ -16,6 +16,7 @@ struct Bench: AsyncParsableCommand {
 
               fan-out    1 publisher, 1,000 subscribers of everything
               pattern    8 publishers at random keys, 1,000 subscribers with a pattern each
+              wildcards  the same with patterns that no index finds: '**:N:*'
               ingest     16 publishers with 16 unacknowledged writes each
               latency    1,000 messages a second to 100 subscribers
               idle       10,000 connections with a subscription each
@@ -112,7 +113,7 @@ struct Bench: AsyncParsableCommand {
         if let keys { plan.keys = keys }
         if let missed { plan.missed = missed }
         // Whoever has a pattern has a key that matches it.
-        if [.pattern, .reconnect].contains(scenario) { plan.keys = max(plan.keys, plan.subscribers) }
+        if [.pattern, .wildcards, .reconnect].contains(scenario) { plan.keys = max(plan.keys, plan.subscribers) }
         plan.seconds = time
         plan.warmUp = warm
         return plan

@@ -36,7 +36,7 @@ struct BenchReport {
         var parts = [plan.scenario.rawValue.padding(toLength: 10, withPad: " ", startingAt: 0), shape]
         let seconds = max(report.seconds, 1e-9)
         switch plan.scenario {
-        case .fanOut, .pattern, .latency:
+        case .fanOut, .pattern, .wildcards, .latency:
             parts.append("\(Self.number(Double(report.delivered) / seconds)) deliveries/s")
             parts.append(Self.latencies("delivered", report.deliveries))
             parts.append(Self.latencies("acknowledged", report.acknowledgements))
@@ -63,7 +63,7 @@ struct BenchReport {
 
     private var shape: String {
         switch plan.scenario {
-        case .fanOut, .pattern:
+        case .fanOut, .pattern, .wildcards:
             "\(plan.publishers) to \(plan.subscribers), "
                 + (plan.rate > 0 ? "\(plan.rate)/s" : "\(plan.window) in flight")
         case .latency: "\(plan.publishers) to \(plan.subscribers), \(plan.rate)/s"
