@@ -77,11 +77,13 @@ struct MigrationTests {
     @Test("Rows are moved in portions, and each one, its revision and the head are what they were; a copy is kept")
     func moves() throws {
         try makeOlder()
+        chmod(path, 0o640)
         let before = try registers(path)
         var copies: [String] = []
         var portions: [Int] = []
         let database = try open {
             switch $0 {
+            case .copying: break
             case .copied(let copy): copies.append(copy)
             case .moved(let done, 27): portions.append(done)
             case .moved(_, let total): Issue.record("\(total) rows")
@@ -89,6 +91,8 @@ struct MigrationTests {
         }
         #expect(portions == [16, 27])
         #expect(copies == [path + ".before-6"])
+        let mode = try FileManager.default.attributesOfItem(atPath: copies[0])[.posixPermissions] as? Int
+        #expect(mode == 0o640, "who may not read the database may not read its copy")
         #expect(database.state.head == 47 && database.state.collectedRevision == 3)
         #expect(database.state.epoch == Epoch(0xAB), "who has a cursor goes on from it")
         #expect(try changes(database, after: 0) == before.sorted { $0.revision < $1.revision })
@@ -127,6 +131,35 @@ struct MigrationTests {
             $0.contains("before")
         }
         #expect(copies == ["a.db.before-6"], "one copy, of before anything was moved")
+    }
+
+    @Test("That the log of a database was missing is not forgotten when its move is broken off")
+    func missingLog() throws {
+        struct Stop: Error {}
+        try makeOlder()
+        try DatabaseQueue(path: path).write { try $0.execute(sql: "UPDATE meta SET value = '0' WHERE name = 'clean'") }
+        #expect(throws: StoreError.self) { try open { if case .moved = $0 { throw Stop() } } }
+        // What a kill would leave: a log, though not the one that was missing.
+        try Data().write(to: folder.url.appending(path: "a.db-wal"))
+        let database = try open()
+        #expect(database.newEpochReason == .logIsMissing)
+        try database.close(lastStamp: database.state.clockBound)
+        #expect(try open().newEpochReason == nil)
+    }
+
+    @Test("A start without the keys, and a copy that is broken off, change nothing")
+    func changesNothing() throws {
+        struct Stop: Error {}
+        try makeOlder()
+        #expect(throws: StoreError.self) { try open { if case .copying = $0 { throw Stop() } } }
+        try DatabaseQueue(path: path).write { try $0.execute(sql: "INSERT INTO meta VALUES ('encryption_keys', 'k')") }
+        let error = #expect(throws: StoreError.self) { try open { _ in Issue.record("it was begun") } }
+        #expect(error?.description.contains("names the file of keys") == true)
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: folder.url.path).allSatisfy {
+                $0.hasPrefix("a.db") && !$0.contains("before")
+            })
+        #expect(try DatabaseQueue(path: path).read { try RowMigration.isAhead($0, Schema.migrator) })
     }
 
     @Test("A backup of an older database is restored, in the newer layout")

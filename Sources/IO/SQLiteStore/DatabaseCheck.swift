@@ -45,6 +45,10 @@ extension DatabaseFile {
             let check = try file.queue.unsafeRead {
                 try Self.check($0, file.layout, try Meta.seal(forReading: $0, cipher, path: path))
             }
+            // A server may have begun to move its rows meanwhile: then what was seen is of no one moment.
+            guard try file.queue.read(Schema.layout) == file.layout else {
+                throw StoreError("its rows were moved to a newer layout meanwhile; check it again")
+            }
             try file.queue.close()
             return check
         } catch {

@@ -17,7 +17,7 @@ package struct DatabaseFile: Sendable {
     }
 
     /// How far a copy has got, in bytes.
-    package typealias Progress = (_ done: Int, _ total: Int) -> Void
+    package typealias Progress = (_ done: Int, _ total: Int) throws -> Void
 
     private static let pageSize = 4_096
 
@@ -95,7 +95,7 @@ package struct DatabaseFile: Sendable {
                 _ = try Int.fetchOne(from, sql: "SELECT count(*) FROM sqlite_master")
                 try target.writeWithoutTransaction { to in
                     try from.backup(to: to, pagesPerStep: 1_024) { step in
-                        progress(step.completedPageCount * pageSize, step.totalPageCount * pageSize)
+                        try progress(step.completedPageCount * pageSize, step.totalPageCount * pageSize)
                     }
                     // One file, without a log beside it; a server turns that on again.
                     try to.execute(sql: "PRAGMA journal_mode = DELETE")
@@ -107,13 +107,18 @@ package struct DatabaseFile: Sendable {
 
     /// Copies a database that is about to be changed so that no earlier version can open it.
     ///
-    /// - Parameter change: what it is about to be changed by: a migration's name.
+    /// - Parameters:
+    ///   - change: what it is about to be changed by: a migration's name.
+    ///   - progress: what it throws ends the copy.
     /// - Returns: the copy's path, which nothing had before.
-    static func keepCopy(of database: some DatabaseReader, at path: String, for change: String) throws -> String {
+    static func keepCopy(
+        of database: some DatabaseReader, at path: String, for change: String, progress: Progress
+    ) throws -> String {
         let partial = path + ".partial"
         remove(partial)
         do {
-            try copyPages(of: database, to: partial) { _, _ in }
+            try makeFile(partial, like: path)
+            try copyPages(of: database, to: partial, progress)
             try checkWhole(partial)
             let copy = freeName(path + ".before-" + change.prefix { $0 != ":" })
             try rename(partial, to: copy)
@@ -121,9 +126,21 @@ package struct DatabaseFile: Sendable {
         } catch {
             remove(partial)
             throw StoreError(
-                "its rows are to be moved to a newer layout, and no copy of it can be made before: \(describe(error)). Nothing was changed"
-            )
+                "its rows are to be moved to a newer layout, and no copy of it could be made before: \(describe(error)). Nothing was changed "
+                    + "('starling check' says what is wrong with a database)")
         }
+    }
+
+    /// Makes an empty file that whoever may not read another one may not read either.
+    private static func makeFile(_ path: String, like other: String) throws {
+        var found = stat()
+        guard stat(other, &found) == 0 else { throw StoreError(String(cString: strerror(errno))) }
+        let file = Foundation.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw StoreError("cannot create \(path): \(String(cString: strerror(errno)))") }
+        defer { close(file) }
+        // Who is not root gives nothing away; then it is of who runs this, as the database's log is.
+        _ = fchown(file, found.st_uid, found.st_gid)
+        guard fchmod(file, found.st_mode & 0o777) == 0 else { throw StoreError(String(cString: strerror(errno))) }
     }
 
     /// A name that neither a database nor anything of one has: this one, or with a number behind it.
@@ -142,7 +159,9 @@ package struct DatabaseFile: Sendable {
         let queue = try DatabaseQueue(path: path)
         let complaint: String?
         do {
-            complaint = try queue.unsafeRead { try String.fetchOne($0, sql: "PRAGMA quick_check(1)") }
+            complaint = try queue.unsafeRead {
+                try String.fetchAll($0, sql: "PRAGMA quick_check(1)").joined(separator: " ").replacing("\n", with: " ")
+            }
         } catch {
             complaint = describe(error)
         }

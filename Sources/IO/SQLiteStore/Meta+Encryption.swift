@@ -34,6 +34,23 @@ extension Meta {
             path: path, keyFile: keyFile)
     }
 
+    /// Makes sure, before anything is changed, that the keys are those that a database needs.
+    static func checkKeys(_ database: Database, _ cipher: ValueCipher?, path: String) throws {
+        if let cipher {
+            _ = try checkKeys(database, cipher.snapshot, path: path, keyFile: cipher.path)
+        } else {
+            try checkPlain(database, path: path)
+        }
+    }
+
+    private static func checkPlain(_ database: Database, path: String) throws {
+        let ids = try encryptionKeys(database)
+        if try ids.isEmpty && checkValues(database).isEmpty { return }
+        throw StoreError(
+            "\(path) has values that are encrypted with \(ids.joined(separator: ", ")); "
+                + "--encryption-key-file names the file of keys")
+    }
+
     /// How the rows of a database are read that is only read.
     static func seal(forReading database: Database, _ cipher: ValueCipher?, path: String) throws -> RowSeal? {
         guard let cipher else { return nil }
@@ -51,11 +68,8 @@ extension Meta {
         forWriting database: Database, _ cipher: ValueCipher?, path: String, encryptsPlain: Bool
     ) throws -> (seal: RowSeal, record: SealRecord)? {
         guard let cipher else {
-            let ids = try encryptionKeys(database)
-            if try ids.isEmpty && checkValues(database).isEmpty { return nil }
-            throw StoreError(
-                "\(path) has values that are encrypted with \(ids.joined(separator: ", ")); "
-                    + "--encryption-key-file names the file of keys")
+            try checkPlain(database, path: path)
+            return nil
         }
         let keys = cipher.snapshot
         let node = try read(.node, database) ?? ""

@@ -17,6 +17,8 @@ enum Meta {
         case bootID = "boot_id"
         /// Whether the last server to have it open closed it.
         case isClean = "clean"
+        /// Whether a log was missing when the database's rows began to be moved: what that left has one again.
+        case logIsMissing = "log_missing"
         /// Whether all rows of the log are of latest changes: else some are stale that nobody knows of.
         case logIsSwept = "log_swept"
         /// The ids of the keys that values may be encrypted with.
@@ -47,7 +49,7 @@ enum Meta {
         try database.inTransaction(.immediate) {
             // A server that ends without closing the database leaves its log beside it.
             let clean = try read(.isClean, database)
-            let isWithoutLog = clean == "0" && !hadLog
+            let isWithoutLog = try clean == "0" && (!hadLog || read(.logIsMissing, database) != nil)
             let lostCommits = try isWithoutLog || mayHaveLostCommits(database, configuration)
             if try read(.epoch, database) == nil || lostCommits {
                 try write(.epoch, String(decoding: fresh.epoch.bytes, as: UTF8.self), database)
@@ -61,6 +63,7 @@ enum Meta {
             try write(.durability, configuration.durability.rawValue, database)
             try write(.bootID, configuration.bootID ?? "", database)
             try write(.isClean, "0", database)
+            try database.execute(sql: "DELETE FROM meta WHERE name = ?", arguments: [Name.logIsMissing.rawValue])
             let logWasSwept = try read(.logIsSwept, database) == "1"
             try write(.logIsSwept, "0", database)
             opened = Opened(
@@ -71,6 +74,14 @@ enum Meta {
         }
         guard let opened else { throw StoreError("the database did not open") }
         return opened
+    }
+
+    /// Whether a database has been made, and not only its file.
+    static func isThere(_ database: Database) throws -> Bool { try database.tableExists("meta") }
+
+    /// Notes of a database that was not closed that its log is not beside it, before anything makes another one.
+    static func noteMissingLog(_ database: Database) throws {
+        if try read(.isClean, database) == "0" { try write(.logIsMissing, "1", database) }
     }
 
     static func close(_ database: Database, lastStamp: Stamp) throws {

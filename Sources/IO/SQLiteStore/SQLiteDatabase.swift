@@ -22,7 +22,8 @@ package enum NewEpochReason: Sendable {
 
 /// What is done to the rows of an older database, before anybody is served.
 package enum Migration: Sendable {
-    /// A copy of the database was made, as it was before.
+    /// A copy of the database is being made, as it is: so many of its bytes are there.
+    case copying(Int, of: Int)
     case copied(to: String)
     /// So many of the rows that were still to be moved have been.
     case moved(Int, of: Int)
@@ -95,7 +96,7 @@ package final class SQLiteDatabase: Sendable {
         let lock = try DatabaseLock(configuration.path)
         self.lock = lock
         do {
-            pool = try Self.open(configuration, at: lock.path, migrating)
+            pool = try Self.open(configuration, at: lock.path, hadLog: lock.hadLog, migrating)
         } catch {
             throw StoreError("cannot open \(configuration.path): \(error)")
         }
@@ -165,7 +166,7 @@ package final class SQLiteDatabase: Sendable {
     private static let settings: Void = { _ = starling_count_no_memory() }()
 
     private static func open(
-        _ configuration: Configuration, at path: String, _ migrating: (Migration) throws -> Void
+        _ configuration: Configuration, at path: String, hadLog: Bool, _ migrating: (Migration) throws -> Void
     ) throws -> DatabasePool {
         var settings = GRDB.Configuration()
         settings.label = "starling"
@@ -182,11 +183,26 @@ package final class SQLiteDatabase: Sendable {
         if try pool.read(migrator.hasBeenSuperseded) {
             throw StoreError("it was written by a newer version of starling; use that one")
         }
+        // A start that is refused for its keys has changed nothing.
+        if try pool.read(Meta.isThere) {
+            try pool.read { try Meta.checkKeys($0, configuration.cipher, path: configuration.path) }
+        }
         if try pool.read({ try RowMigration.isAhead($0, migrator) }) {
-            try migrating(.copied(to: DatabaseFile.keepCopy(of: pool, at: path, for: RowMigration.name)))
+            if !hadLog { try pool.write(Meta.noteMissingLog) }
+            let copy = try DatabaseFile.keepCopy(of: pool, at: path, for: RowMigration.name) {
+                try migrating(.copying($0, of: $1))
+            }
+            try migrating(.copied(to: copy))
         }
         try migrator.migrate(pool)
-        try RowMigration.run(pool) { try migrating(.moved($0, of: $1)) }
+        do {
+            try RowMigration.run(pool) { try migrating(.moved($0, of: $1)) }
+        } catch {
+            throw StoreError(
+                "its rows are being moved to a newer layout, and that could not go on: \(DatabaseFile.describe(error)). The next start "
+                    + "goes on with it; as it was before it is kept beside it, as \(path).before-6 (or -2, -3 and so on)"
+            )
+        }
         // A trigger changes what a write does, and an index that is not as it was finds other rows than those that were asked for.
         let altered = try pool.read { try Schema.differences($0) }.filter { !$0.isBeside }
         if let first = altered.first {

@@ -81,12 +81,18 @@ struct Backend: Sendable {
     /// Says how the rows of an older database get to where they stay, now and then, and ends that when the server is to stop.
     private static func migrationLog(_ path: String, _ logger: Logger) -> (Migration) throws -> Void {
         var next = ContinuousClock.now
+        var hasBegun = false
         return { migration in
             switch migration {
-            case .copied(let copy):
-                logger.notice(
-                    "\(path) gets a layout that no earlier version reads; as it was before it is kept as \(copy). This is done once"
-                )
+            case .copying(_, let total):
+                if !hasBegun {
+                    logger.notice(
+                        "\(path) gets a layout that no earlier version reads, once; before that a copy is made (\(total >> 20) MiB)"
+                    )
+                }
+                hasBegun = true
+                if Task.isShuttingDownGracefully { throw StoreError("stopped while it was copied") }
+            case .copied(let copy): logger.notice("As it was before it is kept as \(copy)")
             case .moved(let done, let total):
                 if done == total || next <= .now {
                     logger.notice("Moved \(done) of \(total) rows to the new layout")

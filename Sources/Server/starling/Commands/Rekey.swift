@@ -90,7 +90,8 @@ struct Rekey: AsyncParsableCommand {
         let now = WallTime.now
         var configuration = SQLiteDatabase.Configuration(path: file.path, cipher: file.cipher)
         configuration.encryptsPlain = encryptPlain
-        let database = try SQLiteDatabase(configuration, now: now, random: &random)
+        let database = try SQLiteDatabase(
+            configuration, now: now, random: &random, migrating: Output.migration(of: file.path))
         do {
             let writer = try database.makeWriter()
             while try writer.rekey(limit: 1_000) > 0 {}

@@ -34,7 +34,8 @@ struct Importer {
     init(_ file: DatabaseFile) throws {
         var random = SystemRandomNumberGenerator()
         database = try SQLiteDatabase(
-            .init(path: file.path, cipher: file.cipher), now: WallTime.now, random: &random)
+            .init(path: file.path, cipher: file.cipher), now: WallTime.now, random: &random,
+            migrating: Output.migration(of: file.path))
         committer = Committer(
             store: try database.makeWriter(), state: database.state, loops: 1, maximumDrift: 60_000,
             cacheSize: 16 << 20, framing: { _, _ in })

@@ -1,4 +1,5 @@
 import Foundation
+import SQLiteStore
 
 /// What the commands print: at once, so that a pipe sees each line when it happens.
 enum Output {
@@ -18,6 +19,16 @@ enum Output {
     /// Says on standard error what is wrong.
     static func complaint(_ text: String) {
         note("starling: \(text)\n")
+    }
+
+    /// Says what is done to a database of an earlier version.
+    static func migration(of path: String) -> (Migration) -> Void {
+        { migration in
+            guard case .copied(let copy) = migration else { return }
+            complaint(
+                "\(path) gets a layout that no earlier version reads; as it was before it is kept as \(copy): remove that when you need no "
+                    + "way back, and what is in it to be nowhere else")
+        }
     }
 
     /// Writes to standard error as it is; what cannot be written is nobody's loss.
