@@ -147,6 +147,46 @@ struct MigrationTests {
         #expect(try open().newEpochReason == nil)
     }
 
+    @Test("What somebody keeps beside the tables stays as it is, be it sound or not")
+    func keepsWhatIsBeside() throws {
+        try makeOlder()
+        let beside = try DatabaseQueue(path: path)
+        try beside.writeWithoutTransaction { database in
+            try database.execute(
+                sql: """
+                    PRAGMA foreign_keys = ON;
+                    CREATE TABLE note (revision INTEGER REFERENCES register (revision) ON DELETE CASCADE, text TEXT);
+                    INSERT INTO note SELECT revision, 'mine' FROM register;
+                    CREATE VIEW mine AS SELECT key FROM register;
+                    CREATE VIEW broken AS SELECT * FROM nowhere;
+                    """)
+        }
+        try beside.close()
+        let database = try open()
+        try database.close(lastStamp: database.state.clockBound)
+        let (notes, keys) = try DatabaseQueue(path: path).read { database in
+            (
+                try Int.fetchOne(database, sql: "SELECT count(*) FROM note"),
+                try Int.fetchOne(database, sql: "SELECT count(*) FROM mine")
+            )
+        }
+        #expect(notes == 27 && keys == 27)
+    }
+
+    @Test(
+        "A database that somebody has altered is refused before anything is done to it",
+        arguments: [
+            "CREATE TRIGGER t AFTER DELETE ON register BEGIN DELETE FROM meta; END", "DROP INDEX register_lease",
+            "CREATE INDEX theirs ON register (op)",
+        ])
+    func altered(sql: String) throws {
+        try makeOlder()
+        try DatabaseQueue(path: path).write { try $0.execute(sql: sql) }
+        let error = #expect(throws: StoreError.self) { try open { _ in Issue.record("it was begun") } }
+        #expect(error?.description.contains("somebody has altered it") == true, "\(String(describing: error))")
+        #expect(try DatabaseQueue(path: path).read { try RowMigration.isAhead($0, Schema.migrator) })
+    }
+
     @Test("A start without the keys, and a copy that is broken off, change nothing")
     func changesNothing() throws {
         struct Stop: Error {}

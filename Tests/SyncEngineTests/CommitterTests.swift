@@ -266,6 +266,27 @@ struct CommitterTests {
         #expect(committer.commit([], now: 4_000).0.changes.count == 1)
     }
 
+    @Test("A write that is sent again after its register has expired is answered as what it was, and not made again")
+    func resentAfterExpiry() throws {
+        let store = SimulatedDisk()
+        var committer = try committer(store)
+        var write = ClientMessage.Write(
+            id: nil, key: try Key("k"), value: [0x31], timeToLive: 100, op: Array("op".utf8))
+        write.session = Array("s".utf8)
+        let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1))
+        let request = WriteRequest(write: write, agent: try Agent("a"), origin: origin)
+        _ = committer.commit([request], now: 1_000)
+        _ = committer.commit([], now: 2_000)
+        let tombstone = try #require(store.committed[try Key("k")])
+        #expect(tombstone.register.cause == .expired && tombstone.op == write.op && tombstone.register.session == nil)
+        let (again, _) = committer.commit([request], now: 2_001)
+        guard case .applied(let version, let revision, _, _) = again.results[0][0].outcome else {
+            Issue.record("\(again.results[0][0].outcome)")
+            return
+        }
+        #expect(version == tombstone.register.version && revision == tombstone.revision && again.changes.isEmpty)
+    }
+
     @Test("While the disk fails, sweeps wait, and what is written is not refused on account of them")
     func sweepPause() throws {
         let store = SimulatedDisk()

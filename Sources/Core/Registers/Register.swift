@@ -77,7 +77,13 @@ package struct Register: Equatable, Sendable {
     /// The tombstone that this register turns into when its time is over. It keeps the version, so that every replica
     /// that expires the register by itself ends with the same one, and so that whatever was written over the register
     /// meanwhile is greater.
-    package var expired: Register { ended(.expired) }
+    ///
+    /// It keeps the op, too: a write that is sent again after its register's time is known.
+    package var expired: Register {
+        var tombstone = ended(.expired)
+        if record.has(.op) { tombstone.op = op }
+        return tombstone
+    }
 
     /// The tombstone that ends this register without a write of anyone's. It keeps the version and the expiry, and nothing
     /// else: the tombstones of all registers with the same of both are the same.

@@ -92,7 +92,7 @@ package struct DatabaseFile: Sendable {
         try withoutActuallyEscaping(progress) { progress in
             try source.read { from in
                 // The read transaction begins here: without one, each write of a server would start the copy over.
-                _ = try Int.fetchOne(from, sql: "SELECT count(*) FROM sqlite_master")
+                if try RowMigration.isUnderWay(from) { throw StoreError("its rows are being moved to a newer layout") }
                 try target.writeWithoutTransaction { to in
                     try from.backup(to: to, pagesPerStep: 1_024) { step in
                         try progress(step.completedPageCount * pageSize, step.totalPageCount * pageSize)

@@ -49,15 +49,22 @@ final class LogStatements {
 
     /// Deletes some rows at the end of a transaction, if there are many by now.
     func cleanBeside() {
-        // What stays there is passed over by who reads.
-        try? remove(stale.takeBeside())
+        do throws(StoreError) {
+            try remove(stale.takeBeside())
+        } catch {
+            // What stays there is passed over by who reads, and found by the next start.
+            sweep = .unknown
+        }
     }
 
     /// Whether there is enough to be done where nothing else is.
     var hasPortion: Bool {
         if case .reached = sweep { return true }
-        return stale.count >= Self.portion
+        return isWorthCleaning
     }
+
+    /// Whether as many are known to be stale as are deleted at once.
+    var isWorthCleaning: Bool { stale.count >= Self.portion }
 
     /// Looks for rows that are stale since before this began. Outside of a transaction: once stale, always stale.
     ///

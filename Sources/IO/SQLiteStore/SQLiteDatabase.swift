@@ -173,6 +173,8 @@ package final class SQLiteDatabase: Sendable {
         settings.journalMode = .wal
         settings.maximumReaderCount = configuration.readers
         settings.busyMode = .timeout(5)
+        // Starling has none; what somebody keeps beside it is not to be changed by ours.
+        settings.foreignKeysEnabled = false
         let pool = try DatabasePool(path: path, configuration: settings)
         let isForeign = try pool.read { database in
             let tables = try String.fetchAll(database, sql: "SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -187,6 +189,9 @@ package final class SQLiteDatabase: Sendable {
         if try pool.read(Meta.isThere) {
             try pool.read { try Meta.checkKeys($0, configuration.cipher, path: configuration.path) }
         }
+        try refuseAltered(pool)
+        // What somebody keeps beside our tables goes on naming them as they are called, and need not be sound.
+        try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA legacy_alter_table = ON") }
         if try pool.read({ try RowMigration.isAhead($0, migrator) }) {
             if !hadLog { try pool.write(Meta.noteMissingLog) }
             let copy = try DatabaseFile.keepCopy(of: pool, at: path, for: RowMigration.name) {
@@ -203,13 +208,18 @@ package final class SQLiteDatabase: Sendable {
                     + "goes on with it; as it was before it is kept beside it, as \(path).before-6 (or -2, -3 and so on)"
             )
         }
-        // A trigger changes what a write does, and an index that is not as it was finds other rows than those that were asked for.
+        try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA legacy_alter_table = OFF") }
+        try refuseAltered(pool)
+        return pool
+    }
+
+    /// A trigger changes what a write does, and an index that is not as it was finds other rows than those that were asked for.
+    private static func refuseAltered(_ pool: DatabasePool) throws {
         let altered = try pool.read { try Schema.differences($0) }.filter { !$0.isBeside }
         if let first = altered.first {
             let more = altered.count > 1 ? " (and \(altered.count - 1) more: starling check)" : ""
             throw StoreError("\(first.text)\(more): somebody has altered it; restore a backup, or undo that")
         }
-        return pool
     }
 
     /// Makes the one writer, to be used by one thread, and to be gone before ``close(lastStamp:)``.

@@ -8,7 +8,8 @@ extension SQLiteWriter {
     /// Deletes some rows of the log that are stale, or looks for some. It takes less than a millisecond, and a sync where it deletes.
     package func clean() throws(StoreError) {
         do throws(StoreError) {
-            if try revisions.sweepPortion() { return }
+            // What is found is deleted before more is looked for.
+            if !revisions.isWorthCleaning, try revisions.sweepPortion() { return }
             _ = try cleanPortion(isLast: false)
         } catch {
             // What cannot be done now is the next start's.

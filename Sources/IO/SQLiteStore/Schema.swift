@@ -30,7 +30,7 @@ enum Schema {
         + "lease, sealed, key_id, id"
 
     static var migrator: DatabaseMigrator {
-        var migrator = DatabaseMigrator()
+        var migrator = DatabaseMigrator().disablingDeferredForeignKeyChecks()
         migrator.registerMigration("1: registers") { database in
             // The revision is the row id: a change moves the row to the end of the table, so that reading what changed
             // is reading the end of the table, and the one index is that on the key (docs/decisions/0003).

@@ -208,9 +208,11 @@ struct CommitDraft {
                 ServerMessage.writeUpdate(
                     updates[index].stored.register, revision: updates[index].revision, to: &$0)
             }
+            // Changes are kept for those who are a little behind: not with a great value, which the frame has.
+            let key = updates[index].stored.register.key
             changes.append(
                 CommittedChanges.Change(
-                    key: updates[index].stored.register.key, revision: updates[index].revision,
+                    key: key.record.count > Self.smallValue ? key.detached : key, revision: updates[index].revision,
                     origin: updates[index].origin, start: start, end: frames.readableBytes))
         }
         let made = CommittedChanges(

@@ -35,9 +35,10 @@ extension Committer {
         apply(message, request, batch.operation, over: current, now: now, in: &draft)
     }
 
-    /// As ``current(of:in:)``, without the value. What is only looked at takes nothing else's place in the cache.
+    /// As ``current(of:in:)``, without the value where that is not in memory anyway. What is only looked at takes nothing else's place in the
+    /// cache.
     private mutating func outline(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
-        if let stored = draft.latest(of: key) ?? cache.find(key) { return stored.withoutValue }
+        if let stored = draft.latest(of: key) ?? cache.find(key) { return stored }
         return try store.outline(of: key)
     }
 

@@ -168,5 +168,5 @@ struct RecentCommits {
 
 extension CommittedChanges {
     /// What it takes of the memory, in bytes, give or take.
-    fileprivate var size: Int { frames.readableBytes + changes.count * 168 + 256 }
+    fileprivate var size: Int { changes.reduce(frames.readableBytes + 256) { $0 + 168 + $1.key.record.count } }
 }

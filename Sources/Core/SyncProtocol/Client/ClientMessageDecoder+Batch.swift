@@ -115,15 +115,7 @@ extension ClientMessageDecoder {
 
     /// The key of an element, which no other one of the array may have.
     private func key(_ fields: Fields, _ text: Span<UInt8>, _ keys: inout Set<Key>) throws(WireError) -> Key {
-        guard let bytes = try fields.string(.key, text) else {
-            throw WireError(.missingField, "it needs a \"key\"")
-        }
-        let key: Key
-        do throws(TextError) {
-            key = try Key(bytes)
-        } catch {
-            throw WireError(.badKey, error.description)
-        }
+        guard let key = try fields.key(.key, text) else { throw WireError(.missingField, "it needs a \"key\"") }
         guard keys.insert(key).inserted else {
             throw WireError(
                 .badMessage, "the key \(key) stands twice",

@@ -145,12 +145,7 @@ package struct ClientMessageDecoder: Sendable {
     private func write(
         _ fields: Fields, _ text: Span<UInt8>, id: RequestID?, isDelete: Bool
     ) throws(WireError) -> ClientMessage.Write {
-        let record = try record(fields, text, of: isDelete ? "delete" : "broadcast", isDelete: isDelete)
-        if !isDelete, !record.has(.value) {
-            throw WireError(
-                .missingField, "field \"value\" of broadcast is missing",
-                hint: "{\"type\":\"delete\",\"key\":…} deletes a key")
-        }
+        let record = try record(fields, text, isDelete: isDelete)
         var write = ClientMessage.Write(id: id, record)
         write.fence = try fields.fence(text)
         write.endsWithConnection = try fields.endsWithConnection(text)
@@ -184,12 +179,12 @@ package struct ClientMessageDecoder: Sendable {
     /// The bytes of a write, copied out of the text at once.
     ///
     /// - Parameter isDelete: whether there is no value, whatever the text has.
-    private func record(
-        _ fields: Fields, _ text: Span<UInt8>, of type: String, isDelete: Bool
-    ) throws(WireError) -> Record {
+    private func record(_ fields: Fields, _ text: Span<UInt8>, isDelete: Bool) throws(WireError) -> Record {
         let place = fields.plain(.key, text)
         let unescaped = place == nil ? try fields.string(.key, text) ?? [] : []
-        guard place != nil || fields.has(.key) else { throw Fields.missing(.key, of: type) }
+        guard place != nil || fields.has(.key) else {
+            throw Fields.missing(.key, of: isDelete ? "delete" : "broadcast")
+        }
         let key = if let place { text.extracting(place) } else { unescaped.span }
         do throws(TextError) {
             try Key.validate(key)
@@ -197,6 +192,11 @@ package struct ClientMessageDecoder: Sendable {
             throw WireError(.badKey, error.description)
         }
         let value = isDelete ? nil : try value(fields, text)
+        guard isDelete || value != nil else {
+            throw WireError(
+                .missingField, "field \"value\" of broadcast is missing",
+                hint: "{\"type\":\"delete\",\"key\":…} deletes a key")
+        }
         let metadata = try metadata(fields, text)
         let session = try fields.name(.session, text, what: .session)
         let op = try fields.name(.op, text, what: .op)

@@ -84,12 +84,24 @@ struct Fields {
     }
 
     func key(_ field: Envelope.Field, _ text: Span<UInt8>, of type: String) throws(WireError) -> Key {
-        guard let bytes = try string(field, text) else { throw Self.missing(field, of: type) }
+        guard let key = try key(field, text) else { throw Self.missing(field, of: type) }
+        return key
+    }
+
+    /// A key, copied out of the text at once; nil: it is not there.
+    func key(_ field: Envelope.Field, _ text: Span<UInt8>) throws(WireError) -> Key? {
+        if let place = plain(field, text) { return try Self.key(text.extracting(place)) }
+        guard let bytes = try string(field, text) else { return nil }
+        return try Self.key(bytes.span)
+    }
+
+    private static func key(_ bytes: Span<UInt8>) throws(WireError) -> Key {
         do throws(TextError) {
-            return try Key(bytes)
+            try Key.validate(bytes)
         } catch {
             throw WireError(.badKey, error.description)
         }
+        return Key(Record(key: bytes))
     }
 
     func pattern(_ text: Span<UInt8>) throws(WireError) -> Pattern? {
