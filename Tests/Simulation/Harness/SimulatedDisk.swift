@@ -157,7 +157,8 @@ package final class SimulatedDisk: WriteStore {
         guard fault == .none, !isPowerCut else { return }
         for revision in stale.take(3) { content.log[revision] = nil }
         stale.committed()
-        if syncsCommits { synced = content } else { unsynced.append(content) }
+        // Lost together with the commit before it, or not at all: that it is lost by itself makes no difference.
+        if unsynced.isEmpty { synced = content } else { unsynced[unsynced.count - 1] = content }
     }
 
     private func call() throws(StoreError) {
