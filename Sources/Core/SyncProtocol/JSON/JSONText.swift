@@ -84,19 +84,9 @@ extension ByteBuffer {
     /// Appends the key of a record as a JSON string.
     mutating func writeKey(_ record: Record) { record.withKey { writeJSONString($0) } }
 
-    /// Appends what a record has in a field, as it is.
-    mutating func write(_ field: Record.Field, of record: Record) {
-        _ = record.with(field) { $0.withUnsafeBytes { _ = writeBytes($0) } }
-    }
-
     /// Appends `bytes`, which are UTF-8, as they stand between the quotes of a JSON string.
     mutating func writeJSONText(_ bytes: Span<UInt8>) {
-        var isPlain = true
-        for index in bytes.indices {
-            let byte = bytes[index]
-            if byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { isPlain = false }
-        }
-        if isPlain {
+        if JSONText.isPlain(bytes) {
             bytes.withUnsafeBytes { _ = writeBytes($0) }
         } else {
             for index in bytes.indices { writeEscaped(bytes[index]) }
