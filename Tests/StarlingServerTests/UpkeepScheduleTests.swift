@@ -44,6 +44,23 @@ struct UpkeepScheduleTests {
         #expect(self.schedule(hasFailed: true).isProbeDue(at(0)))
     }
 
+    @Test(
+        "The log is cleaned where nobody has written for a while, at once while there is more, and never on a disk that fails"
+    )
+    func cleaning() {
+        var schedule = schedule()
+        #expect(!schedule.isCleaningDue(at(99)) && schedule.isCleaningDue(at(100)))
+        #expect(schedule.pause(until: nil, wallClock: 0, now: at(40), hasStale: true) == 60)
+        #expect(schedule.pause(until: nil, wallClock: 0, now: at(40)) == 960)
+        schedule.noteRequests(at(90))
+        #expect(!schedule.isCleaningDue(at(189)) && schedule.isCleaningDue(at(190)))
+        #expect(schedule.pause(until: nil, wallClock: 0, now: at(190), hasStale: true) == 0)
+        schedule.noteCommit(hasFailed: true, now: at(200))
+        schedule.probed(hasFailed: true, now: at(200))
+        #expect(!schedule.isCleaningDue(at(900)))
+        #expect(schedule.pause(until: nil, wallClock: 0, now: at(900), hasStale: true) == 100)
+    }
+
     @Test("The files are looked at every second")
     func looks() {
         var schedule = schedule()

@@ -1,7 +1,7 @@
 /// The bytes of a write in one allocation: its key, with the hash of that, and what there is of value, metadata, session and op. It is made
 /// where a message or a row is read, and is what all that happens to the write holds on to; nothing of it ever changes.
 ///
-/// Memory is handled by hand in this file, and in no other of the core.
+/// Its memory is handled by hand in this file, and in no other.
 package struct Record: @unchecked Sendable {
     /// What a record may have beside its key.
     @usableFromInline
@@ -102,11 +102,22 @@ package struct Record: @unchecked Sendable {
 
     /// The same, but for one field.
     package func replacing(_ field: Field, by bytes: [UInt8]?) -> Record {
-        let value = field == .value ? bytes : self.bytes(of: .value)
-        let metadata = field == .metadata ? bytes : self.bytes(of: .metadata)
-        let session = field == .session ? bytes : self.bytes(of: .session)
-        let op = field == .op ? bytes : self.bytes(of: .op)
-        return with(value: value?.span, metadata: metadata?.span, session: session?.span, op: op?.span)
+        guard let bytes else { return replacing(field, by: nil as UnsafeBufferPointer<UInt8>?) }
+        return bytes.withUnsafeBufferPointer { replacing(field, by: $0) }
+    }
+
+    private func replacing(_ replaced: Field, by new: UnsafeBufferPointer<UInt8>?) -> Record {
+        let ends = header.ends
+        return storage.withUnsafeMutablePointerToElements { start in
+            func part(_ field: Field) -> UnsafeBufferPointer<UInt8>? {
+                if field == replaced { return new }
+                guard has(field) else { return nil }
+                let (from, to) = (Int(ends[field.rawValue]), Int(ends[field.rawValue + 1]))
+                return UnsafeBufferPointer(start: start + from, count: to - from)
+            }
+            let (value, metadata, session, op) = (part(.value), part(.metadata), part(.session), part(.op))
+            return with(value: value?.span, metadata: metadata?.span, session: session?.span, op: op?.span)
+        }
     }
 
     // MARK: Reading

@@ -1,5 +1,5 @@
 /// A register: a key, a JSON value (or none: a tombstone) and a version, with what travels along with them.
-package struct Register: Equatable, Sendable {
+package struct Register: RecordHolder, Equatable, Sendable {
     /// Key, value, metadata and session; and the op of the write that made it, which is not part of its identity.
     package var record: Record
     package var version: Version
@@ -32,30 +32,6 @@ package struct Register: Equatable, Sendable {
     }
 
     package var key: Key { Key(record) }
-
-    /// A copy of the value's JSON, byte for byte as it was sent; nil for a tombstone. Setting it, or what is below, copies all of the record.
-    package var value: [UInt8]? {
-        get { record.bytes(of: .value) }
-        set { record = record.replacing(.value, by: newValue) }
-    }
-
-    /// A copy of the metadata's JSON as it was sent.
-    package var metadata: [UInt8]? {
-        get { record.bytes(of: .metadata) }
-        set { record = record.replacing(.metadata, by: newValue) }
-    }
-
-    /// A copy of the session that the write belongs to.
-    package var session: [UInt8]? {
-        get { record.bytes(of: .session) }
-        set { record = record.replacing(.session, by: newValue) }
-    }
-
-    /// A copy of the op of the write that made it: no part of its identity.
-    package var op: [UInt8]? {
-        get { record.bytes(of: .op) }
-        set { record = record.replacing(.op, by: newValue) }
-    }
 
     package static func == (left: Register, right: Register) -> Bool {
         left.record.hasSameKey(as: right.record) && compare(left, right) == 0 && left.cause == right.cause

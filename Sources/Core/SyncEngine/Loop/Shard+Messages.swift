@@ -89,7 +89,7 @@ extension Shard {
 
     private mutating func submit(_ write: ClientMessage.Write, of state: ConnectionState) {
         var write = write
-        if write.session == nil { write.session = state.session }
+        if let session = state.session, !write.record.has(.session) { write.session = session }
         var stamp: Stamp?
         if case .timestamp(let milliseconds) = write.stamping {
             stamp = state.counters.stamp(milliseconds)
@@ -198,7 +198,7 @@ extension ClientMessage.Batch {
     /// Gives `session` to the writes that have none.
     fileprivate mutating func fill(session: [UInt8]) {
         for index in members.indices {
-            guard case .write(var write) = members[index], write.session == nil else { continue }
+            guard case .write(var write) = members[index], !write.record.has(.session) else { continue }
             write.session = session
             members[index] = .write(write)
         }

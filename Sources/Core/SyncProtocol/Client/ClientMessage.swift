@@ -101,7 +101,7 @@ package enum ClientMessage: Sendable {
     }
 
     /// `{"type":"broadcast","key":…,"value":…}` or `{"type":"delete","key":…}`
-    package struct Write: Sendable {
+    package struct Write: RecordHolder, Sendable {
         /// Who stamps the write.
         package enum Stamping: Equatable, Sendable {
             case server
@@ -159,28 +159,6 @@ package enum ClientMessage: Sendable {
 
         /// Whether it deletes the key.
         package var isDelete: Bool { !record.has(.value) }
-
-        /// A copy of the value's JSON; nil deletes. Setting it, or what is below, copies all of the record.
-        package var value: [UInt8]? {
-            get { record.bytes(of: .value) }
-            set { record = record.replacing(.value, by: newValue) }
-        }
-
-        package var metadata: [UInt8]? {
-            get { record.bytes(of: .metadata) }
-            set { record = record.replacing(.metadata, by: newValue) }
-        }
-
-        package var session: [UInt8]? {
-            get { record.bytes(of: .session) }
-            set { record = record.replacing(.session, by: newValue) }
-        }
-
-        /// Makes a resend safe: the same op is not applied twice in a row.
-        package var op: [UInt8]? {
-            get { record.bytes(of: .op) }
-            set { record = record.replacing(.op, by: newValue) }
-        }
     }
 
     /// A fencing token: `{"key":…,"token":…}`.

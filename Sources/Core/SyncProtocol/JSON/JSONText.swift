@@ -76,39 +76,14 @@ extension ByteBuffer {
     package mutating func writeJSONString(_ bytes: [UInt8]) { writeJSONString(bytes.span) }
 
     package mutating func writeJSONString(_ bytes: Span<UInt8>) {
-        writeInteger(UInt8(ascii: "\""))
-        writeJSONText(bytes)
-        writeInteger(UInt8(ascii: "\""))
+        writeWithOutputRawSpan(minimumWritableBytes: JSONText.greatestLength(of: bytes)) { $0.append(quoting: bytes) }
     }
 
     /// Appends the key of a record as a JSON string.
     mutating func writeKey(_ record: Record) { record.withKey { writeJSONString($0) } }
 
-    /// Appends `bytes`, which are UTF-8, as they stand between the quotes of a JSON string.
-    mutating func writeJSONText(_ bytes: Span<UInt8>) {
-        if JSONText.isPlain(bytes) {
-            bytes.withUnsafeBytes { _ = writeBytes($0) }
-        } else {
-            for index in bytes.indices { writeEscaped(bytes[index]) }
-        }
-    }
-
     package mutating func writeJSONString(_ text: String) {
         writeJSONString(Array(text.utf8))
-    }
-
-    private mutating func writeEscaped(_ byte: UInt8) {
-        switch byte {
-        case UInt8(ascii: "\""), UInt8(ascii: "\\"): writeMultipleIntegers(UInt8(ascii: "\\"), byte)
-        case 0x0A: writeStaticString("\\n")
-        case 0x0D: writeStaticString("\\r")
-        case 0x09: writeStaticString("\\t")
-        case 0..<0x20:
-            writeStaticString("\\u00")
-            writeString(byte < 0x10 ? "0" : "1")
-            writeString(String(byte & 0xF, radix: 16))
-        default: writeInteger(byte)
-        }
     }
 
     /// Appends a revision in decimal.
@@ -119,23 +94,6 @@ extension ByteBuffer {
 
     /// Appends a whole number in decimal.
     package mutating func writeDecimal(_ number: UInt64) {
-        if number < 10 {
-            writeInteger(UInt8(ascii: "0") + UInt8(number))
-            return
-        }
-        writeWithUnsafeMutableBytes(minimumWritableBytes: 20) { target in
-            var rest = number
-            var digits = 0
-            var probe = number
-            while probe > 0 {
-                probe /= 10
-                digits += 1
-            }
-            for place in stride(from: digits - 1, through: 0, by: -1) {
-                target[place] = UInt8(ascii: "0") + UInt8(rest % 10)
-                rest /= 10
-            }
-            return digits
-        }
+        writeWithOutputRawSpan(minimumWritableBytes: 20) { $0.append(decimal: number) }
     }
 }

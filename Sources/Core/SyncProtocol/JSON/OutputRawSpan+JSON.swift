@@ -65,13 +65,10 @@ extension OutputRawSpan {
     /// Appends the text of a version as a JSON string.
     mutating func append(_ version: Version) {
         append(UInt8(ascii: "\""))
-        var rest = version.stamp.rawValue
-        var text = InlineArray<18, UInt8>(repeating: UInt8(ascii: "-"))
-        for index in (0..<Version.prefixLength).reversed() where index != 12 && index != 17 {
-            text[index] = Hex.digit(rest)
-            rest >>= 4
+        precondition(Version.prefixLength <= freeCapacity, "less was asked for than is written")
+        withUnsafeMutableBytes { memory, count in
+            count += version.writePrefix(to: UnsafeMutableRawBufferPointer(rebasing: memory[count...]))
         }
-        append(text.span)
         append(escaping: version.agent.bytes.span)
         append(UInt8(ascii: "\""))
     }
