@@ -71,15 +71,15 @@ import Testing
             @Test("A write, and a batch of eight, allocate what they did")
             func writes() throws {
                 let client = try RawClient.connected(server)
-                try expect(256, "a write", times: 1_000) { try write(client, $0) }
-                try expect(1_680, "a batch of 8", times: 500) { number in
+                try expect(163, "a write", times: 1_000) { try write(client, $0) }
+                try expect(1_032, "a batch of 8", times: 500) { number in
                     let writes = (0..<8).map { #"{"key":"b:\#((number * 8 + $0) % 400)","value":"\#(number)"}"# }
                     try client.send(#"{"type":"batch","id":"b","writes":[\#(writes.joined(separator: ","))]}"#)
                     _ = try client.receive(type: "batched")
                 }
             }
 
-            @Test("A fan-out to one and to 256 allocates what it did", arguments: [(1, 274.0), (256, 815)])
+            @Test("A fan-out to one and to 256 allocates what it did", arguments: [(1, 182.0), (256, 720)])
             func fanOut(width: Int, limit: Double) throws {
                 let client = try RawClient.connected(server)
                 let readers = try subscribers(width)
@@ -95,7 +95,7 @@ import Testing
                 for number in 0..<1_000 {
                     try client.send(#"{"type":"broadcast","key":"c:\#(number)","value":\#(number)}"#)
                 }
-                try expect(72_700, "a snapshot of 1,000", times: 20) { number in
+                try expect(24_470, "a snapshot of 1,000", times: 20) { number in
                     try client.send(#"{"type":"subscribe","id":"s\#(number)","pattern":"c:*"}"#)
                     _ = try client.receive(type: "synced")
                     try client.send(#"{"type":"unsubscribe","id":"s\#(number)"}"#)
