@@ -22,7 +22,15 @@ struct BatchLedger {
     }
 
     private var made: [String: Made] = [:]
+    /// The batches that have reached the disk, and when, whether or not anybody was told; and those that have in the commit under way.
+    private var written: [String: WallTime] = [:]
+    private var beingWritten: Set<String> = []
     private var parts: [Part] = []
+
+    /// A register has reached the disk.
+    mutating func put(_ register: Register) {
+        if let name = register.value.flatMap({ try? JSONObject($0) })?.string("batch") { beingWritten.insert(name) }
+    }
 
     /// A register was committed, with another version than the one before it.
     mutating func note(_ register: Register, revision: Revision) {
@@ -48,13 +56,19 @@ struct BatchLedger {
             made[name] = Made(firstRevision: Revision(first), at: now)
         }
         parts = []
+        for name in beingWritten { written[name] = now }
+        beingWritten = []
         checkGroup(disk, world)
     }
 
     /// The server has started on what the disk has.
     mutating func restarted(_ disk: SimulatedDisk, hasLost: Bool, _ world: World) {
         parts = []
-        if hasLost { made = [:] }
+        if hasLost {
+            made = [:]
+            written = [:]
+        }
+        beingWritten = []
         checkGroup(disk, world)
     }
 
@@ -65,8 +79,15 @@ struct BatchLedger {
         if Set(names).count > 1 { world.note("half a batch is on the disk: \(names)") }
     }
 
+    /// A batch was refused, in the commit that is over. (Its answer says nothing of it any more when it arrives: a copy on a connection that
+    /// broke can have been read since.)
+    mutating func refused(_ name: String, now: WallTime, _ world: World) {
+        guard let at = written[name], now < at + KeptAnswer.lifetime else { return }
+        world.note("batch \(name) was written, and refused afterwards")
+    }
+
     /// A client was told what became of a batch.
-    func answered(_ name: String, _ answer: JSONObject, now: WallTime, _ world: World) {
+    func answered(_ name: String, _ answer: JSONObject, _ world: World) {
         if answer.bool("applied") == true {
             guard let first = answer.integer("first"), let last = answer.integer("last"),
                 answer.array("versions")?.count == Int(last - first) + 1
@@ -75,9 +96,6 @@ struct BatchLedger {
                 world.note("batch \(name) was made with revision \(made.firstRevision), and is told of as \(first)")
             }
             return
-        }
-        if let made = made[name], now < made.at + KeptAnswer.lifetime {
-            world.note("batch \(name) was made with revision \(made.firstRevision), and is told of as refused")
         }
         let failures = (answer.array("failed") ?? []).compactMap { try? JSONObject($0) }
         if failures.isEmpty { world.note("batch \(name) was refused for nothing") }

@@ -34,6 +34,10 @@ final class Oracle {
 
     /// A batch was committed at `now` by the server's wall clock.
     func committed(_ batch: Committed, now: WallTime, _ world: World) {
+        for result in batch.results.joined() {
+            guard case .batchRefused = result.outcome, case .batch(let refused) = result.request.action else { continue }
+            batches.refused(Outbox.name(of: refused.message), now: now, world)
+        }
         for (place, change) in batch.changes.enumerated() {
             guard let revision = change.revision else { continue }
             if revision != head + 1 { world.note("revision \(revision) comes after \(head)") }
@@ -112,6 +116,7 @@ final class Oracle {
 
     /// A register has reached the disk in the place of another.
     func put(_ new: StoredRegister, _ old: StoredRegister?, now: WallTime, _ world: World) {
+        batches.put(new.register)
         if let old {
             if Register.compare(new.register, old.register) <= 0 {
                 world.note("\(new.register.key) went back on the disk, from \(old.register.version)")
@@ -154,7 +159,7 @@ final class Oracle {
 
     /// A client was told what became of a batch.
     func answered(_ batch: String, _ answer: JSONObject, _ world: World) {
-        batches.answered(batch, answer, now: world.server.now, world)
+        batches.answered(batch, answer, world)
     }
 
     /// A client was told which stamp the server gave.

@@ -98,7 +98,8 @@ extension Outbox {
         }
     }
 
-    private static func name(of batch: ClientMessage.Batch) -> String {
+    /// What the values of a batch call it.
+    static func name(of batch: ClientMessage.Batch) -> String {
         for case .write(let write) in batch.members {
             if let name = write.value.flatMap({ try? JSONObject($0) })?.string("batch") { return name }
         }

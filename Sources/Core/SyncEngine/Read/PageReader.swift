@@ -48,7 +48,7 @@ package struct PageReader<Store: ReadStore> {
                     horizon: try snapshot.horizon())
                 switch request.position {
                 case .keys(let after, let base): try readKeys(into: &page, after, base: base, snapshot, now: now)
-                case .changes(let after): try readChanges(into: &page, after: after, snapshot, now: now)
+                case .changes(let after): try readChanges(into: &page, after: after, snapshot)
                 }
                 return page.result
             }
@@ -77,7 +77,7 @@ package struct PageReader<Store: ReadStore> {
     }
 
     private func readChanges(
-        into page: inout PageDraft, after: Revision, _ snapshot: Store.Snapshot, now: WallTime
+        into page: inout PageDraft, after: Revision, _ snapshot: Store.Snapshot
     ) throws(StoreError) {
         let matcher = page.request.filter.makeMatcher()
         var position = after
@@ -88,13 +88,9 @@ package struct PageReader<Store: ReadStore> {
             }
             page.looked += 1
             position = row.revision
-            guard matcher.matches(row.register.key) else { return true }
-            if !row.register.isTombstone, row.register.isExpired(at: now) {
-                // Whoever catches up may hold an older value: it is told that the key has expired since.
-                page.append(StoredRegister(row.register.expired, revision: row.revision))
-            } else {
-                page.append(row)
-            }
+            // Also what has expired and is to be swept: that is a change of its own, behind this one. Each revision is told as what it
+            // was, or another subscription of the connection could tell of the register after its end.
+            if matcher.matches(row.register.key) { page.append(row) }
             return true
         }
     }
