@@ -69,6 +69,8 @@ let package = Package(
         module("Core", "SyncProtocol", ["Registers", nioCore]),
         module("Core", "SyncEngine", ["Registers", "Access", "SyncProtocol", nioCore]),
 
+        module("Core", "Agents", ["Registers", "Access", "SyncProtocol", "SyncEngine", nioCore]),
+
         // IO: one kind of I/O each.
         module(
             "IO", "SQLiteStore",
@@ -110,8 +112,8 @@ let package = Package(
         module(
             "Server", "StarlingServer",
             [
-                "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "SQLiteStore", "Loops", "Transport",
-                nioCore, nioPosix, nioHTTP1, logging,
+                "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "Agents", "SQLiteStore", "Loops",
+                "Transport", nioCore, nioPosix, nioHTTP1, logging,
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
@@ -136,6 +138,9 @@ let package = Package(
         // One folder of tests a module, and then those of the whole.
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         tests("RegistersTests", ["Registers", "TestSupport"]),
+        tests(
+            "AgentsTests",
+            ["Agents", "SyncEngine", "SyncProtocol", "Access", "Registers", "Simulation", "TestSupport", nioCore]),
         tests("AccessTests", ["Access", "Registers", "TestSupport"]),
         tests("WebSocketTests", ["WebSocket", "TestSupport", nioCore]),
         tests("SyncProtocolTests", ["SyncProtocol", "Registers", "TestSupport", nioCore]),
@@ -177,7 +182,9 @@ let package = Package(
         // A whole system in one thread, under a seed: Tests/Simulation/README.md
         .target(
             name: "Simulation",
-            dependencies: ["Transport", "SyncEngine", "SyncProtocol", "Access", "Registers", "TestSupport", nioCore],
+            dependencies: [
+                "Transport", "Agents", "SyncEngine", "SyncProtocol", "Access", "Registers", "TestSupport", nioCore,
+            ],
             path: "Tests/Simulation/Harness", swiftSettings: settings),
         .target(
             name: "StoreSimulation",

@@ -12,6 +12,7 @@ func commits() {
         Benchmark("commit: \(size) writes", configuration: .init(scalingFactor: .one)) { benchmark in
             var committer = Committer(
                 store: SimulatedDisk(), state: state, loops: 1, maximumDrift: 60_000, cacheSize: 64 << 20,
+                rules: NoRules(),
                 framing: Simulation.framing)
             let requests = (0..<size).map(request)
             benchmark.startMeasurement()
@@ -43,6 +44,7 @@ func commits() {
             shard.flush(into: output)
             var committer = Committer(
                 store: SimulatedDisk(), state: state, loops: 1, maximumDrift: 60_000, cacheSize: 64 << 20,
+                rules: NoRules(),
                 framing: Simulation.framing)
             let batch = committer.commit((0..<32).map(request), now: 1_000).0
             benchmark.startMeasurement()

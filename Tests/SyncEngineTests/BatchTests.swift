@@ -11,11 +11,11 @@ struct BatchTests {
     private typealias Requirement = ClientMessage.Batch.Requirement
 
     private let store = SimulatedDisk()
-    private var committer: Committer<SimulatedDisk>
+    private var committer: Committer<SimulatedDisk, NoRules>
 
     init() throws {
         committer = Committer(
-            store: store, state: try store.state(), loops: 1, maximumDrift: 60_000, cacheSize: 1 << 16
+            store: store, state: try store.state(), loops: 1, maximumDrift: 60_000, cacheSize: 1 << 16, rules: NoRules()
         ) { buffer, body in
             body(&buffer)
         }
@@ -179,7 +179,7 @@ struct BatchTests {
         // Another server on the same disk.
         var next = self
         next.committer = Committer(
-            store: store, state: try store.state(), loops: 1, maximumDrift: 60_000, cacheSize: 1 << 16
+            store: store, state: try store.state(), loops: 1, maximumDrift: 60_000, cacheSize: 1 << 16, rules: NoRules()
         ) { buffer, body in
             body(&buffer)
         }

@@ -11,9 +11,10 @@ struct CommitterTests {
         buffer.writeStaticString("\n")
     }
 
-    private func committer(_ store: SimulatedDisk) throws -> Committer<SimulatedDisk> {
+    private func committer(_ store: SimulatedDisk) throws -> Committer<SimulatedDisk, NoRules> {
         Committer(
             store: store, state: try store.state(), loops: 2, maximumDrift: 60_000, cacheSize: 1 << 16,
+            rules: NoRules(),
             framing: Self.framing)
     }
 

@@ -24,12 +24,12 @@ struct MessageOrderTests {
         credentials = .credentials(hello, .failure(.busy))
     }
 
-    private func mayRun(_ incoming: Incoming, isBackedUp: Bool = false, isSynced: Bool = true) -> Bool {
-        order.mayRunNow(incoming, isBackedUp: isBackedUp, isSynced: isSynced)
+    private func mayRun(_ incoming: Incoming, isBackedUp: Bool = false, isSettled: Bool = true) -> Bool {
+        order.mayRunNow(incoming, isBackedUp: isBackedUp, isSettled: isSettled)
     }
 
-    private mutating func next(isBackedUp: Bool = false, isSynced: Bool = true) -> String {
-        switch order.next(isBackedUp: isBackedUp, isSynced: isSynced) {
+    private mutating func next(isBackedUp: Bool = false, isSettled: Bool = true) -> String {
+        switch order.next(isBackedUp: isBackedUp, isSettled: isSettled) {
         case .run(.message(.write))?: "write"
         case .run(.message)?: "message"
         case .run(.credentials)?: "credentials"
@@ -87,7 +87,7 @@ struct MessageOrderTests {
         #expect(order.isClosed && !mayRun(.close))
         order.enqueue(.close)
         order.writeAnswered(cost: 300)
-        #expect(next(isSynced: false) == "wait")
+        #expect(next(isSettled: false) == "wait")
         #expect(next() == "close")
     }
 

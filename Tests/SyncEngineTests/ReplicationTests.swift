@@ -9,12 +9,13 @@ import Testing
 /// Registers from another database, merged as they are.
 struct ReplicationTests {
     private let store = SimulatedDisk()
-    private var committer: Committer<SimulatedDisk>
+    private var committer: Committer<SimulatedDisk, NoRules>
     private let origin = Origin(loop: 0, connection: ConnectionID(slot: 0, generation: 1))
 
     init() throws {
         committer = Committer(
             store: store, state: try store.state(), loops: 1, maximumDrift: 60_000, cacheSize: 1 << 16,
+            rules: NoRules(),
             framing: Simulation.framing)
     }
 

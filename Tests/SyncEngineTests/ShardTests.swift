@@ -33,14 +33,15 @@ final class ShardTests {
 
     private let output = Output()
     private let store = SimulatedDisk()
-    private var committer: Committer<SimulatedDisk>
+    private var committer: Committer<SimulatedDisk, NoRules>
     private var shard: Shard
     private let client: ConnectionID
 
     init() {
         let state = StoreState(epoch: store.epoch, head: 0, clockBound: .zero, collectedRevision: 0)
         committer = Committer(
-            store: store, state: state, loops: 1, maximumDrift: 60_000, cacheSize: 1 << 20, framing: Simulation.framing)
+            store: store, state: state, loops: 1, maximumDrift: 60_000, cacheSize: 1 << 20, rules: NoRules(),
+            framing: Simulation.framing)
         let welcome = Welcome(
             server: "", node: "", limits: .init(value: 1 << 20, message: 1 << 21, subscriptions: 9, drift: 0),
             pingInterval: 0)

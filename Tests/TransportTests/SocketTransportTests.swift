@@ -19,13 +19,14 @@ final class SocketTransportTests {
     private let channel = EmbeddedChannel()
     private let driver: LoopDriver
     private let transport: SocketTransport
-    private var committer: Committer<SimulatedDisk>
+    private var committer: Committer<SimulatedDisk, NoRules>
 
     init() throws {
         let disk = SimulatedDisk()
         let state = StoreState(epoch: disk.epoch, head: 0, clockBound: .zero, collectedRevision: 0)
         committer = Committer(
-            store: disk, state: state, loops: 1, maximumDrift: 60_000, cacheSize: 1 << 20, framing: Self.framing)
+            store: disk, state: state, loops: 1, maximumDrift: 60_000, cacheSize: 1 << 20, rules: NoRules(),
+            framing: Self.framing)
         let welcome = Welcome(
             server: "", node: "", limits: .init(value: 1 << 20, message: 1 << 21, subscriptions: 9, drift: 0),
             pingInterval: 0)

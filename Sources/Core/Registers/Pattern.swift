@@ -112,6 +112,12 @@ package struct Pattern: Sendable {
         return .exact(literal)
     }
 
+    /// What `text` is written as in a pattern, to stand for itself.
+    package static func escaping(_ text: [UInt8]) -> [UInt8] {
+        let special = Array("*?\\".utf8)
+        return text.flatMap { special.contains($0) ? [UInt8(ascii: "\\"), $0] : [$0] }
+    }
+
     /// The literal bytes that every matching key starts with.
     package var literalPrefix: [UInt8] {
         switch shape {

@@ -8,6 +8,7 @@ package struct TextError: Error, Equatable, CustomStringConvertible {
         case session
         case op
         case id
+        case name
     }
 
     package enum Problem: Equatable, Sendable {

@@ -28,6 +28,7 @@ package final class SQLiteWriter: WriteStore {
     private let insert: Statement
     private let update: Statement
     private let selectKeys: Statement
+    private let selectLastingKeys: Statement
     let revisions: LogStatements
     let upkeep: UpkeepStatements
     private let answers: AnswerStatements
@@ -62,8 +63,9 @@ package final class SQLiteWriter: WriteStore {
             session = ?7, op = ?8, cause = ?9, fence = ?10, lease = ?11, sealed = ?12, key_id = ?13, \
             committed_at = ?14 WHERE id = ?15 AND revision = ?2
             """, on: handle)
-        selectKeys = try Statement(
-            "SELECT key FROM register WHERE key >= ?1 AND key < ?2 AND value IS NOT NULL", on: handle)
+        let keysInRange = "SELECT key FROM register WHERE key >= ?1 AND key < ?2 AND value IS NOT NULL"
+        selectKeys = try Statement("\(keysInRange) ORDER BY key", on: handle)
+        selectLastingKeys = try Statement("\(keysInRange) AND expires_at IS NULL ORDER BY key", on: handle)
         if let seal, let record = database.sealRecord {
             rekeying = try RekeyStatements(on: handle, seal: seal, record: record)
         } else {
@@ -146,6 +148,18 @@ package final class SQLiteWriter: WriteStore {
             }
         }
         return count
+    }
+
+    package func keys(in range: Range<Key>, limit: Int, isLasting: Bool) throws(StoreError) -> [Key] {
+        let statement = isLasting ? selectLastingKeys : selectKeys
+        defer { statement.reset() }
+        statement.bind(range.lowerBound.bytes, at: 1)
+        statement.bind(range.upperBound.bytes, at: 2)
+        var keys: [Key] = []
+        while keys.count < limit, try statement.step() {
+            if let key = statement.bytes(0) { keys.append(Key(unchecked: key)) }
+        }
+        return keys
     }
 
     package func put(_ stored: StoredRegister, replacing: Revision?) throws(StoreError) {

@@ -1,4 +1,5 @@
 import Access
+import Agents
 import Logging
 import Loops
 import NIOCore
@@ -149,6 +150,7 @@ struct Backend: Sendable {
         let drivers = group.makeIterator().enumerated().map { index, eventLoop in
             var shard = Shard.Configuration(loop: index, welcome: welcome, framing: framing)
             shard.rate = configuration.rate
+            shard.rights = CallAccess.rights
             shard.problem = { authority.problem(with: $0) }
             shard.authenticationTimeout = configuration.handshakeTimeout.milliseconds
             shard.idleTimeout = configuration.idleTimeout?.milliseconds

@@ -35,7 +35,9 @@ final class Oracle {
     /// A batch was committed at `now` by the server's wall clock.
     func committed(_ batch: Committed, now: WallTime, _ world: World) {
         for result in batch.results.joined() {
-            guard case .batchRefused = result.outcome, case .batch(let refused) = result.request.action else { continue }
+            guard case .batchRefused = result.outcome, case .batch(let refused) = result.request.action else {
+                continue
+            }
             batches.refused(Outbox.name(of: refused.message), now: now, world)
         }
         for (place, change) in batch.changes.enumerated() {

@@ -98,6 +98,14 @@ package final class SimulatedDisk: WriteStore {
         (draft ?? content).registers.values.count { !$0.register.isTombstone && filter.matches($0.register.key) }
     }
 
+    package func keys(in range: Range<Key>, limit: Int, isLasting: Bool) -> [Key] {
+        let found = (draft ?? content).registers.values.filter { stored in
+            range.contains(stored.register.key) && !stored.register.isTombstone
+                && (!isLasting || stored.register.expiresAt == nil)
+        }
+        return Array(found.map(\.register.key).sorted().prefix(limit))
+    }
+
     package func put(_ register: StoredRegister, replacing: Revision?) throws(StoreError) {
         precondition(draft != nil)
         try call()

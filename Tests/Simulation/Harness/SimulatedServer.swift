@@ -1,3 +1,4 @@
+import Agents
 import NIOCore
 import Registers
 import SyncEngine
@@ -49,7 +50,15 @@ final class SimulatedServer {
         case lookups(LookupResult)
     }
 
-    private(set) var committer: Committer<SimulatedDisk>
+    /// Small enough for what is done in portions to take several.
+    private static let limits: SwarmRules.Limits = {
+        var limits = SwarmRules.Limits()
+        limits.moves = 3
+        limits.retention = 400
+        return limits
+    }()
+
+    private(set) var committer: Committer<SimulatedDisk, SwarmRules>
     let loops: [Loop]
     /// The wall clock as the server sees it: never going back while it runs.
     private(set) var now: WallTime
@@ -63,7 +72,7 @@ final class SimulatedServer {
         guard let state = try? disk.state() else { preconditionFailure("the disk was made readable") }
         committer = Committer(
             store: disk, state: state, loops: count, maximumDrift: 60_000, cacheSize: 4_096,
-            framing: Simulation.framing)
+            rules: SwarmRules(node: "n", limits: Self.limits), framing: Simulation.framing)
         let welcome = Welcome(
             server: "s", node: "n", limits: .init(value: 1 << 20, message: 1 << 21, subscriptions: 100, drift: 60_000),
             pingInterval: 1)
@@ -71,6 +80,7 @@ final class SimulatedServer {
             var configuration = Shard.Configuration(loop: $0, welcome: welcome, framing: Simulation.framing)
             // Few enough for clients to have to take turns.
             configuration.maximumPages = 1
+            configuration.rights = CallAccess.rights
             // Sometimes who comes back is served from memory, sometimes from the disk.
             configuration.recentCapacity = [0, 1_500, 1 << 20][(Int(truncatingIfNeeded: now.milliseconds) + $0) % 3]
             return Loop(Shard(configuration: configuration, state: state))
@@ -143,7 +153,7 @@ final class SimulatedServer {
             requests += loop.writes
             loop.writes = []
         }
-        guard !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false else { return false }
+        guard !requests.isEmpty || committer.nextDue.map({ $0 <= now }) ?? false else { return false }
         let (commit, _) = committer.commit(requests, now: now)
         publish(commit)
         return true

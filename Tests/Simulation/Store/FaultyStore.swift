@@ -43,6 +43,10 @@ final class FaultyStore: WriteStore {
     func rollback() { writer.rollback() }
     func current(of key: Key) throws(StoreError) -> StoredRegister? { try writer.current(of: key) }
     func outline(of key: Key) throws(StoreError) -> StoredRegister? { try writer.outline(of: key) }
+    func keys(in range: Range<Key>, limit: Int, isLasting: Bool) throws(StoreError) -> [Key] {
+        try writer.keys(in: range, limit: limit, isLasting: isLasting)
+    }
+
     func count(_ filter: Filter) throws(StoreError) -> Int { try writer.count(filter) }
     func put(_ answer: KeptAnswer) throws(StoreError) { try writer.put(answer) }
     func nextExpiry(skipping skipped: Int) throws(StoreError) -> WallTime? { try writer.nextExpiry(skipping: skipped) }

@@ -16,7 +16,7 @@ package struct StoreSimulation {
     private let folder: URL
     private var crashes = 0
     private var database: SQLiteDatabase
-    private var committer: Committer<FaultyStore>
+    private var committer: Committer<FaultyStore, NoRules>
     private var now: WallTime = 1_000_000
     private var steps = 0
     /// The latest write to each key that was acknowledged.
@@ -48,14 +48,14 @@ package struct StoreSimulation {
 
     private static func open(
         _ path: URL, now: WallTime, _ random: inout SeededGenerator
-    ) throws -> (SQLiteDatabase, Committer<FaultyStore>) {
+    ) throws -> (SQLiteDatabase, Committer<FaultyStore, NoRules>) {
         var configuration = SQLiteDatabase.Configuration(path: path.path, bootID: "boot")
         configuration.stale = StaleRevisions(manyStale: 6, leastInCommit: 2)
         let database = try SQLiteDatabase(configuration, now: now, random: &random)
         let committer = Committer(
             store: FaultyStore(try database.makeWriter()), state: database.state, loops: 1, maximumDrift: 60_000,
             // Too little for all keys.
-            cacheSize: 16_384, framing: { buffer, body in body(&buffer) })
+            cacheSize: 16_384, rules: NoRules(), framing: { buffer, body in body(&buffer) })
         return (database, committer)
     }
 

@@ -189,11 +189,15 @@ struct CommitDraft {
         keptAnswers[answer.operation] = answer
     }
 
-    mutating func answer(_ request: WriteRequest, _ outcome: WriteOutcome, ephemeral: CommittedChanges.Ephemeral? = nil)
-    {
+    /// - Parameter isLate: whether the request was told before that it waits.
+    mutating func answer(
+        _ request: WriteRequest, _ outcome: WriteOutcome, ephemeral: CommittedChanges.Ephemeral? = nil,
+        isLate: Bool = false
+    ) {
         // The server's own requests are answered to nobody.
         if request.origin.loop < 0 { return }
-        results.append(CommittedChanges.Result(request, outcome: outcome, ephemeral: ephemeral))
+        results.append(
+            CommittedChanges.Result(request, outcome: outcome, ephemeral: ephemeral, isLate: isLate))
     }
 
     /// Encodes every update once, and sorts the answers by event loop.

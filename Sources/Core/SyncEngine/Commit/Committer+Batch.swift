@@ -23,6 +23,7 @@ extension Committer {
         var current: [StoredRegister?] = []
         for member in message.members { current.append(try outline(of: member.key, in: draft)) }
         var failures = judge.failures(of: message, required: required, current: current, now: now)
+        failures += guardFailures(message)
         failures += try quotaFailures(request, message, current, &draft)
         guard failures.isEmpty else {
             failures = Array(failures.prefix(Self.maximumFailures))
@@ -50,7 +51,7 @@ extension Committer {
         let changes = judge.changes(of: message, agent: request.agent, current: current, now: now)
         for (change, current) in zip(changes, current) {
             let stored = StoredRegister(change.register, revision: draft.head.next, fence: change.fence)
-            draft.apply(stored, replacing: current, origin: request.origin)
+            apply(stored, replacing: current, origin: request.origin, in: &draft)
             let key = change.register.key
             if owner(of: key, in: draft) != nil { draft.own(key, by: nil) }
         }

@@ -12,7 +12,7 @@ extension Committer {
             switch judge.merge(register, current: current, now: now) {
             case .apply(let change):
                 let stored = StoredRegister(change.register, revision: draft.head.next, fence: change.fence)
-                draft.apply(stored, replacing: current, origin: request.origin)
+                apply(stored, replacing: current, origin: request.origin, in: &draft)
                 if owner(of: register.key, in: draft) != nil { draft.own(register.key, by: nil) }
                 receipt.applied += 1
             case .answer(.applied): receipt.same += 1

@@ -22,7 +22,7 @@ extension Committer {
             if owners[key]?.keeps(stored) == true {
                 // Its connection lives; the server just could not keep it up in time.
                 let ephemeral = EphemeralKey(key: key, fence: stored.fence)
-                draft.apply(judge.kept(ephemeral, stored, now: now), replacing: stored, origin: .server)
+                apply(judge.kept(ephemeral, stored, now: now), replacing: stored, origin: .server, in: &draft)
                 continue
             }
             var tombstone = stored
@@ -30,9 +30,10 @@ extension Committer {
             // The op of a plain write still answers a resend; a claim that is over may be made again.
             if stored.binding != nil { tombstone.op = nil }
             tombstone.binding = nil
-            draft.apply(tombstone, replacing: stored, origin: .server)
+            apply(tombstone, replacing: stored, origin: .server, in: &draft)
             draft.own(key, by: nil)
         }
+        try tellRules(now: now, &draft)
     }
 
     /// Whether a register is kept up for a connection that is to end it.
@@ -41,16 +42,25 @@ extension Committer {
     /// Ends what was bound to connections of an earlier run: to be repeated until nothing has changed, before anyone
     /// is served, or, where that failed, as soon as it can be done.
     package mutating func endEphemerals(now: WallTime) -> (Committed, StoreError?) {
-        transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
+        isStart = true
+        defer { isStart = false }
+        return transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
             for stored in try committer.store.connectionBound(limit: Self.portion)
             where committer.owners[stored.register.key]?.fence != stored.fence {
                 var tombstone = stored
                 tombstone.register = stored.register.ended(.disconnected)
                 tombstone.op = nil
                 tombstone.binding = nil
-                draft.apply(tombstone, replacing: stored, origin: .server)
+                committer.apply(tombstone, replacing: stored, origin: .server, in: &draft)
             }
+            try committer.tellRules(now: now, &draft)
         }
+    }
+
+    /// When there is something to do next without a request, in milliseconds; nil: never.
+    package var nextDue: WallTime? {
+        guard let expiry = nextExpiry, let due = rules.nextDue else { return nextExpiry ?? rules.nextDue }
+        return min(expiry, due)
     }
 
     /// Forgets tombstones that have had time enough to reach everyone: older than `retention` (milliseconds) by their

@@ -5,7 +5,7 @@ import SyncProtocol
 
 /// Turns requests into commits, many into one. The only place where registers change: it stamps, merges, ends what is over,
 /// assigns revisions, and encodes every update once, after the disk has it.
-package struct Committer<Store: WriteStore> {
+package struct Committer<Store: WriteStore, Calls: Rules> {
     /// How far ahead of the clock its bound is persisted, in milliseconds: one more row written in so much time, and so
     /// much of a jump of the server's stamps after a crash.
     private static var boundAhead: UInt64 { 1_000 }
@@ -29,7 +29,17 @@ package struct Committer<Store: WriteStore> {
     private var untold: [CommitDraft.Update] = []
     /// What a commit was to change of which nobody knows whether it was made.
     private var unknown: CommitDraft?
-    private var quotas = KeyQuotas()
+    var quotas = KeyQuotas()
+    /// What decides on calls.
+    package let rules: Calls
+    /// The draft while rules have it, and the time by which they judge.
+    var lent = CommitDraft(head: 0)
+    package internal(set) var now: WallTime = 0
+    package internal(set) var isStart = false
+    /// What rules have to be told of that others have changed.
+    var watched: [(new: StoredRegister, old: StoredRegister?)] = []
+    /// What ends with a connection, made by rules for requests that they have not answered yet.
+    var made: [ObjectIdentifier: CommittedChanges.Ephemeral] = [:]
     /// How much a sweep takes at once, and how many rows it passes over, since they cannot be read.
     var sweep = SweepState()
     package private(set) var head: Revision
@@ -38,10 +48,13 @@ package struct Committer<Store: WriteStore> {
     /// - Parameters:
     ///   - loops: how many event loops there are to answer to.
     ///   - cacheSize: how much memory the cache of registers may take, in bytes.
+    ///   - rules: what decides on calls.
     package init(
-        store: Store, state: StoreState, loops: Int, maximumDrift: UInt64, cacheSize: Int, framing: @escaping Framing
+        store: Store, state: StoreState, loops: Int, maximumDrift: UInt64, cacheSize: Int, rules: Calls,
+        framing: @escaping Framing
     ) {
         self.store = store
+        self.rules = rules
         judge = WriteJudge(
             clock: HybridLogicalClock(last: state.clockBound), maximumDrift: maximumDrift,
             collectedStamp: state.collectedStamp, collectedFence: state.collectedFence)
@@ -68,7 +81,11 @@ package struct Committer<Store: WriteStore> {
     package mutating func commit(_ requests: [WriteRequest], now: WallTime) -> (Committed, StoreError?) {
         transact(requests, now: now) { committer, draft throws(StoreError) in
             try committer.sweep(now: now, &draft)
-            for request in requests { try committer.carryOut(request, now: now, in: &draft) }
+            try committer.carryOutDue(now: now, &draft)
+            for request in requests {
+                try committer.carryOut(request, now: now, in: &draft)
+                try committer.tellRules(now: now, &draft)
+            }
         }
     }
 
@@ -107,10 +124,12 @@ package struct Committer<Store: WriteStore> {
             // A transaction that writes nothing would find nothing out, and what is written as it stands there already is not written.
             if isProbe { draft.clockBound = Stamp(rawValue: max(clockBound.rawValue, clockBound.rawValue &+ 1)) }
             try begin(requests, now: now, isForced: isForced, &draft)
+            if draft.isTransaction, !rules.isLoaded { try withRules(now: now, &draft) { _, _ in } }
             try body(&self, &draft)
             try put(&draft)
         } catch {
             store.rollback()
+            dropRules()
             if draft.hasSwept { sweep.failed(error) }
             putSweepOff(now: now)
             return (refusal(of: requests, .storageFailed, error), error)
@@ -119,6 +138,7 @@ package struct Committer<Store: WriteStore> {
             if draft.isTransaction { try store.commit() }
         } catch {
             store.rollback()
+            dropRules()
             mustRecover = true
             unknown = draft
             try? recover()
@@ -149,6 +169,14 @@ package struct Committer<Store: WriteStore> {
             }
         }
         if let collected = draft.collected { accept(collected) }
+        rules.committed()
+    }
+
+    /// What rules have done is taken back.
+    private mutating func dropRules() {
+        watched = []
+        made = [:]
+        rules.rolledBack()
     }
 
     private mutating func note(expiryOf stored: StoredRegister) {
@@ -161,119 +189,6 @@ package struct Committer<Store: WriteStore> {
         if isSweepDue(now: now) { nextExpiry = now + Self.sweepPause }
     }
 
-    private mutating func carryOut(
-        _ request: WriteRequest, now: WallTime, in draft: inout CommitDraft
-    ) throws(StoreError) {
-        switch request.action {
-        case .batch(let batch): return try carryOut(batch, request, now: now, in: &draft)
-        case .replicate(let registers, _): return try replicate(registers, request, now: now, in: &draft)
-        case .write, .lease, .touch, .keep, .end: break
-        }
-        guard let key = request.key else { preconditionFailure("what is about several keys was carried out") }
-        let current = request.isTransient ? nil : try current(of: key, in: draft)
-        var fenced: StoredRegister?
-        if let fence = request.fence {
-            fenced = try self.current(of: fence.key, in: draft)
-        }
-        if request.isOfEphemeral, !isOwner(request, in: draft) {
-            return draft.answer(request, .claimRefused(.staleFence, holder: nil, expiresAt: nil))
-        }
-        switch judge.judge(request, current: current, fenced: fenced, now: now) {
-        case .answer(let outcome):
-            let outcome = draft.shown(outcome)
-            let ephemeral = outcome.isSuccess ? ephemeral(current, request, draft) : nil
-            if let ephemeral {
-                draft.own(key, by: Owner(request.origin, ephemeral, before: owner(of: key, in: draft)))
-            }
-            draft.answer(request, outcome, ephemeral: ephemeral)
-        case .fanOut(let register):
-            draft.fanOut(register, origin: request.origin)
-            draft.answer(request, .transient(version: register.version))
-        case .apply(let change):
-            if let refusal = try quotaRefusal(request, change, current, &draft) {
-                return draft.answer(request, .refused(refusal))
-            }
-            let stored = StoredRegister(
-                change.register, revision: draft.head.next, fence: change.fence, binding: change.binding)
-            draft.apply(stored, replacing: current, origin: request.origin)
-            let ephemeral = ephemeral(stored, request, draft)
-            if let ephemeral {
-                draft.own(key, by: Owner(request.origin, ephemeral, before: owner(of: key, in: draft)))
-            } else if change.binding?.endsWithConnection != true, owner(of: key, in: draft) != nil {
-                draft.own(key, by: nil)
-            }
-            draft.answer(request, change.outcome(stored), ephemeral: ephemeral)
-        }
-    }
-
-    /// Why a write that makes a key may not: its bearer has as many as it may have.
-    private mutating func quotaRefusal(
-        _ request: WriteRequest, _ change: WriteJudge.Change, _ current: StoredRegister?, _ draft: inout CommitDraft
-    ) throws(StoreError) -> WireError? {
-        guard !change.register.isTombstone, current?.register.isTombstone != false,
-            let (limit, count) = try keyLimit(of: request, &draft), count >= limit
-        else { return nil }
-        return WireError(
-            .tooManyKeys, "there are \(limit) keys where these credentials may write; that is the limit",
-            hint: "delete some, or let them expire by \"ttl\"")
-    }
-
-    /// How many keys there may be where the sender of a request may write, and how many there are; nil: any number.
-    mutating func keyLimit(
-        of request: WriteRequest, _ draft: inout CommitDraft
-    ) throws(StoreError) -> (limit: Int, count: Int)? {
-        guard let grant = request.grant, let limit = grant.maximumKeys else { return nil }
-        let before = try quotas.count(in: grant.write) { filter throws(StoreError) in try store.count(filter) }
-        return (limit, before + draft.growth(in: grant.write))
-    }
-
-    /// Whether the connection still has the ephemeral key that it asks about, and, to keep it up, has not taken that upon itself.
-    private func isOwner(_ request: WriteRequest, in draft: CommitDraft) -> Bool {
-        guard let key = request.key, let owner = owner(of: key, in: draft), owner.origin == request.origin else {
-            return false
-        }
-        if case .keep = request.action { return owner.isKept }
-        return true
-    }
-
-    func owner(of key: Key, in draft: CommitDraft) -> Owner? {
-        switch draft.ownership[key] {
-        case .owned(let owner)?: owner
-        case .unowned?: nil
-        case nil: owners[key]
-        }
-    }
-
-    /// What ends with the connection of `request`, once that has made `stored` or was found to have made it before.
-    private func ephemeral(
-        _ stored: StoredRegister?, _ request: WriteRequest, _ draft: CommitDraft
-    ) -> CommittedChanges.Ephemeral? {
-        guard let stored, stored.binding?.endsWithConnection == true, let expiresAt = stored.register.expiresAt else {
-            return nil
-        }
-        var upkeep = CommittedChanges.Upkeep.asBefore
-        switch request.action {
-        case .write(let write) where write.endsWithConnection: upkeep = write.timeToLive == nil ? .server : .client
-        case .lease(let lease) where lease.endsWithConnection: upkeep = lease.timeToLive == nil ? .server : .client
-        case .lease(let lease):
-            // A renewal: a time that it brings is the client's business from then on.
-            guard owner(of: stored.register.key, in: draft)?.origin == request.origin else { return nil }
-            if lease.timeToLive != nil { upkeep = .client }
-        case .keep: break
-        case .write, .touch, .batch, .end, .replicate: return nil
-        }
-        let key = EphemeralKey(key: stored.register.key, fence: stored.fence)
-        return CommittedChanges.Ephemeral(key: key, expiresAt: expiresAt, upkeep: upkeep)
-    }
-
-    mutating func current(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
-        if let stored = draft.latest(of: key) { return stored }
-        if let stored = cache.find(key) { return stored }
-        let stored = try store.current(of: key)
-        if let stored { cache.insert(stored) }
-        return stored
-    }
-
     /// Begins a transaction, if anything is for the disk: transient broadcasts alone are not.
     private mutating func begin(
         _ requests: [WriteRequest], now: WallTime, isForced: Bool, _ draft: inout CommitDraft
@@ -284,26 +199,30 @@ package struct Committer<Store: WriteStore> {
             draft.clockBound = Stamp(milliseconds: milliseconds, counter: .max)
         }
         guard
-            draft.clockBound != nil || isForced || isSweepDue(now: now) || requests.contains(where: { !$0.isTransient })
+            draft.clockBound != nil || isForced || isSweepDue(now: now) || areRulesDue(now: now)
+                || requests.contains(where: { !$0.isTransient })
         else { return }
         draft.isTransaction = true
         try store.begin(now: now, clockBound: draft.clockBound)
     }
+
+    private func areRulesDue(now: WallTime) -> Bool { rules.nextDue.map { $0 <= now } ?? false }
 
     /// A stamp that no write of the commit will pass: what the server can issue, and what clients bring and may bring.
     private func greatestStamp(of requests: [WriteRequest], now: WallTime) -> Stamp {
         let limit = Stamp(
             milliseconds: min((now + judge.maximumDrift).milliseconds, Stamp.maximumMilliseconds), counter: .max)
         var greatest = max(judge.clock.last, Stamp(milliseconds: min(now.milliseconds, Stamp.maximumMilliseconds)))
-        // How many are stamped.
-        var rows = requests.count
+        // How many are stamped; and what rules may do of their own accord.
+        var rows = requests.count + rules.maximumStamps
         for request in requests {
             if let brought = request.brought, brought <= limit { greatest = max(greatest, brought) }
             switch request.action {
             case .replicate(let registers, _):
                 for register in registers { greatest = max(greatest, register.version.stamp) }
             case .batch(let batch): rows += batch.message.members.count - 1
-            case .write, .lease, .touch, .keep, .end: break
+            case .call(let call): rows += call.maximumStamps
+            case .write, .lease, .touch, .keep, .end, .withdraw, .giveBack: break
             }
         }
         let (sum, isOver) = greatest.rawValue.addingReportingOverflow(UInt64(rows))
@@ -323,6 +242,7 @@ package struct Committer<Store: WriteStore> {
         mustRecover = true
         cache.removeAll()
         quotas.removeAll()
+        rules.forget()
         let state = try store.state()
         if let unknown, state.head == unknown.head, state.head > head {
             // It was made. Its changes have revisions, and subscribers must not be left with a gap in the place of them.
@@ -369,7 +289,7 @@ package struct Committer<Store: WriteStore> {
 
 extension WriteJudge.Change {
     /// The answer, once the register has its revision.
-    fileprivate func outcome(_ stored: StoredRegister) -> WriteOutcome {
+    func outcome(_ stored: StoredRegister) -> WriteOutcome {
         switch kind {
         case .write:
             .applied(
@@ -378,15 +298,6 @@ extension WriteJudge.Change {
             .touched(version: register.version, revision: stored.revision, expiresAt: register.expiresAt)
         case .claim: .claimed(WriteJudge.grant(stored))
         case .release: .released(version: register.version, revision: stored.revision)
-        }
-    }
-}
-
-extension WriteOutcome {
-    fileprivate var isSuccess: Bool {
-        switch self {
-        case .applied, .claimed: true
-        default: false
         }
     }
 }

@@ -1,6 +1,6 @@
 import NIOCore
 package import Registers
-import SyncProtocol
+package import SyncProtocol
 
 /// The answer to a request that changed several keys, written in the transaction that it is about: what is left of the rows proves
 /// nothing, as all of them may have been written over.
@@ -53,5 +53,35 @@ extension KeptAnswer {
     }
 
     /// Whether a text can be that of an answer.
-    package static func isValid(_ text: [UInt8]) -> Bool { batch(text) != nil }
+    package static func isValid(_ text: [UInt8]) -> Bool { batch(text) != nil || call(text) != nil }
+
+    /// The text of what a call was answered.
+    package static func text(_ answer: CallAnswer, _ fingerprint: UInt64) -> [UInt8] {
+        var buffer = ByteBuffer()
+        buffer.writeString("{\"call\":\"\(String(fingerprint, radix: 16))\",\"kind\":\"\(answer.kind.rawValue)\"")
+        if let claim = answer.handedOut {
+            buffer.writeString(",\"fence\":\(claim.fence),\"key\":")
+            buffer.writeJSONString(claim.key.bytes)
+        }
+        buffer.writeString(",\"answer\":{\"\":0")
+        buffer.writeBytes(answer.members)
+        buffer.writeString("}}")
+        return Array(buffer.readableBytesView)
+    }
+
+    /// What a call was answered, and its fingerprint.
+    ///
+    /// - Returns: nil where the text is not what was kept of one.
+    package static func call(_ text: [UInt8]) -> (answer: CallAnswer, fingerprint: UInt64)? {
+        guard let object = try? JSONObject(text), let kind = object.string("kind").flatMap(CallAnswer.Kind.init),
+            let fingerprint = object.string("call").flatMap({ UInt64($0, radix: 16) }),
+            let answer = object.raw("answer"), answer.starts(with: Array("{\"\":0".utf8)),
+            answer.last == UInt8(ascii: "}")
+        else { return nil }
+        var called = CallAnswer(kind, members: Array(answer.dropFirst(5).dropLast()))
+        if let key = object.string("key").flatMap({ try? Key($0) }), let fence = object.integer("fence"), fence > 0 {
+            called.handedOut = .init(key: key, fence: Fence(UInt64(fence)))
+        }
+        return (called, fingerprint)
+    }
 }

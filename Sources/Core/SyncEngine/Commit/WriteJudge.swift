@@ -63,7 +63,7 @@ package struct WriteJudge: Sendable {
         case .write(let write) where write.isTransient: fanOut(write, request, now: now)
         case .write(let write): judge(write, request, current: current, fenced: fenced, now: now)
         case .touch(let touch): judge(touch, current: current, now: now)
-        case .batch, .replicate:
+        case .batch, .replicate, .call, .withdraw, .giveBack:
             preconditionFailure("what is about several keys is judged over the registers of all of them")
         case .lease(let lease): judge(lease, of: request.agent, current: current, now: now)
         case .keep(let key): keep(key, current: current, now: now)
@@ -71,7 +71,7 @@ package struct WriteJudge: Sendable {
         }
     }
 
-    private mutating func judge(
+    mutating func judge(
         _ write: ClientMessage.Write, _ request: WriteRequest, current: StoredRegister?, fenced: StoredRegister?,
         now: WallTime
     ) -> Verdict {

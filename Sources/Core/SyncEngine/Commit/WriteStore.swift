@@ -25,6 +25,11 @@ package protocol WriteStore {
     /// How many keys match that are no tombstones. Within a transaction, before anything is put.
     mutating func count(_ filter: Filter) throws(StoreError) -> Int
 
+    /// Keys within `range` in their order, of registers that are no tombstones. Within a transaction.
+    ///
+    /// - Parameter isLasting: whether only those count that do not expire.
+    mutating func keys(in range: Range<Key>, limit: Int, isLasting: Bool) throws(StoreError) -> [Key]
+
     /// Puts a register in the place of the one with revision `replacing`, which has its row; nil where the key has none.
     mutating func put(_ register: StoredRegister, replacing: Revision?) throws(StoreError)
 

@@ -39,13 +39,16 @@ package final class CommittedChanges: Sendable {
         package let outcome: WriteOutcome
         /// What ends with the connection from now on.
         package let ephemeral: Ephemeral?
+        /// Whether the request was told before that it waits.
+        package let isLate: Bool
 
         package init(
-            _ request: WriteRequest, outcome: WriteOutcome, ephemeral: Ephemeral? = nil
+            _ request: WriteRequest, outcome: WriteOutcome, ephemeral: Ephemeral? = nil, isLate: Bool = false
         ) {
             self.request = request
             self.outcome = outcome
             self.ephemeral = ephemeral
+            self.isLate = isLate
         }
 
         package var connection: ConnectionID { request.origin.connection }

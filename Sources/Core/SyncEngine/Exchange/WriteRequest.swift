@@ -13,6 +13,12 @@ package final class WriteRequest: Sendable {
         case keep(EphemeralKey)
         /// An ephemeral key whose connection is gone ends.
         case end(EphemeralKey)
+        /// Rules decide on it.
+        case call(Call)
+        /// Calls of the connection wait no longer: the one with this id, or all. `isAnswered`: whether they are told so.
+        case withdraw(RequestID?, isAnswered: Bool)
+        /// What a call was given has reached nobody.
+        case giveBack(ClientMessage.FencedKey)
         /// Registers from another database are merged as they are, however far ahead their stamps may be. Each by itself: one that is
         /// refused keeps back none of the others.
         case replicate([Register], id: RequestID?)
@@ -37,7 +43,7 @@ package final class WriteRequest: Sendable {
     /// The stamp for a write that brings milliseconds only; nil where the server stamps, or the write brings a version.
     package let stamp: Stamp?
     package let origin: Origin
-    /// What limits how many keys there may be; nil where nothing does.
+    /// What a call may, and what limits how many keys there may be; nil where nothing does.
     package let grant: Grant?
     /// What queues are bounded by.
     package let cost: Int
@@ -52,7 +58,9 @@ package final class WriteRequest: Sendable {
     let brought: Stamp?
 
     package init(action: Action, agent: Agent, stamp: Stamp? = nil, origin: Origin, grant: Grant? = nil) {
-        self.grant = grant?.maximumKeys == nil ? nil : grant
+        // Rules look at what their callers may see.
+        let isLookedAt = if case .call = action { true } else { grant?.maximumKeys != nil }
+        self.grant = isLookedAt ? grant : nil
         self.action = action
         self.agent = agent
         self.stamp = stamp
@@ -80,8 +88,8 @@ package final class WriteRequest: Sendable {
     /// Whether a client's message is behind it, which is answered and counted as under way.
     package var isFromClient: Bool {
         switch action {
-        case .write, .lease, .touch, .batch, .replicate: true
-        case .keep, .end: false
+        case .write, .lease, .touch, .batch, .replicate, .call: true
+        case .keep, .end, .withdraw, .giveBack: false
         }
     }
 
@@ -89,7 +97,7 @@ package final class WriteRequest: Sendable {
     var isOfEphemeral: Bool {
         switch action {
         case .keep, .end: true
-        case .write, .lease, .touch, .batch, .replicate: false
+        case .write, .lease, .touch, .batch, .replicate, .call, .withdraw, .giveBack: false
         }
     }
 
@@ -98,7 +106,8 @@ package final class WriteRequest: Sendable {
         switch action {
         case .write(let write): write.endsWithConnection
         case .lease(let lease): lease.endsWithConnection
-        case .touch, .batch, .keep, .end, .replicate: false
+        case .call(let call): call.endsWithConnection
+        case .touch, .batch, .keep, .end, .replicate, .withdraw, .giveBack: false
         }
     }
 
@@ -107,7 +116,8 @@ package final class WriteRequest: Sendable {
         switch action {
         case .batch(let batch): batch.message.rows
         case .replicate(let registers, _): registers.count
-        case .write, .lease, .touch, .keep, .end: 1
+        case .call(let call): call.rows
+        case .write, .lease, .touch, .keep, .end, .withdraw, .giveBack: 1
         }
     }
 
@@ -126,7 +136,7 @@ extension WriteRequest.Action {
         case .write(let write): write.key
         case .lease(let lease): lease.key
         case .touch(let touch): touch.key
-        case .batch, .replicate: nil
+        case .batch, .replicate, .call, .withdraw, .giveBack: nil
         case .keep(let ephemeral), .end(let ephemeral): ephemeral.key
         }
     }
@@ -138,7 +148,8 @@ extension WriteRequest.Action {
         case .touch(let touch): touch.id
         case .batch(let batch): batch.message.id
         case .replicate(_, let id): id
-        case .keep, .end: nil
+        case .call(let call): call.id
+        case .keep, .end, .withdraw, .giveBack: nil
         }
     }
 
@@ -150,6 +161,39 @@ extension WriteRequest.Action {
         case .batch(let batch): batch.message.cost
         case .keep(let ephemeral), .end(let ephemeral): WriteRequest.cost(ephemeral.key.record)
         case .replicate(let registers, _): WriteRequest.cost(of: registers)
+        case .call(let call): call.cost
+        case .withdraw: 256
+        case .giveBack(let claim): WriteRequest.cost(claim.key.record)
+        }
+    }
+}
+
+extension Call {
+    /// How many registers it looks at.
+    var rows: Int {
+        switch action {
+        case .submit(let tasks): tasks.reduce(0) { $0 + 1 + $1.dependencies.count }
+        case .depend(_, let on): 1 + on.count
+        case .acknowledge(let keys): keys.count
+        default: 1
+        }
+    }
+
+    /// About how much memory it takes, in bytes.
+    var cost: Int { 512 + 2 * size }
+
+    /// How many stamps it takes at most: each task has a row, its input, its copy and a line of the log, and what follows from it is bounded.
+    var maximumStamps: Int {
+        if case .submit(let tasks) = action { return 16_384 + 4 * tasks.count }
+        return 16_384
+    }
+
+    /// Whether what it makes is to end with the connection.
+    var endsWithConnection: Bool {
+        switch action {
+        case .next(let next): next.endsWithConnection
+        case .join(let membership): membership.timeToLive == nil
+        default: false
         }
     }
 }

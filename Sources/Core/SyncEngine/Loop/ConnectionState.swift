@@ -34,6 +34,8 @@ final class ConnectionState {
     var catchingUp: [SubscriptionID] = []
 
     var order = MessageOrder()
+    /// The ids of calls that wait to be answered, whatever else the connection sends.
+    var waitingCalls: [RequestID?] = []
 
     /// How many subscriptions have not sent `synced`, and how many have `echo:false`.
     var unsynced: Int32 = 0
@@ -64,11 +66,14 @@ final class ConnectionState {
 
     /// Whether a message that has just come may take effect.
     func mayRunNow(_ incoming: Incoming) -> Bool {
-        order.mayRunNow(incoming, isBackedUp: isBackedUp, isSynced: unsynced == 0)
+        order.mayRunNow(incoming, isBackedUp: isBackedUp, isSettled: isSettled)
     }
 
+    /// Whether every subscription has sent `synced`, and no call waits.
+    private var isSettled: Bool { unsynced == 0 && waitingCalls.isEmpty }
+
     /// Takes what waits for its turn and may take effect now.
-    func nextStep() -> MessageOrder.Step? { order.next(isBackedUp: isBackedUp, isSynced: unsynced == 0) }
+    func nextStep() -> MessageOrder.Step? { order.next(isBackedUp: isBackedUp, isSettled: isSettled) }
 
     /// A subscription is not catching up any more.
     func hasCaughtUp(_ id: SubscriptionID) {

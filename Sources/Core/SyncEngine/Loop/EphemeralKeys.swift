@@ -84,18 +84,24 @@ struct EphemeralKeys {
         let id = result.connection
         guard isConnected else { return result.ephemeral.map { end($0.key, of: id) } }
         if result.request.endsWithConnection { update(id) { $0.requested -= 1 } }
-        if case .batched(let receipt) = result.outcome, !receipt.released.isEmpty {
+        let released =
+            switch result.outcome {
+            case .batched(let receipt): receipt.released
+            case .called(let answer): answer.released
+            default: [] as [ClientMessage.FencedKey]
+            }
+        if !released.isEmpty {
             update(id) { connection in
-                for claim in receipt.released where connection.leases[claim.key]?.fence == claim.fence {
+                for claim in released where connection.leases[claim.key]?.fence == claim.fence {
                     connection.leases[claim.key] = nil
                 }
             }
         }
-        guard let key = result.key else { return nil }
         if let ephemeral = result.ephemeral {
             connections[id, default: Connection()].note(ephemeral)
             return nil
         }
+        guard let key = result.key else { return nil }
         switch result.outcome {
         case .released: update(id) { $0.leases[key] = nil }
         // Unless it has been made anew since it was to be kept.

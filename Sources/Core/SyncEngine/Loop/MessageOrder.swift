@@ -64,17 +64,17 @@ struct MessageOrder {
     ///
     /// - Parameters:
     ///   - isBackedUp: whether the socket has no room for an answer.
-    ///   - isSynced: whether every subscription has sent `synced`.
-    func mayRunNow(_ incoming: Incoming, isBackedUp: Bool, isSynced: Bool) -> Bool {
-        waiting.isEmpty && mayRun(incoming, isBackedUp: isBackedUp, isSynced: isSynced)
+    ///   - isSettled: whether every subscription has sent `synced`, and no call waits.
+    func mayRunNow(_ incoming: Incoming, isBackedUp: Bool, isSettled: Bool) -> Bool {
+        waiting.isEmpty && mayRun(incoming, isBackedUp: isBackedUp, isSettled: isSettled)
     }
 
-    private func mayRun(_ incoming: Incoming, isBackedUp: Bool, isSynced: Bool) -> Bool {
+    private func mayRun(_ incoming: Incoming, isBackedUp: Bool, isSettled: Bool) -> Bool {
         if isReading || isBackedUp { return false }
         return switch incoming.predecessors {
         case .lookups: true
         case .writes: writes == 0
-        case .everything: writes == 0 && isSynced
+        case .everything: writes == 0 && isSettled
         }
     }
 
@@ -86,8 +86,8 @@ struct MessageOrder {
     }
 
     /// Takes what waits and may take effect now; nil: there is nothing.
-    mutating func next(isBackedUp: Bool, isSynced: Bool) -> Step? {
-        guard let first = waiting.first, mayRun(first, isBackedUp: isBackedUp, isSynced: isSynced) else { return nil }
+    mutating func next(isBackedUp: Bool, isSettled: Bool) -> Step? {
+        guard let first = waiting.first, mayRun(first, isBackedUp: isBackedUp, isSettled: isSettled) else { return nil }
         guard first.lookup != nil else { return .run(dequeue()) }
         var due: [LookupRequest.Lookup] = []
         while due.count < Self.maximumLookups, let lookup = waiting.first?.lookup {
@@ -162,7 +162,7 @@ extension Incoming {
     fileprivate enum Predecessors {
         case lookups
         case writes
-        /// Snapshots too.
+        /// Snapshots and calls that wait too.
         case everything
     }
 
@@ -170,7 +170,7 @@ extension Incoming {
         switch self {
         case .message(let message):
             switch message {
-            case .write, .lease, .touch, .batch: .lookups
+            case .write, .lease, .touch, .batch, .call: .lookups
             case .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: .writes
             }
         case .replicate: .lookups
@@ -187,6 +187,7 @@ extension Incoming {
             case .write(let write): write.cost
             case .lease(let lease): lease.cost
             case .batch(let batch): batch.cost
+            case .call(let call): call.cost
             case .touch, .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: 0
             }
         case .replicate(let registers, _): WriteRequest.cost(of: registers)
@@ -208,7 +209,7 @@ extension ClientMessage {
         case .get(let id, let key): .get(id: id, key: key)
         case .list(let list): .list(list)
         case .digest(let digest): .digest(digest)
-        case .write, .lease, .touch, .batch, .subscribe, .unsubscribe, .hello, .ping: nil
+        case .write, .lease, .touch, .batch, .call, .subscribe, .unsubscribe, .hello, .ping: nil
         }
     }
 }

@@ -87,7 +87,8 @@ extension Shard {
         case .failure(let refusal):
             refuse(WireError(.unauthorized, refusal.text, id: hello.id), of: id)
         case .success(let grant):
-            let isInUse = !state.subscriptions.isEmpty || ephemerals.areAny(of: id)
+            let isInUse =
+                !state.subscriptions.isEmpty || ephemerals.areAny(of: id) || !state.waitingCalls.isEmpty
             if isInUse, !grant.allowsTheSame(as: state.grant) {
                 let error = WireError(
                     .forbidden, "this connection has subscriptions or claims, and these credentials allow other things",
@@ -128,6 +129,24 @@ extension Shard {
         case .lease(let lease): return forbidden(writing: lease.key, grant, id: lease.id)
         case .touch(let touch): return forbidden(writing: touch.key, grant, id: touch.id)
         case .batch(let batch): return forbidden(batch, grant)
+        case .call(let call): return forbidden(call, state)
+        }
+    }
+
+    /// A call names the keys that it wants to be allowed; what follows from it is the server's.
+    private func forbidden(_ call: Call, _ state: ConnectionState) -> WireError? {
+        let grant = state.grant
+        do throws(TextError) {
+            let rights = try configuration.rights(call, state.agent)
+            for key in rights.writes {
+                if let error = forbidden(writing: key, grant, id: call.id) { return error }
+            }
+            for key in rights.reads where !grant.read.admits(key) {
+                return refusal(grant, "reading \(key) is not allowed", id: call.id)
+            }
+            return nil
+        } catch {
+            return WireError(.badKey, error.description, id: call.id)
         }
     }
 
@@ -191,12 +210,20 @@ extension Shard {
         switch message {
         case .write(let write) where write.endsWithConnection: (key, id) = (write.key, write.id)
         case .lease(let lease) where lease.endsWithConnection: (key, id) = (lease.key, lease.id)
-        case .write, .lease, .touch, .batch, .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: return nil
+        case .call(let call) where call.endsWithConnection:
+            guard ephemerals.count(of: state.id) >= configuration.maximumEphemerals else { return nil }
+            return tooManyHolds(call.id)
+        case .write, .lease, .touch, .batch, .call, .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping:
+            return nil
         }
         guard ephemerals.count(of: state.id) >= configuration.maximumEphemerals, !ephemerals.has(key, state.id) else {
             return nil
         }
-        return WireError(
+        return tooManyHolds(id)
+    }
+
+    private func tooManyHolds(_ id: RequestID?) -> WireError {
+        WireError(
             .tooManyHolds,
             "this connection holds, or has asked for, \(configuration.maximumEphemerals) registers until it disconnects; "
                 + "that is the limit",
@@ -242,7 +269,8 @@ extension Shard {
 
     /// Whether nothing is lost with a connection but the way to come back.
     private func isUnused(_ state: ConnectionState) -> Bool {
-        state.subscriptions.isEmpty && state.order.isIdle && !ephemerals.areAny(of: state.id)
+        state.subscriptions.isEmpty && state.order.isIdle && state.waitingCalls.isEmpty
+            && !ephemerals.areAny(of: state.id)
     }
 
     /// A connection that is to be ended, whatever it is owed.
@@ -258,6 +286,7 @@ extension Incoming {
     fileprivate var writes: Int {
         switch self {
         case .message(.batch(let batch)): batch.rows
+        case .message(.call(let call)): call.rows
         case .replicate(let registers, _): registers.count
         case .message, .credentials, .invalid, .close: 1
         }

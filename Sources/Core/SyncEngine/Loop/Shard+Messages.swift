@@ -11,6 +11,7 @@ extension Shard {
         guard let state = connection(id), !state.order.isClosed else { return }
         if case .close = incoming {
             state.order.close()
+            if !state.waitingCalls.isEmpty { withdrawCalls(nil, isAnswered: true, of: id) }
         } else {
             counters.messagesReceived += 1
         }
@@ -53,6 +54,7 @@ extension Shard {
         case .lease(let lease): submit(lease, of: state)
         case .touch(let touch): submit(.touch(touch), of: state)
         case .batch(let batch): submit(batch, of: state)
+        case .call(let call): submit(.call(call), of: state)
         case .get, .list, .digest:
             guard let lookup = message.lookup else { preconditionFailure("\(message) is no lookup") }
             state.order.lookupsBegan([lookup])
@@ -129,11 +131,12 @@ extension Shard {
     /// Answers a write.
     mutating func settle(_ result: CommittedChanges.Result) {
         let state = connection(result.connection)
+        if settleCall(result, state) { return }
         if let request = ephemerals.answered(result, isConnected: state != nil) { ask([request]) }
         guard result.request.isFromClient else { return }
         count(result.outcome)
         guard let state else { return }
-        state.order.writeAnswered(cost: result.request.cost)
+        if !result.isLate { state.order.writeAnswered(cost: result.request.cost) }
         if result.id == nil, !result.outcome.isAlwaysTold { return }
         markDirty(state)
         let read = state.grant.read
@@ -156,7 +159,7 @@ extension Shard {
         case .batchRefused(let failures):
             if let code = failures.lazy.compactMap(\.reason.code).first { counters.refusals[code, default: 0] += 1 }
         case .applied, .superseded, .conditionFailed, .touched, .absent, .transient, .claimed, .released, .batched,
-            .replicated:
+            .replicated, .called, .waiting, .done:
             break
         }
     }
@@ -183,12 +186,12 @@ extension Shard {
 }
 
 extension WriteOutcome {
-    /// Whether the sender is told even where it gave no id: of errors, and of claims, whose fence it needs.
+    /// Whether the sender is told even where it gave no id: of errors, and of claims and tasks, whose fence it needs.
     fileprivate var isAlwaysTold: Bool {
         switch self {
-        case .refused, .claimed, .released, .claimRefused: true
+        case .refused, .claimed, .released, .claimRefused, .called: true
         case .applied, .touched, .superseded, .conditionFailed, .absent, .transient, .batched, .batchRefused,
-            .replicated:
+            .replicated, .waiting, .done:
             false
         }
     }

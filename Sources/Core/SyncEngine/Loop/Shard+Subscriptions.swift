@@ -111,6 +111,9 @@ extension Shard {
 
     mutating func unsubscribe(_ requestID: RequestID, of state: ConnectionState) {
         guard let subscriptionID = state.subscriptions[requestID] else {
+            if state.waitingCalls.contains(requestID) {
+                return withdrawCalls(requestID, isAnswered: true, of: state.id)
+            }
             return refuse(
                 WireError(
                     .unknownSubscription, "this connection has no subscription \(requestID)", id: requestID),

@@ -34,6 +34,8 @@ package struct Shard: ~Copyable {
         package var rate: RateLimit.Limits?
         /// What is wrong with a grant by now: asked before credentials that had to wait for their turn are taken over.
         package var problem: @Sendable (Grant) -> AccessRefusal? = { _ in nil }
+        /// What calls want to be allowed, by their names and the caller's.
+        package var rights: @Sendable (Call, Agent) throws(TextError) -> CallRights = { _, _ in CallRights() }
         /// How long a connection may be without the credentials that the server wants, in milliseconds.
         package var authenticationTimeout: UInt64 = 10_000
         /// How long a connection without subscriptions may send nothing, in milliseconds; nil: for ever.
@@ -112,6 +114,7 @@ package struct Shard: ~Copyable {
     package mutating func connectionClosed(_ id: ConnectionID) {
         guard let state = connection(id) else { return }
         for subscription in state.subscriptions.values { end(subscription) }
+        if !state.waitingCalls.isEmpty { withdrawCalls(nil, isAnswered: false, of: id) }
         ask(ephemerals.disconnected(id))
         connections.remove(id.slot)
         counters.connections -= 1

@@ -27,6 +27,7 @@ package enum ClientMessage: Sendable {
     case get(id: RequestID?, key: Key)
     case list(List)
     case digest(Digest)
+    case call(Call)
     case ping(id: RequestID?)
 
     /// The id that the answer carries.
@@ -42,6 +43,7 @@ package enum ClientMessage: Sendable {
         case .get(let id, _): id
         case .list(let list): list.id
         case .digest(let digest): digest.id
+        case .call(let call): call.id
         case .ping(let id): id
         }
     }

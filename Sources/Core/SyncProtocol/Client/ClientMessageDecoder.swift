@@ -44,7 +44,12 @@ package struct ClientMessageDecoder: Sendable {
     }
 
     private func decode(_ fields: Fields, _ text: Span<UInt8>, id: RequestID?) throws(WireError) -> ClientMessage {
-        switch try type(fields, text) {
+        let type: MessageType
+        switch try kind(fields, text) {
+        case .plain(let plain): type = plain
+        case .call(let name): return .call(try call(name, fields, text, id: id))
+        }
+        switch type {
         case .broadcast: return .write(try write(fields, text, id: id, isDelete: false))
         case .delete: return .write(try write(fields, text, id: id, isDelete: true))
         case .subscribe: return .subscribe(try subscribe(fields, text, id: id))
@@ -64,17 +69,31 @@ package struct ClientMessageDecoder: Sendable {
         }
     }
 
-    private func type(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> MessageType {
-        if let place = fields.plain(.type, text), let type = MessageType(text.extracting(place)) { return type }
+    private func call(
+        _ name: Call.Name, _ fields: Fields, _ text: Span<UInt8>, id: RequestID?
+    ) throws(WireError) -> Call {
+        try CallDecoder(maximumValueSize: maximumValueSize).decode(
+            name, Fields.bytes(0..<text.count, text), id: id, op: try fields.name(.op, text, what: .op))
+    }
+
+    private enum Kind {
+        case plain(MessageType)
+        case call(Call.Name)
+    }
+
+    private func kind(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> Kind {
+        if let place = fields.plain(.type, text), let type = MessageType(text.extracting(place)) { return .plain(type) }
         guard let bytes = try fields.string(.type, text) else {
             throw WireError(
                 .missingField, "field \"type\" is missing", hint: "a message looks like {\"type\":\"ping\"}")
         }
-        if let type = MessageType(bytes.span) { return type }
+        if let type = MessageType(bytes.span) { return .plain(type) }
         let name = String(decoding: bytes, as: UTF8.self)
+        if let call = Call.Name(rawValue: name) { return .call(call) }
         throw WireError(
             .unknownType, "there is no message type \"\(name.prefix(40))\"",
-            hint: "types: " + MessageType.allCases.map(\.rawValue).joined(separator: ", "))
+            hint: "types: "
+                + (MessageType.allCases.map(\.rawValue) + Call.Name.allCases.map(\.rawValue)).joined(separator: ", "))
     }
 
     private func hello(

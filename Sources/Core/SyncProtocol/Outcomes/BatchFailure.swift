@@ -14,6 +14,8 @@ package struct BatchFailure: Equatable, Sendable {
         case condition
         /// The key is under somebody's claim.
         case held
+        /// Only calls change the key.
+        case guarded
         /// The claim is not in force any more.
         case staleFence = "stale_fence"
         /// There are as many keys as the credentials allow.

@@ -47,6 +47,24 @@ package enum ErrorCode: String, CaseIterable, Sendable {
     case rateLimited = "rate_limited"
     /// There are as many keys as the credentials allow.
     case tooManyKeys = "too_many_keys"
+    /// There is no such swarm, task or presence.
+    case absent
+    /// Only calls change the key.
+    case guarded
+    /// Tasks would wait for each other.
+    case cycle
+    /// A task is to wait for one that there is not.
+    case missingDependency = "missing_dependency"
+    /// The task is not in a state in which that can be done.
+    case notReady = "not_ready"
+    /// The agent is no member of the swarm.
+    case notMember = "not_member"
+    /// There are as many live tasks as there may be.
+    case tooManyTasks = "too_many_tasks"
+    /// As many calls wait for a task as may, or this connection's does already.
+    case tooManyWaiters = "too_many_waiters"
+    /// The receiver has as many messages that it has not acknowledged as it may have.
+    case inboxFull = "inbox_full"
     /// The client has sent nothing for too long, and waits for nothing.
     case idle
     /// The client has read nothing for too long.
@@ -58,12 +76,12 @@ package enum ErrorCode: String, CaseIterable, Sendable {
     package var mayRetry: Bool {
         switch self {
         case .overloaded, .storageFailed, .outcomeUnknown, .shuttingDown, .held, .stalled, .rateLimited,
-            .accessChanged, .idle:
+            .accessChanged, .idle, .tooManyWaiters, .inboxFull:
             true
         case .badJSON, .badMessage, .unknownType, .missingField, .badKey, .badPattern, .badVersion, .badCursor,
             .tooLarge, .drift, .staleVersion, .resyncRequired, .duplicateSubscription, .unknownSubscription,
             .tooManySubscriptions, .exists, .staleFence, .tooManyHolds, .unauthorized, .forbidden, .accessExpired,
-            .tooManyKeys:
+            .tooManyKeys, .absent, .guarded, .cycle, .missingDependency, .notReady, .notMember, .tooManyTasks:
             false
         }
     }

@@ -29,6 +29,12 @@ package enum WriteOutcome: Equatable, Sendable {
     case batchRefused([BatchFailure])
     /// Registers from another database were merged.
     case replicated(ReplicationReceipt)
+    /// What a call came to.
+    case called(CallAnswer)
+    /// A call waits: it is answered later, whatever the connection sends meanwhile.
+    case waiting
+    /// Nothing that anybody is told of.
+    case done
 
     /// What a claim gives.
     package struct Grant: Equatable, Sendable {

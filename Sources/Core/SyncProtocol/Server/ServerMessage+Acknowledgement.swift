@@ -38,7 +38,8 @@ extension ServerMessage {
         case .transient(let version):
             writeVersion(version, to: &buffer)
             buffer.writeStaticString(",\"applied\":true,\"durable\":false")
-        case .applied, .refused, .claimed, .released, .claimRefused, .batched, .batchRefused, .replicated:
+        case .applied, .refused, .claimed, .released, .claimRefused, .batched, .batchRefused, .replicated, .called,
+            .waiting, .done:
             break
         }
         buffer.writeInteger(UInt8(ascii: "}"))

@@ -14,6 +14,7 @@ extension ServerMessage {
             error.id = id
             return writeError(error, to: &buffer)
         }
+        if case .called(let answer) = outcome { return writeCallAnswer(answer, id: id, to: &buffer) }
         if case .replicated = outcome {
             buffer.writeStaticString("{\"type\":\"replicated\"")
         } else {

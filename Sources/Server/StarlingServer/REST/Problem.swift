@@ -132,14 +132,16 @@ struct Problem: Error {
     static func status(of code: ErrorCode) -> HTTPResponse.Status {
         switch code {
         case .badJSON, .badMessage, .unknownType, .missingField, .badKey, .badPattern, .badVersion, .badCursor,
-            .duplicateSubscription, .unknownSubscription, .drift:
+            .duplicateSubscription, .unknownSubscription, .drift, .cycle, .missingDependency:
             .badRequest
         case .unauthorized, .accessExpired: .unauthorized
-        case .forbidden, .tooManyKeys: .forbidden
-        case .held, .exists, .staleFence, .staleVersion: .conflict
+        case .forbidden, .tooManyKeys, .notMember: .forbidden
+        case .absent: .notFound
+        case .held, .exists, .staleFence, .staleVersion, .guarded, .notReady: .conflict
         case .resyncRequired: .gone
         case .tooLarge: .contentTooLarge
-        case .rateLimited, .tooManyHolds, .tooManySubscriptions: .tooManyRequests
+        case .rateLimited, .tooManyHolds, .tooManySubscriptions, .tooManyTasks, .tooManyWaiters, .inboxFull:
+            .tooManyRequests
         case .outcomeUnknown: .internalServerError
         case .overloaded, .storageFailed, .accessChanged, .shuttingDown, .idle, .stalled: .serviceUnavailable
         }

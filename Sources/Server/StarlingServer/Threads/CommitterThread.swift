@@ -1,3 +1,4 @@
+import Agents
 import Dispatch
 import Foundation
 import Logging
@@ -54,7 +55,7 @@ final class CommitterThread: Sendable {
         let writer = try database.makeWriter()
         var committer = Committer(
             store: writer, state: database.state, loops: loops, maximumDrift: database.configuration.maximumDrift,
-            cacheSize: cacheSize, framing: framing)
+            cacheSize: cacheSize, rules: SwarmRules(node: database.node), framing: framing)
         let publish: @Sendable (Committed) -> Void = { [self] commit in
             // Never behind what an event loop has been told.
             latestHead.store(commit.head.rawValue, ordering: .releasing)
@@ -81,11 +82,11 @@ final class CommitterThread: Sendable {
 
     /// Gives the committer to the thread, and keeps nothing of it.
     private final class Handover: @unchecked Sendable {
-        private var committer: Committer<SQLiteWriter>?
+        private var committer: Committer<SQLiteWriter, SwarmRules>?
 
-        init(_ committer: Committer<SQLiteWriter>) { self.committer = committer }
+        init(_ committer: Committer<SQLiteWriter, SwarmRules>) { self.committer = committer }
 
-        func take() -> Committer<SQLiteWriter>? {
+        func take() -> Committer<SQLiteWriter, SwarmRules>? {
             defer { committer = nil }
             return committer
         }
@@ -96,7 +97,8 @@ final class CommitterThread: Sendable {
     /// - Parameter hasLeftovers: whether what was bound to connections of the last run is still there.
     /// - Returns: the greatest stamp issued.
     private func run(
-        _ committer: consuming Committer<SQLiteWriter>, _ upkeep: UpkeepSchedule, hasLeftovers: Bool, log: LogProgress,
+        _ committer: consuming Committer<SQLiteWriter, SwarmRules>, _ upkeep: UpkeepSchedule, hasLeftovers: Bool,
+        log: LogProgress,
         publish: @escaping @Sendable (Committed) -> Void, checkpoints: CheckpointThread
     ) -> Stamp {
         var committer = committer
@@ -109,11 +111,11 @@ final class CommitterThread: Sendable {
                 isRekeying
                 ? 0
                 : upkeep.pause(
-                    until: committer.nextExpiry, wallClock: SystemClock.now(), now: .now,
+                    until: committer.nextDue, wallClock: SystemClock.now(), now: .now,
                     hasStale: committer.store.canClean)
             guard let requests = take(timeout: pause, delay) else { return finish(committer) }
             let now = SystemClock.now()
-            if !requests.isEmpty || committer.nextExpiry.map({ $0 <= now }) ?? false {
+            if !requests.isEmpty || committer.nextDue.map({ $0 <= now }) ?? false {
                 let time = commit(requests, with: &committer, now: now, publish: publish)
                 delay.note(count: requests.count, time: time)
                 if !requests.isEmpty { upkeep.noteRequests(.now) }
@@ -151,7 +153,7 @@ final class CommitterThread: Sendable {
     /// Leaves nothing stale for the next start to look for, if it can.
     ///
     /// - Returns: the greatest stamp issued.
-    private func finish(_ committer: Committer<SQLiteWriter>) -> Stamp {
+    private func finish(_ committer: Committer<SQLiteWriter, SwarmRules>) -> Stamp {
         do throws(StoreError) {
             try committer.store.finishCleaning()
         } catch {
@@ -172,7 +174,7 @@ final class CommitterThread: Sendable {
 
     /// Forgets some old tombstones.
     private func collect(
-        _ committer: inout Committer<SQLiteWriter>, _ upkeep: inout UpkeepSchedule, now: WallTime,
+        _ committer: inout Committer<SQLiteWriter, SwarmRules>, _ upkeep: inout UpkeepSchedule, now: WallTime,
         _ publish: (Committed) -> Void
     ) {
         let (changes, count, failure) = committer.collect(retention: upkeep.retention, now: now)
@@ -189,7 +191,9 @@ final class CommitterThread: Sendable {
     /// and it is tried again every second.
     ///
     /// - Returns: whether all of it has ended.
-    private func endEphemerals(_ committer: inout Committer<SQLiteWriter>, publish: (Committed) -> Void) -> Bool {
+    private func endEphemerals(_ committer: inout Committer<SQLiteWriter, SwarmRules>, publish: (Committed) -> Void)
+        -> Bool
+    {
         while true {
             let (commit, failure) = committer.endEphemerals(now: SystemClock.now())
             publish(commit)
@@ -207,7 +211,7 @@ final class CommitterThread: Sendable {
     /// Encrypts some values anew.
     ///
     /// - Returns: whether there may be more to do at once.
-    private func rekey(_ committer: inout Committer<SQLiteWriter>) -> Bool {
+    private func rekey(_ committer: inout Committer<SQLiteWriter, SwarmRules>) -> Bool {
         do throws(StoreError) {
             if try committer.store.rekey(limit: 500) > 0 { return true }
             mustRekey.store(false, ordering: .relaxed)
@@ -222,7 +226,7 @@ final class CommitterThread: Sendable {
 
     /// - Returns: how many nanoseconds it took.
     private func commit(
-        _ requests: [WriteRequest], with committer: inout Committer<SQLiteWriter>, now: WallTime,
+        _ requests: [WriteRequest], with committer: inout Committer<SQLiteWriter, SwarmRules>, now: WallTime,
         publish: (Committed) -> Void
     ) -> UInt64 {
         let start = DispatchTime.now().uptimeNanoseconds
@@ -260,7 +264,7 @@ final class CommitterThread: Sendable {
     }
 
     /// Moves what the checkpoints beside this have left, if it is as little as they thought.
-    private func finishCheckpoint(_ committer: inout Committer<SQLiteWriter>, of log: LogProgress) {
+    private func finishCheckpoint(_ committer: inout Committer<SQLiteWriter, SwarmRules>, of log: LogProgress) {
         guard log.left <= SQLiteWriter.fewPages else { return }
         do throws(StoreError) {
             try committer.store.finishCheckpoint()

@@ -21,7 +21,7 @@ struct Importer {
     private static let maximumLead: UInt64 = 10 * 366 * 86_400_000
 
     private let database: SQLiteDatabase
-    private var committer: Committer<SQLiteWriter>
+    private var committer: Committer<SQLiteWriter, NoRules>
     private var requests: [WriteRequest] = []
     /// What came with versions since the last of those: it is merged as it is, and together.
     private var registers: [Register] = []
@@ -38,7 +38,7 @@ struct Importer {
             migrating: Output.migration(of: file.path))
         committer = Committer(
             store: try database.makeWriter(), state: database.state, loops: 1, maximumDrift: 60_000,
-            cacheSize: 16 << 20, framing: { _, _ in })
+            cacheSize: 16 << 20, rules: NoRules(), framing: { _, _ in })
         agent = Agent(random: random.next())
     }
 

@@ -1,0 +1,85 @@
+import NIOCore
+import Registers
+import SyncProtocol
+
+/// Writes a JSON object, member by member.
+struct JSONWriter {
+    private var buffer = ByteBuffer()
+    private var isFirst: Bool
+
+    /// - Parameter continues: whether the members go behind others of an object that somebody else has begun: each has a comma before it.
+    init(continues: Bool = false) {
+        isFirst = !continues
+        if !continues { buffer.writeInteger(UInt8(ascii: "{")) }
+    }
+
+    private mutating func begin(_ name: StaticString) {
+        if isFirst { isFirst = false } else { buffer.writeInteger(UInt8(ascii: ",")) }
+        buffer.writeInteger(UInt8(ascii: "\""))
+        buffer.writeStaticString(name)
+        buffer.writeStaticString("\":")
+    }
+
+    mutating func add(_ name: StaticString, raw: [UInt8]) {
+        begin(name)
+        buffer.writeBytes(raw)
+    }
+
+    mutating func add(_ name: StaticString, _ text: [UInt8]?) {
+        begin(name)
+        if let text { buffer.writeJSONString(text) } else { buffer.writeStaticString("null") }
+    }
+
+    mutating func add(_ name: StaticString, _ text: String) {
+        begin(name)
+        buffer.writeJSONString(text)
+    }
+
+    mutating func add(_ name: StaticString, _ segment: Segment?) { add(name, segment?.bytes) }
+
+    mutating func add(_ name: StaticString, number: some BinaryInteger) {
+        begin(name)
+        buffer.writeString("\(number)")
+    }
+
+    mutating func add(_ name: StaticString, optional number: UInt64?) {
+        begin(name)
+        buffer.writeString(number.map { "\($0)" } ?? "null")
+    }
+
+    mutating func add(_ name: StaticString, _ value: Bool) {
+        begin(name)
+        buffer.writeStaticString(value ? "true" : "false")
+    }
+
+    /// Milliseconds, as seconds.
+    mutating func add(_ name: StaticString, seconds milliseconds: UInt64) {
+        begin(name)
+        buffer.writeString("\(milliseconds / 1_000)")
+        var rest = milliseconds % 1_000
+        guard rest > 0 else { return }
+        var digits: [UInt8] = []
+        for place: UInt64 in [100, 10, 1] where rest > 0 {
+            digits.append(UInt8(ascii: "0") + UInt8(rest / place))
+            rest %= place
+        }
+        buffer.writeInteger(UInt8(ascii: "."))
+        buffer.writeBytes(digits)
+    }
+
+    mutating func add(_ name: StaticString, _ texts: [[UInt8]]) {
+        begin(name)
+        for (index, text) in texts.enumerated() {
+            buffer.writeInteger(UInt8(ascii: index == 0 ? "[" : ","))
+            buffer.writeJSONString(text)
+        }
+        buffer.writeStaticString(texts.isEmpty ? "[]" : "]")
+    }
+
+    /// The text of the object, or of the members.
+    consuming func finish() -> [UInt8] {
+        var buffer = buffer
+        if buffer.readableBytesView.first == UInt8(ascii: "{") { buffer.writeInteger(UInt8(ascii: "}")) }
+        return Array(buffer.readableBytesView)
+    }
+}

@@ -1,0 +1,49 @@
+import Access
+import Registers
+import SyncEngine
+import SyncProtocol
+
+/// Calls that are sent again: what was answered to one with an `op` is kept, in the transaction that it is about.
+extension SwarmRules {
+    private func operation(_ call: Call, _ request: WriteRequest) -> OperationID? {
+        call.op.map { OperationID(op: $0, bearer: request.grant?.bearer ?? []) }
+    }
+
+    /// What the same call was answered before, as long as that is remembered.
+    func known(
+        _ call: Call, _ request: WriteRequest, _ commit: inout some CallContext
+    ) throws -> WriteOutcome? {
+        guard let operation = operation(call, request), let text = try commit.keptAnswer(to: operation) else {
+            return nil
+        }
+        guard let kept = KeptAnswer.call(text), kept.fingerprint == call.fingerprint else {
+            throw WireError(
+                .badMessage, "this op is that of another request; nothing of this one was done",
+                hint: "make up an op for each request, and send it again only with the same text")
+        }
+        guard case .next = call.action else { return .called(kept.answer) }
+        return try handedOut(kept.answer, request, &commit).map { .called($0) }
+    }
+
+    /// What was handed out before, as long as its claim is in force: then the call is a new one.
+    private func handedOut(
+        _ kept: CallAnswer, _ request: WriteRequest, _ commit: inout some CallContext
+    ) throws -> CallAnswer? {
+        guard let claim = kept.handedOut, case .claim(let swarm, let task)? = SwarmKey(claim.key),
+            let stored = try commit.current(of: claim.key), stored.isHeld(at: commit.now), stored.fence == claim.fence,
+            let row = row(try commit.current(of: SwarmKey.task(swarm, task).key()), swarm, task)
+        else { return nil }
+        return try answer(row, handingOut: claim, until: stored.register.expiresAt ?? 0, to: request, &commit)
+    }
+
+    func keep(
+        _ answer: CallAnswer, of call: Call, _ request: WriteRequest, _ commit: inout some CallContext
+    ) {
+        guard let operation = operation(call, request), answer.kind != .none, call.name != .swarmStatus else { return }
+        var answer = answer
+        // What was handed out is read again: its input may be great.
+        if answer.handedOut != nil { answer.members = [] }
+        commit.keep(
+            KeptAnswer(operation, answeredAt: commit.now, text: KeptAnswer.text(answer, call.fingerprint)))
+    }
+}
