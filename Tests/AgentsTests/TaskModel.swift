@@ -6,6 +6,8 @@ struct TaskModel {
         var policy: String
         var attempt = 0
         var notBefore = 0
+        /// Whether it was handed out before: what it depends on is behind it.
+        var hasStarted = false
     }
 
     private(set) var rows: [String: Row] = [:]
@@ -23,7 +25,7 @@ struct TaskModel {
     }
 
     private func isDead(_ row: Row) -> Bool {
-        row.policy == "cancel"
+        row.policy == "cancel" && !row.hasStarted
             && row.dependencies.contains { ["failed", "cancelled"].contains(rows[$0]?.status) }
     }
 
@@ -36,7 +38,7 @@ struct TaskModel {
                 if isDead(row) {
                     rows[task]?.status = "cancelled"
                     isMore = true
-                } else if row.notBefore <= now, row.dependencies.allSatisfy({ isMet(row, $0) }) {
+                } else if row.notBefore <= now, row.hasStarted || row.dependencies.allSatisfy({ isMet(row, $0) }) {
                     rows[task]?.status = "ready"
                     isMore = true
                 }
@@ -45,6 +47,7 @@ struct TaskModel {
         while let first = rows.filter({ $0.value.status == "ready" }).keys.min(), !waiters.isEmpty {
             rows[first]?.status = "working"
             rows[first]?.attempt += 1
+            rows[first]?.hasStarted = true
             holders[first] = waiters.removeFirst()
         }
     }
@@ -80,7 +83,9 @@ struct TaskModel {
     }
 
     mutating func retry(_ task: String) {
-        guard var row = rows[task], ["failed", "cancelled"].contains(row.status), !isDead(row) else { return }
+        guard var row = rows[task], ["failed", "cancelled"].contains(row.status) else { return }
+        row.hasStarted = false
+        if isDead(row) { return }
         row.status = "pending"
         row.attempt = 0
         row.notBefore = 0

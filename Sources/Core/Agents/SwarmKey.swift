@@ -132,11 +132,6 @@ package enum SwarmKey: Equatable, Sendable {
         prefix + swarm.escaped + Array(":agent:".utf8)
     }
 
-    /// Those of one agent.
-    package static func presencesPrefix(_ swarm: Segment, agent: Segment) -> [UInt8] {
-        presencesPrefix(swarm) + agent.escaped + [Key.separator]
-    }
-
     /// The pattern of the messages in an agent's inbox.
     package static func inboxPattern(_ swarm: Segment, agent: Segment) -> [UInt8] {
         Pattern.escaping(prefix + swarm.escaped + Array(":inbox:".utf8) + agent.escaped) + Array(":*".utf8)

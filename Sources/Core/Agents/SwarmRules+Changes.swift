@@ -15,7 +15,10 @@ extension SwarmRules {
             switch key {
             case .claim(let swarm, let task): try claimChanged(swarm, task, new, &commit)
             case .task(let swarm, let task): try rowChanged(swarm, task, new, old, &commit)
-            case .presence(let swarm, let agent, _): presenceChanged(swarm, agent, new, old)
+            case .presence(let swarm, let agent, let presence):
+                let slot = graph.makeSwarm(swarm)
+                graph.update(slot) { $0.note(presence, of: agent, isThere: !new.register.isTombstone) }
+                if graph[slot].facts.present[agent] == nil { offerAssigned(to: agent, slot) }
             case .member(let swarm, let agent):
                 graph.update(graph.makeSwarm(swarm)) { facts in
                     facts.members[agent] = new.register.value.map { Member($0, agent: agent) }
@@ -71,7 +74,7 @@ extension SwarmRules {
         }
         let before = graph[slot].status
         graph.unlink(slot)
-        graph.update(slot) { $0.update(row, since: new.register.version.stamp.milliseconds) }
+        graph.update(slot) { $0.update(row, new) }
         if row.status == .pending { try link(slot, row, &commit) }
         graph.tellDependents(of: slot, from: before)
         if row.status == .ready { fresh.append(slot) }
@@ -98,19 +101,6 @@ extension SwarmRules {
         guard let stored = try commit.current(of: input), !stored.register.isTombstone, !stored.isHeld(at: commit.now)
         else { return }
         try put(input, nil, Self.own, &commit)
-    }
-
-    private func presenceChanged(
-        _ swarm: Segment, _ agent: Segment, _ new: StoredRegister, _ old: StoredRegister?
-    ) {
-        let difference = (new.register.isTombstone ? 0 : 1) - (old?.register.isTombstone == false ? 1 : 0)
-        guard difference != 0 else { return }
-        let slot = graph.makeSwarm(swarm)
-        graph.update(slot) { facts in
-            let count = facts.present[agent, default: 0] + difference
-            facts.present[agent] = count > 0 ? count : nil
-        }
-        if graph[slot].facts.present[agent] == nil { offerAssigned(to: agent, slot) }
     }
 
     // MARK: Loading
@@ -157,8 +147,8 @@ extension SwarmRules {
 
     private func loadPresences(of swarm: Segment, _ commit: inout some CallContext) throws {
         try forEachKey(from: SwarmKey.presencesPrefix(swarm), isLasting: false, &commit) { stored in
-            guard case .presence(_, let agent, _)? = SwarmKey(stored.register.key) else { return }
-            graph.update(graph.makeSwarm(swarm)) { $0.present[agent, default: 0] += 1 }
+            guard case .presence(_, let agent, let presence)? = SwarmKey(stored.register.key) else { return }
+            graph.update(graph.makeSwarm(swarm)) { $0.note(presence, of: agent, isThere: true) }
         }
     }
 

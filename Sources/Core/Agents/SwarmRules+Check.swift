@@ -16,7 +16,7 @@ extension SwarmRules {
         }
         let swarms = graph.swarms.filter { !$0.isEmpty }.map { swarm in
             let counts = swarm.counts.filter { $0.value > 0 }.map { "\($0.key.rawValue) \($0.value)" }.sorted()
-            let present = swarm.facts.present.map { "\($0.key) \($0.value)" }.sorted()
+            let present = swarm.facts.present.map { "\($0.key) \($0.value.sorted())" }.sorted()
             let members = swarm.facts.members.keys.map { "\($0)" }.sorted()
             return "swarm \(swarm.name) \(swarm.facts.configuration == nil ? "unknown" : "known") \(counts) "
                 + "ready \(swarm.ready.elements.map { "\(graph[$0.slot].task)" }) working \(names(swarm.working)) "

@@ -51,7 +51,6 @@ extension SwarmRules {
         try checkIsFree(key, &commit)
         let presence = try membership.presence ?? Segment(stamp(&commit).span)
         let presenceKey = try SwarmKey.presence(caller.swarm, agent: agent, presence: presence).key()
-        let isNew = try commit.current(of: presenceKey)?.register.isTombstone != false
         var write = ClientMessage.Write(key: presenceKey, value: presenceValue(agent, commit.now))
         write.timeToLive = membership.timeToLive
         write.endsWithConnection = membership.timeToLive == nil
@@ -59,7 +58,7 @@ extension SwarmRules {
         if known != member { try put(key, member.json, caller.request, &commit) }
         graph.update(swarm) { facts in
             facts.members[agent] = member
-            if isNew { facts.present[agent, default: 0] += 1 }
+            facts.note(presence, of: agent, isThere: true)
         }
         var object = JSONWriter(continues: true)
         object.add("swarm", caller.swarm)
@@ -85,11 +84,9 @@ extension SwarmRules {
         }
         try checkIsFree(key, &commit)
         try put(key, nil, caller.request, &commit)
-        let prefix = SwarmKey.presencesPrefix(caller.swarm, agent: agent)
-        for key in try commit.keys(in: Self.range(of: prefix), limit: 1_000, isLasting: false) {
-            guard case .presence = SwarmKey(key), let stored = try commit.current(of: key), !stored.register.isTombstone
-            else { continue }
-            try put(key, nil, caller.request, &commit)
+        for presence in (graph[swarm].facts.present[agent] ?? []).sorted() {
+            try put(
+                SwarmKey.presence(caller.swarm, agent: agent, presence: presence).key(), nil, caller.request, &commit)
         }
         graph.update(swarm) { facts in
             facts.members[agent] = nil
@@ -139,16 +136,39 @@ extension SwarmRules {
             }
             guard graph[swarm].live == 0 else { continue }
             let name = graph[swarm].name
-            for agent in graph[swarm].facts.members.keys.sorted(by: { ByteOrder.compare($0.bytes, $1.bytes) < 0 }) {
-                try? put(SwarmKey.member(name, agent: agent).key(), nil, Self.own, &commit)
-            }
+            guard try dismiss(swarm, &commit) else { continue }
             let key = try SwarmKey.config(name).key()
             if try commit.current(of: key)?.isHeld(at: commit.now) != true { try put(key, nil, Self.own, &commit) }
-            graph.update(swarm) { facts in
-                facts.configuration = nil
-                facts.members = [:]
+            graph.update(swarm) { $0.configuration = nil }
+        }
+    }
+
+    /// Ends memberships of a swarm, and presences, some in each commit.
+    ///
+    /// - Returns: whether none are left.
+    private func dismiss(_ swarm: SwarmSlot, _ commit: inout some CallContext) throws -> Bool {
+        let name = graph[swarm].name
+        for (agent, presences) in graph[swarm].facts.present.sorted(by: { $0.key < $1.key }) {
+            for presence in presences.sorted() {
+                guard moves < limits.moves else { return false }
+                moves += 1
+                try remove(SwarmKey.presence(name, agent: agent, presence: presence).key(), &commit)
+                graph.update(swarm) { $0.note(presence, of: agent, isThere: false) }
             }
         }
+        for agent in graph[swarm].facts.members.keys.sorted() {
+            guard moves < limits.moves else { return false }
+            moves += 1
+            try remove(SwarmKey.member(name, agent: agent).key(), &commit)
+            graph.update(swarm) { $0.members[agent] = nil }
+        }
+        return true
+    }
+
+    /// Deletes what is not under somebody's claim.
+    private func remove(_ key: Key, _ commit: inout some CallContext) throws {
+        if try commit.current(of: key)?.isHeld(at: commit.now) == true { return }
+        try put(key, nil, Self.own, &commit)
     }
 
     // MARK: Topology

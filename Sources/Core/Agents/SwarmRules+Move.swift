@@ -178,6 +178,7 @@ extension SwarmRules {
         let wasPending = graph[slot].status == .pending
         let moved = try move(slot, to: .pending, Step("depends", caller.request), &commit) {
             $0.dependencies = row.dependencies
+            $0.startedAt = nil
         }
         if wasPending { try link(slot, moved, &commit) }
         return answer(moved)

@@ -85,7 +85,7 @@ extension SwarmRules {
         edit(&row)
         let stored = try write(row, to: before.key, step.request, &commit)
         if before.status == .pending, status != .pending { graph.unlink(slot) }
-        graph.update(slot) { $0.update(row, since: stored.register.version.stamp.milliseconds) }
+        graph.update(slot) { $0.update(row, stored) }
         if status == .pending, before.status != .pending { try link(slot, row, &commit) }
         graph.tellDependents(of: slot, from: before.status)
         if status == .ready { fresh.append(slot) }
@@ -96,8 +96,9 @@ extension SwarmRules {
         return row
     }
 
-    /// Has a pending task wait for what its row says.
+    /// Has a pending task wait for what its row says; one that was handed out before waits for nothing of that any more.
     func link(_ slot: TaskSlot, _ row: TaskRow, _ commit: inout some CallContext) throws {
+        if row.startedAt != nil { return }
         var slots: [TaskSlot] = []
         for dependency in row.dependencies {
             let key = try SwarmKey.task(row.swarm, dependency).key()
@@ -114,12 +115,11 @@ extension SwarmRules {
         graph.link(slot, to: slots)
     }
 
-    /// What stands for a task whose row is gone, which no task's is that another waits for: the database was altered. Nobody knows that it was
-    /// done.
+    /// What stands for a task whose row is gone: it has ended long ago, and nothing waited for it then.
     private func missing(_ task: Segment, _ key: Key, of dependent: TaskRow) -> TaskNode {
         var row = dependent
         row.task = task
-        row.status = .failed
+        row.status = .completed
         row.dependencies = []
         return TaskNode(row, swarm: graph.makeSwarm(row.swarm), key: key, at: RowID(0), since: 0)
     }

@@ -42,7 +42,7 @@ extension SwarmRules {
             if let agent = node.agent { tasks[agent, default: []].append(node.task) }
         }
         let names = Set(swarm.facts.members.keys).union(tasks.keys).union(swarm.facts.present.keys)
-        let sorted = names.sorted { ByteOrder.compare($0.bytes, $1.bytes) < 0 }
+        let sorted = names.sorted()
         return Self.array(
             sorted.prefix(Self.maximumNamed).map { agent in
                 let member = swarm.facts.members[agent]

@@ -66,7 +66,8 @@ extension SwarmRules {
                 throw WireError(.badMessage, "the task \(task) stands twice in the submission")
             }
             let key = try SwarmKey.task(caller.swarm, task).key()
-            if let stored = try commit.current(of: key), !stored.register.isTombstone {
+            // One that something waits for by its name is known also where its row is gone.
+            if try commit.current(of: key)?.register.isTombstone == false || graph.find(key) != nil {
                 throw WireError(
                     .exists, "there is a task \(task) in swarm \(caller.swarm) already",
                     hint: "a submission that is sent again is known by its \"op\"")

@@ -149,6 +149,7 @@ package final class SwarmRules: Rules {
         _ call: Call, _ request: WriteRequest, _ commit: inout some CallContext
     ) throws -> CallAnswer? {
         let caller = Caller(call, request)
+        if call.name != .swarmInit { _ = try swarmSlot(caller) }
         return switch call.action {
         case .initialize(let settings): try initialize(settings, caller, &commit)
         case .join(let membership): try join(membership, caller, &commit)

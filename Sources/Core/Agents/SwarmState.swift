@@ -30,8 +30,8 @@ struct SwarmFacts: Sendable {
     /// nil: there is no such register.
     var configuration: SwarmConfiguration?
     var members: [Segment: Member] = [:]
-    /// How many presences each agent has.
-    var present: [Segment: Int] = [:]
+    /// The presences that each agent has.
+    var present: [Segment: Set<Segment>] = [:]
     /// Those who wait for a task, the one that has waited longest first.
     var waiters: [Waiter] = []
 
@@ -40,6 +40,15 @@ struct SwarmFacts: Sendable {
 
     /// Whether its tasks are being cancelled.
     var isEnding: Bool { configuration?.endedAt != nil }
+
+    mutating func note(_ presence: Segment, of agent: Segment, isThere: Bool) {
+        if isThere {
+            present[agent, default: []].insert(presence)
+        } else {
+            present[agent]?.remove(presence)
+            if present[agent]?.isEmpty == true { present[agent] = nil }
+        }
+    }
 
     /// As it is by default where nobody has said how.
     var settings: SwarmConfiguration { configuration ?? SwarmConfiguration() }

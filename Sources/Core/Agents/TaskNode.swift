@@ -20,7 +20,7 @@ struct TaskNode: Equatable, Sendable {
     /// Of its register.
     let key: Key
     /// Tasks of the same priority go in the order in which they were made: that of their rows.
-    let row: RowID
+    var row: RowID
     var status: TaskStatus
     var priority: Int32
     var policy: FailurePolicy
@@ -35,6 +35,8 @@ struct TaskNode: Equatable, Sendable {
     var agent: Segment?
     var assignee: Segment?
     var capabilities: Set<[UInt8]>
+    /// Whether it was handed out before: what it depends on is behind it.
+    var hasStarted: Bool
     /// What it waits for, or did; kept while it is pending.
     var dependencies: [TaskSlot] = []
     /// How many of those it has to wait for.
@@ -60,11 +62,13 @@ struct TaskNode: Equatable, Sendable {
         agent = row.agent
         assignee = row.assignee
         capabilities = Set(row.capabilities)
+        hasStarted = row.startedAt != nil
     }
 
     /// Takes over what the row says now; not what it waits for.
-    mutating func update(_ row: TaskRow, since: UInt64) {
-        var new = TaskNode(row, swarm: swarm, key: key, at: self.row, since: since)
+    mutating func update(_ row: TaskRow, _ stored: StoredRegister) {
+        var new = TaskNode(
+            row, swarm: swarm, key: key, at: stored.row, since: stored.register.version.stamp.milliseconds)
         new.dependencies = dependencies
         new.unmet = unmet
         new.fatal = fatal

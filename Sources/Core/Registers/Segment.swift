@@ -52,6 +52,10 @@ package struct Segment: Hashable, Sendable {
     package func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { hasher.combine(bytes: $0) } }
 }
 
+extension Segment: Comparable {
+    package static func < (left: Segment, right: Segment) -> Bool { ByteOrder.compare(left.bytes, right.bytes) < 0 }
+}
+
 extension Segment: CustomStringConvertible {
     package var description: String { String(decoding: bytes, as: UTF8.self) }
 }

@@ -1,3 +1,4 @@
+import Agents
 import NIOCore
 import Registers
 import SyncEngine
@@ -25,6 +26,7 @@ final class Oracle {
     private var fences: [Key: Fence] = [:]
     private var stamps: Set<Version> = []
     private var batches = BatchLedger()
+    private var tasks = TaskLedger()
     /// Another replica, which gets what clients wrote in an order of its own, and lets it expire by itself.
     private(set) var peer: [Key: Register] = [:]
     private var onTheWay: [Register] = []
@@ -54,6 +56,7 @@ final class Oracle {
             revisions[register.key] = revision
             if latest[register.key]?.version != register.version { batches.note(register, revision: revision) }
             check(register, now: now, world)
+            tasks.note(register, world)
         }
         repeated = [:]
         batches.committed(world.disk, now: now, world)
@@ -66,6 +69,7 @@ final class Oracle {
         head = disk.head
         latest = disk.committed.mapValues(\.register)
         revisions = disk.committed.mapValues(\.revision)
+        tasks.restarted(latest)
         repeated = [:]
         claims = disk.committed.compactMapValues { stored in
             guard stored.binding?.isExclusive == true, let expiresAt = stored.register.expiresAt else { return nil }
@@ -84,6 +88,8 @@ final class Oracle {
             world.note("the end of \(key) has a version of its own")
         }
         latest[key] = register
+        // Its rows have fences too, which are those of its claims: see TaskLedger.
+        if SwarmKey.isGuarded(key) { return }
         let inForce = claims[key].flatMap { $0.expiresAt > now ? $0 : nil }
         guard let value = register.value, let object = try? JSONObject(value) else {
             if register.cause == .expired, register.expiresAt.map({ $0 > now }) ?? true {
@@ -163,6 +169,10 @@ final class Oracle {
     func answered(_ batch: String, _ answer: JSONObject, _ world: World) {
         batches.answered(batch, answer, world)
     }
+
+    /// A client was told that it has a task, or has completed it.
+    func handedOut(_ task: Segment, _ fence: Fence, _ world: World) { tasks.handedOut(task, fence, world) }
+    func completed(_ task: Segment, _ fence: Fence, _ world: World) { tasks.completed(task, fence, world) }
 
     /// A client was told which stamp the server gave.
     func stamped(_ version: Version, _ world: World) {

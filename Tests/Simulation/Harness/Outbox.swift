@@ -19,6 +19,8 @@ struct Outbox {
     private(set) var nextID = 0
     /// The fences of claims, by key.
     var claims: [Key: Fence] = [:]
+    /// The fences of tasks that it has.
+    var tasks: [Segment: Fence] = [:]
     /// What batches of its own have last left in place, as far as it knows.
     var versions: [Key: Version] = [:]
 
@@ -30,7 +32,8 @@ struct Outbox {
 
     /// Makes up a request.
     mutating func request(_ world: World, now: WallTime) -> ClientMessage {
-        switch Int.random(in: 0..<10, using: &world.random) {
+        switch Int.random(in: 0..<(world.hasSwarm ? 16 : 10), using: &world.random) {
+        case 10...15: call(world)
         case 0: lease(world)
         case 1 where Bool.random(using: &world.random): presence(world)
         case 2 where Bool.random(using: &world.random): touch(world)
@@ -151,6 +154,9 @@ struct Outbox {
         case "batched":
             guard case .batch(let batch) = request.message else { return world.note("batched is none") }
             answered(batch, message, isFresh: request.isFreshlyStamped, world)
+        case "task", "tasks", "none", "swarm":
+            guard case .call(let call) = request.message else { return world.note("\(type) is no answer to it") }
+            answered(call, type, message, world)
         default:
             guard message.bool("applied") == true, message.bool("durable") == true, let version else { return }
             world.oracle.acknowledged(request.key, version, world)
@@ -161,6 +167,7 @@ struct Outbox {
     /// - Returns: what to send again at once.
     mutating func failed(_ id: String, _ message: JSONObject, _ world: World) -> ClientMessage? {
         guard let index = pending.firstIndex(where: { $0.id == id }) else { return nil }
+        let request = pending[index].request
         var again: ClientMessage?
         let mayRetry = message.bool("retry") == true
         if mayRetry, pending[index].request.isSafe {
@@ -171,8 +178,16 @@ struct Outbox {
         } else {
             pending.remove(at: index)
         }
+        let code = message.string("code") ?? ""
+        if code == "stale_fence", case .call(let call) = request.message, case .complete(let held, _) = call.action {
+            tasks[held.task] = nil
+        }
         let expected = ["drift", "stale_version", "held", "stale_fence", "storage_failed", "outcome_unknown"]
-        if !expected.contains(message.string("code") ?? "") { world.note("\(name) got \(message.members)") }
+        let ofCalls = [
+            "absent", "exists", "not_ready", "cycle", "missing_dependency", "too_many_waiters", "too_many_holds",
+            "too_many_tasks",
+        ]
+        if !expected.contains(code), !ofCalls.contains(code) { world.note("\(name) got \(message.members)") }
         return again
     }
 }

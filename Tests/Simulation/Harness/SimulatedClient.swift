@@ -144,7 +144,8 @@ final class SimulatedClient {
         world.count(message.string("code").map { "\(type) \($0)" } ?? type)
         switch type {
         case "welcome", "register", "conflated": break
-        case "ack", "claimed", "released", "refused", "batched": outbox.answered(id, type, message, world)
+        case "ack", "claimed", "released", "refused", "batched", "task", "tasks", "none", "swarm":
+            outbox.answered(id, type, message, world)
         case "error":
             if live[id] != nil {
                 live[id] = nil

@@ -23,6 +23,8 @@ final class World {
     private var values = 0
     /// Whether this is a world in which nothing fails, so that clients stay for long, and get to be slow.
     private let isCalm: Bool
+    /// Whether its clients make calls, too.
+    let hasSwarm: Bool
     /// Whether the disk and the machine fail just now.
     private var isStormy = false
     /// Connections whose clients are gone, and which the server has not noticed.
@@ -33,6 +35,7 @@ final class World {
         random = SeededGenerator(seed: seed)
         disk = SimulatedDisk(syncsCommits: Int.random(in: 0..<4, using: &random) > 0)
         isCalm = Bool.random(using: &random)
+        hasSwarm = Bool.random(using: &random)
         let count = Int.random(in: 2...4, using: &random)
         var skews: [Int64] = []
         for _ in 0..<count {
@@ -132,7 +135,10 @@ final class World {
     }
 
     private func begin() {
-        server.whenCommitted = { [unowned self] batch, now in oracle.committed(batch, now: now, self) }
+        server.whenCommitted = { [unowned self] batch, now in
+            oracle.committed(batch, now: now, self)
+            if hasSwarm, batch.head.rawValue.isMultiple(of: 4) { server.checkRules(disk, self) }
+        }
         server.start()
     }
 
@@ -260,6 +266,7 @@ final class World {
             }
         }
         checkHolds()
+        server.checkRules(disk, self)
         oracle.settlePeer(now: max(latest, wall))
         // A tombstone that one has collected and the other has not is no difference.
         compare(

@@ -56,6 +56,9 @@ extension Committer {
         try withRules(now: now, &draft) { rules, committer throws(StoreError) in try rules.carryOutDue(&committer) }
     }
 
+    /// Forgets which registers it has read, so that they are read again.
+    package mutating func forgetRegisters() { cache.removeAll() }
+
     /// Why a request may not write a key that only calls write.
     func guardRefusal(_ request: WriteRequest) -> WireError? {
         guard let key = request.key, rules.guards(key) else { return nil }
