@@ -120,6 +120,19 @@ struct ClaimTests {
         #expect(try #require(current?.fence) > fence)
     }
 
+    @Test("What a living connection holds is kept up also where its time is over, and nobody has ended it")
+    mutating func keptLate() throws {
+        // A sweep that failed is put off: the connection must not be told that it has lost what the next sweep keeps for it.
+        #expect(isApplied(try lease(.claim, ttl: nil, until: true, now: 1_000)))
+        let held = try #require(current)
+        let key = EphemeralKey(key: held.register.key, fence: held.fence)
+        let late = try #require(held.register.expiresAt) + 1
+        #expect(isApplied(try judge(.keep(key), now: late)))
+        #expect(try #require(current?.register.expiresAt) > late)
+        current?.register = held.register.ended(.expired)
+        #expect(code(try judge(.keep(key), now: late)) == .staleFence)
+    }
+
     @Test("A release is answered again when it is sent again, and refused when somebody else has the key")
     mutating func release() throws {
         #expect(isApplied(try lease(.claim, now: 1_000)))

@@ -89,10 +89,11 @@ extension WriteJudge {
         return .apply(Change(register: register, kind: .release, fence: current.fence))
     }
 
-    /// An ephemeral key whose connection lives goes on for another while.
+    /// An ephemeral key whose connection lives goes on for another while; also one whose time is over and that nobody has ended yet, as where a
+    /// sweep was put off: the sweep would do the same, and its connection has to go on knowing of it.
     mutating func keep(_ key: EphemeralKey, current: StoredRegister?, now: WallTime) -> Verdict {
         guard let current, let binding = current.binding, binding.endsWithConnection, current.fence == key.fence,
-            current.register.isVisible(at: now)
+            !current.register.isTombstone
         else { return .answer(Self.refusal(.staleFence, current, now: now)) }
         let kept = kept(key, current, now: now)
         return .apply(
