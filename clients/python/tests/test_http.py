@@ -98,5 +98,54 @@ class OpenAPITests(unittest.TestCase):
         for _ in range(2):
             self.ask("POST", batches, batches, {"writes": [{"key": "c", "value": 1, "expect": None}]}, Idempotency_Key="0011223344556677")
         self.ask("GET", "/v1/events", "/v1/events?pattern=")
+        self.ask_of_swarms()
         described = {(m.upper(), p) for p, item in _DOCUMENT["paths"].items() for m in item if m != "parameters"}
         self.assertEqual({(method, path) for method, path, _ in self.seen}, described)
+
+    def ask_of_swarms(self) -> None:
+        swarms, swarm, tasks = "/v1/swarms", "/v1/swarms/{swarm}", "/v1/swarms/{swarm}/tasks"
+        task, at = tasks + "/{task}", "/v1/swarms/s%3A1"
+        self.ask("GET", swarm, at)
+        for topology in ("mesh", "star"):
+            self.ask("POST", swarms, swarms, {"swarm": "s:1", "topology": topology})
+        for agent in ("ada", "bob"):
+            self.ask("PUT", swarm + "/agents/{agent}", f"{at}/agents/{agent}")
+        self.ask("PUT", swarm + "/agents/{agent}", f"{at}/agents/ada", {"role": "coder"}, Starling_Agent="bob")
+        made = [{"id": "a/b", "input": {"x": 1}}, {"id": "c", "dependencies": ["a/b"], "capabilities": ["gpu"]}]
+        for _ in range(2):
+            status, _, _ = self.ask("POST", tasks, f"{at}/tasks", {"tasks": made}, Idempotency_Key="00112233445566aa")
+            self.assertEqual(status, 201)
+        self.ask("POST", tasks, f"{at}/tasks", {"tasks": [{"id": "d", "dependencies": ["e"]}]})
+        _, handed, _ = self.ask("POST", swarm + "/next", f"{at}/next?wait=1", {"lease": 60}, Starling_Agent="ada")
+        self.assertEqual((handed["task"]["task_id"], handed["input"]), ("a/b", {"x": 1}))
+        self.assertEqual(self.ask("POST", swarm + "/next", f"{at}/next", Starling_Agent="bob")[0], 204)
+        one, fence = f"{at}/tasks/a%2Fb", handed["fence"]
+
+        def tell(verb: str, body: object) -> int:
+            return self.ask("POST", f"{task}/{verb}", f"{one}/{verb}", body, Starling_Agent="ada")[0]
+
+        self.assertEqual(tell("progress", {"fence": fence, "value": {"percent": 1}}), 200)
+        self.assertEqual(tell("release", {"fence": fence + 1}), 409)
+        self.assertEqual([tell("revoke", None), tell("assign", {"agent_id": "ada"}), tell("depend", {"on": []})], [200] * 3)
+        for verb, after in (("park", "resume"), ("release", None), ("fail", "retry")):
+            _, handed, _ = self.ask("POST", swarm + "/next", f"{at}/next", Starling_Agent="ada")
+            self.assertEqual(tell(verb, {"fence": handed["fence"]}), 200)
+            if after:
+                self.assertEqual(tell(after, None), 200)
+        self.assertEqual([tell("cancel", {}), tell("retry", {})], [200, 200])
+        _, handed, _ = self.ask("POST", swarm + "/next", f"{at}/next", Starling_Agent="ada")
+        self.assertEqual(tell("complete", {"fence": handed["fence"], "result": [1]}), 200)
+        _, whole, _ = self.ask("GET", task, one)
+        self.assertEqual((whole["result"], whole["task"]["status"]), ([1], "completed"))
+        self.ask("GET", task, f"{at}/tasks/none")
+        _, listed, _ = self.ask("GET", tasks, f"{at}/tasks?status=ready")
+        self.assertEqual([row["task_id"] for row in listed["tasks"]], ["c"])
+        _, sent, _ = self.ask("POST", swarm + "/messages", f"{at}/messages", {"to": "bob", "body": "hi"}, Starling_Agent="ada")
+        self.ask("POST", swarm + "/messages", f"{at}/messages", {"to": "nobody", "body": 1}, Starling_Agent="ada")
+        _, inbox, _ = self.ask("GET", swarm + "/inbox/{agent}", f"{at}/inbox/bob")
+        self.assertEqual([message["key"] for message in inbox["messages"]], [sent["key"]])
+        stamp = sent["key"].split(":")[-1]
+        self.ask("DELETE", swarm + "/inbox/{agent}/{stamp}", f"{at}/inbox/bob/{stamp}")
+        self.ask("GET", swarm, at)
+        self.ask("DELETE", swarm + "/agents/{agent}", f"{at}/agents/ada")
+        self.ask("DELETE", swarm, at)

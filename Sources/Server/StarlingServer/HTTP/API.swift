@@ -30,9 +30,20 @@ struct Route: Sendable {
     let methods: [HTTPRequest.Method]
 
     func matches(_ path: Substring) -> Bool {
-        guard self.path.hasSuffix(Self.keyPlace) else { return path == self.path }
+        guard self.path.contains("{") else { return path == self.path }
+        guard self.path.hasSuffix(Self.keyPlace) else { return matchesSegments(path) }
         let start = self.path.dropLast(Self.keyPlace.count)
         return path.hasPrefix(start) && path.utf8.count > start.utf8.count
+    }
+}
+
+extension Route {
+    /// Whether each segment is the same, or stands where any may.
+    private func matchesSegments(_ path: Substring) -> Bool {
+        let wanted = self.path.split(separator: "/", omittingEmptySubsequences: false)
+        let there = path.split(separator: "/", omittingEmptySubsequences: false)
+        guard wanted.count == there.count else { return false }
+        return zip(wanted, there).allSatisfy { $0.hasPrefix("{") ? !$1.isEmpty : $0 == $1 }
     }
 }
 

@@ -7,20 +7,22 @@ import SyncProtocol
 /// The protocol over HTTP: each request is one of its messages, on a connection of a shard.
 struct RESTAPI: API {
     /// As protocol/openapi.json describes them.
-    let routes = [
-        Route(path: "/v1/keys", methods: [.get, .put, .patch, .delete]),
-        Route(path: "/v1/keys/{key}", methods: [.get, .put, .patch, .delete]),
-        Route(path: "/v1/claims", methods: [.post, .patch, .delete]),
-        Route(path: "/v1/claims/{key}", methods: [.post, .patch, .delete]),
-        Route(path: "/v1/batches", methods: [.post]), Route(path: "/v1/events", methods: [.get]),
-        Route(path: "/openapi.json", methods: [.get]),
-    ]
+    let routes: [Route] =
+        [
+            Route(path: "/v1/keys", methods: [.get, .put, .patch, .delete]),
+            Route(path: "/v1/keys/{key}", methods: [.get, .put, .patch, .delete]),
+            Route(path: "/v1/claims", methods: [.post, .patch, .delete]),
+            Route(path: "/v1/claims/{key}", methods: [.post, .patch, .delete]),
+            Route(path: "/v1/batches", methods: [.post]), Route(path: "/v1/events", methods: [.get]),
+            Route(path: "/openapi.json", methods: [.get]),
+        ] + SwarmRoutes.described
 
     func add(to router: Router<HTTPContext>) {
         KeyRoutes.add(to: router)
         ClaimRoutes.add(to: router)
         BatchRoutes.add(to: router)
         EventRoutes.add(to: router)
+        SwarmRoutes.add(to: router)
         let document = ByteBuffer(bytes: PackageResources.openapi_json)
         router.get("/openapi.json") { _, _ in
             Response(
@@ -68,9 +70,10 @@ enum RESTRoutes {
     ///
     /// - Parameters:
     ///   - fields: the members that there may be.
+    ///   - mayBeEmpty: whether there may be no body, too.
     ///   - check: finds out what is wrong with one.
     static func addBody(
-        of request: Request, _ fields: Set<String>, to message: inout SyncMessage,
+        of request: Request, _ fields: Set<String>, mayBeEmpty: Bool = false, to message: inout SyncMessage,
         check: (_ name: String, _ json: [UInt8]) throws(Problem) -> Void = { (_, _) throws(Problem) in }
     ) async throws(Problem) {
         let op = fields.contains("op") ? try op(of: request) : nil
@@ -78,7 +81,7 @@ enum RESTRoutes {
         guard String(validating: bytes, as: UTF8.self) != nil else { throw Problem(.badJSON, "the body is no UTF-8") }
         let members: [(name: String, value: [UInt8])]
         do throws(JSONError) {
-            members = try JSONObject(bytes).members
+            members = bytes.isEmpty && mayBeEmpty ? [] : try JSONObject(bytes).members
         } catch {
             throw Problem(
                 .badJSON,
