@@ -77,12 +77,14 @@ extension ConformanceTests {
                 "", "serve", "sub", "pub", "get", "del", "touch", "batch", "keys", "backup", "restore", "check",
                 "export",
                 "import",
-                "verify", "bench", "token", "rekey", "echo",
+                "verify", "bench", "token", "rekey", "echo", "swarm", "swarm init", "swarm watch", "task", "task submit",
+                "task next", "inbox",
             ]
             for command in commands {
-                let arguments = command.isEmpty ? ["--help"] : [command, "--help"]
+                let arguments = command.split(separator: " ").map(String.init) + ["--help"]
+                let name = command.replacing(" ", with: "-")
                 let output = try ServerProcess.run(arguments, environment: ["COLUMNS": "100"]).output
-                let file = Repository.file("Tests/ConformanceTests/Help/\(command.isEmpty ? "starling" : command).txt")
+                let file = Repository.file("Tests/ConformanceTests/Help/\(command.isEmpty ? "starling" : name).txt")
                 if ProcessInfo.processInfo.environment["UPDATE_SNAPSHOTS"] == "1" {
                     try FileManager.default.createDirectory(
                         at: file.deletingLastPathComponent(), withIntermediateDirectories: true)

@@ -30,6 +30,7 @@ struct Starling: AsyncParsableCommand {
             Echo.self,
         ],
         groupedSubcommands: [
+            CommandGroup(name: "Swarms", subcommands: [Swarm.self, TaskCommand.self, Inbox.self]),
             CommandGroup(name: "Access", subcommands: [Token.self]),
             CommandGroup(
                 name: "Databases",

@@ -1,15 +1,9 @@
-"""An agent that works off tasks: claims one at a time, does it, and writes what came of it. Start several; each task is done once.
+"""An agent that works off the tasks of a swarm. Start several, and kill some: each task is done, and completed once.
 
     python worker.py --name ada &
     python worker.py --name bob &
-    starling pub task:1 '{"sum": [1, 2, 3]}'          # or python worker.py --add 1 2 3
-
-Tasks are registers `task:<id>`, claims `claim:<id>`, results `result:<id>`. Whoever holds the claim of a task does it. A worker that dies loses
-its claim, and another one takes the task up. A result carries the claim's fence, so that a worker that was paused for too long and lost its
-claim cannot overwrite the one of its successor.
+    python worker.py --add 1 2 3
 """
-
-from __future__ import annotations
 
 import argparse
 import asyncio
@@ -17,75 +11,11 @@ import secrets
 
 import starling
 
-#: What passes: another one has it, or there is no server for the moment.
-_PASSING = ("held", "offline", "outcome_unknown", "stale_fence", "timeout", "storage_failed", "overloaded")
 
-_PAUSE = 0.2
-
-
-async def work_off(sync: starling.Client, name: str) -> None:
-    """Does tasks as they come, and those that others leave undone."""
-    tasks = sync.subscribe("task:*")
-    sync.subscribe("claim:*")
-    sync.subscribe("result:*")
-    sync.presence(f"worker:{name}", {"working": True})
-    await sync.live()
-    print(f"{name} is waiting for tasks", flush=True)
-    while True:
-        undone = [
-            task
-            for task in tasks.list()
-            if is_ours(task) and sync.get(result_of(task.key)) is None and sync.get(claim_of(task.key)) is None
-        ]
-        for task in undone:
-            await try_to_do(sync, name, task)
-        if not undone:
-            await asyncio.sleep(_PAUSE)
-
-
-async def try_to_do(sync: starling.Client, name: str, task: starling.Update) -> None:
-    try:
-        lease = await sync.claim(claim_of(task.key), ttl=5, value={"worker": name})
-    except starling.StarlingError as error:
-        if error.code not in _PASSING:
-            raise
-        # Another one was quicker, or there is no server at the moment.
-        await asyncio.sleep(_PAUSE)
-        return
-    try:
-        async with lease:
-            await do(sync, name, task, lease)
-    except starling.StarlingError as error:
-        # The server went away, or the claim did: the task is still undone, and its turn comes again.
-        if error.code not in _PASSING:
-            raise
-        print(f"{name} could not finish {task.key}: {error}", flush=True)
-        await asyncio.sleep(_PAUSE)
-
-
-async def do(sync: starling.Client, name: str, task: starling.Update, lease: starling.Lease) -> None:
-    # What the replica says may be older than the claim; this is certain.
-    if await sync.fetch(result_of(task.key)) is not None:
-        return
-    result = {"by": name, "sum": sum(task.value["sum"])}
+async def add(task: starling.Task) -> dict[str, object]:
     await asyncio.sleep(0.1)  # Hard work.
-    fence = {"key": lease.key, "token": lease.fence}
-    await sync.broadcast(result_of(task.key), result, fence=fence)
-    print(f"{name} did {task.key}: {result['sum']}", flush=True)
-
-
-def is_ours(task: starling.Update) -> bool:
-    """Whether it is a task as this program makes them: others may use such keys too."""
-    numbers = task.value.get("sum") if isinstance(task.value, dict) else None
-    return isinstance(numbers, list) and all(isinstance(number, int) for number in numbers)
-
-
-def claim_of(task: str) -> str:
-    return task.replace("task:", "claim:", 1)
-
-
-def result_of(task: str) -> str:
-    return task.replace("task:", "result:", 1)
+    print(f"did {task.id}: {sum(task.input)}", flush=True)
+    return {"by": task.row["agent_id"], "sum": sum(task.input)}
 
 
 async def main() -> None:
@@ -94,14 +24,13 @@ async def main() -> None:
     parser.add_argument("--name", default=f"worker-{secrets.token_hex(2)}")
     parser.add_argument("--add", nargs="+", type=int, metavar="NUMBER", help="add a task to sum these, and print the result")
     options = parser.parse_args()
-    async with starling.connect(options.url, agent=options.name) as sync:
+    async with starling.connect(options.url, agent=options.name) as client:
+        swarm = starling.Swarm(client, "sums")
+        await swarm.init()
         if options.add is None:
-            await work_off(sync, options.name)
-            return
-        task = f"task:{secrets.token_hex(4)}"
-        results = sync.subscribe(result_of(task))
-        await sync.broadcast(task, {"sum": options.add})
-        async for result in results:
+            await swarm.work(add, lease=5)
+        [task] = await swarm.submit([{"input": options.add}])
+        async for result in client.subscribe(f"swarm:sums:task:{task}:result"):
             print(f"{result.value['sum']}, says {result.value['by']}")
             return
 

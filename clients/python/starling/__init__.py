@@ -24,6 +24,7 @@ from ._options import ClientOptions
 from ._outbox import MemoryOutbox, OutboxStore, Outcome
 from ._pattern import Pattern
 from ._subscription import Subscription
+from ._swarm import Swarm, Task
 from ._update import Update
 
 
@@ -45,6 +46,8 @@ __all__ = [
     "StarlingError",
     "StarlingTimeoutError",
     "Subscription",
+    "Swarm",
+    "Task",
     "Update",
     "connect",
 ]

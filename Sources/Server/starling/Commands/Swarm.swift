@@ -1,0 +1,81 @@
+import ArgumentParser
+import SyncClient
+import SyncProtocol
+
+/// `starling swarm`
+struct Swarm: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make a swarm, and see what it is doing.",
+        subcommands: [SwarmInit.self, SwarmStatus.self, SwarmWatch.self, SwarmEnd.self])
+}
+
+/// `starling swarm init`
+struct SwarmInit: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "init", abstract: "Make a swarm, if it is not there already.")
+
+    @Argument(help: "Its name.")
+    var swarm: String
+
+    @Option(help: "Who may write to whom: mesh, star, ring or hierarchical. (default: mesh)")
+    var topology: String?
+
+    @Option(help: ArgumentHelp("The hub of a star, or the head of a hierarchy.", valueName: "agent"))
+    var coordinator: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "How long the lease of a task lasts unless it is renewed. (default: 60)", valueName: "seconds"))
+    var lease: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "How often a task is handed out before it has failed; 0: without end. (default: 3)", valueName: "times"))
+    var attempts: Int?
+
+    @OptionGroup var options: ClientOptions
+
+    func run() async throws {
+        let fields =
+            JSON.member("topology", topology) + JSON.member("coordinator", coordinator)
+            + JSON.member("lease", number: lease) + JSON.member("max_attempts", number: attempts)
+        options.show(try await options.call(.swarmInit, swarm, fields)) { answer in
+            Output.line(answer.bool("created") == true ? "made \(swarm)" : "\(swarm) is there already")
+        }
+    }
+}
+
+/// `starling swarm status`
+struct SwarmStatus: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Say what a swarm is doing, counted now.")
+
+    @Argument(help: "Its name.")
+    var swarm: String
+
+    @OptionGroup var options: ClientOptions
+
+    func run() async throws {
+        options.show(try await options.call(.swarmStatus, swarm)) { answer in
+            for line in SwarmView.lines(ofStatus: answer) { Output.line(line) }
+        }
+    }
+}
+
+/// `starling swarm end`
+struct SwarmEnd: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "end", abstract: "Cancel the tasks of a swarm, and forget it.")
+
+    @Argument(help: "Its name.")
+    var swarm: String
+
+    @OptionGroup var options: ClientOptions
+
+    func run() async throws {
+        options.show(try await options.call(.swarmEnd, swarm)) { answer in
+            let count = answer.integer("cancelled") ?? 0
+            Output.line("\(swarm) has ended; \(count) \(count == 1 ? "task is" : "tasks are") cancelled")
+        }
+    }
+}
