@@ -119,16 +119,18 @@ extension SwarmRules {
     package func makeIndex(_ commit: inout some CallContext) throws(StoreError) {
         graph.forget()
         try storeErrors {
-            let live = try loadLasting(&commit)
+            let waiting = try loadLasting(&commit)
             for swarm in graph.swarms.map(\.name) { try loadPresences(of: swarm, &commit) }
-            for (slot, row) in live where row.status == .pending { try link(slot, row, &commit) }
+            for (slot, dependencies) in waiting { try link(slot, to: dependencies, &commit) }
             graph.committed()
         }
     }
 
     /// Reads what does not expire: settings, members and the tasks that are not over.
-    private func loadLasting(_ commit: inout some CallContext) throws -> [(TaskSlot, TaskRow)] {
-        var live: [(TaskSlot, TaskRow)] = []
+    ///
+    /// - Returns: the tasks that depend on others, and on which.
+    private func loadLasting(_ commit: inout some CallContext) throws -> [(TaskSlot, [Segment])] {
+        var waiting: [(TaskSlot, [Segment])] = []
         try forEachKey(from: SwarmKey.prefix, isLasting: true, &commit) { stored in
             guard let value = stored.register.value else { return }
             switch SwarmKey(stored.register.key) {
@@ -138,11 +140,14 @@ extension SwarmRules {
                 graph.update(graph.makeSwarm(swarm)) { $0.members[agent] = Member(value, agent: agent) }
             case .task(let swarm, let task)?:
                 guard let row = row(stored, swarm, task), !row.status.isTerminal else { return }
-                live.append((graph.insert(node(row, stored)), row))
+                let slot = graph.insert(node(row, stored))
+                if row.status == .pending, row.startedAt == nil, !row.dependencies.isEmpty {
+                    waiting.append((slot, row.dependencies))
+                }
             default: return
             }
         }
-        return live
+        return waiting
     }
 
     private func loadPresences(of swarm: Segment, _ commit: inout some CallContext) throws {
@@ -165,7 +170,7 @@ extension SwarmRules {
                 case .config?, .member?, .task?, .presence?: break
                 default: continue
                 }
-                if let stored = try commit.current(of: key), !stored.register.isTombstone { try body(stored) }
+                if let stored = try commit.glance(at: key), !stored.register.isTombstone { try body(stored) }
             }
             guard keys.count == Self.portion, let last = keys.last else { return }
             start = Key(unchecked: last.bytes + [0])
@@ -176,7 +181,7 @@ extension SwarmRules {
     private func checkClaim(of slot: TaskSlot, _ commit: inout some CallContext) throws {
         guard let node = graph.node(slot), node.status == .working else { return }
         let key = try SwarmKey.claim(graph[node.swarm].name, task: node.task).key()
-        if let claim = try commit.current(of: key), claim.fence == node.fence, claim.binding?.isExclusive == true,
+        if let claim = try commit.glance(at: key), claim.fence == node.fence, claim.binding?.isExclusive == true,
             !claim.register.isTombstone
         {
             return

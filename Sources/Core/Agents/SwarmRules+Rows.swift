@@ -98,29 +98,29 @@ extension SwarmRules {
 
     /// Has a pending task wait for what its row says; one that was handed out before waits for nothing of that any more.
     func link(_ slot: TaskSlot, _ row: TaskRow, _ commit: inout some CallContext) throws {
-        if row.startedAt != nil { return }
+        if row.startedAt == nil { try link(slot, to: row.dependencies, &commit) }
+    }
+
+    func link(_ slot: TaskSlot, to dependencies: [Segment], _ commit: inout some CallContext) throws {
+        let swarm = graph[graph[slot].swarm].name
         var slots: [TaskSlot] = []
-        for dependency in row.dependencies {
-            let key = try SwarmKey.task(row.swarm, dependency).key()
+        for dependency in dependencies {
+            let key = try SwarmKey.task(swarm, dependency).key()
             if let slot = graph.find(key) {
                 slots.append(slot)
-            } else if let stored = try commit.current(of: key),
-                let row = self.row(stored, row.swarm, dependency)
-            {
+            } else if let stored = try commit.current(of: key), let row = row(stored, swarm, dependency) {
                 slots.append(graph.insert(node(row, stored)))
             } else {
-                slots.append(graph.insert(missing(dependency, key, of: row)))
+                slots.append(graph.insert(missing(dependency, key, swarm)))
             }
         }
         graph.link(slot, to: slots)
     }
 
     /// What stands for a task whose row is gone: it has ended long ago, and nothing waited for it then.
-    private func missing(_ task: Segment, _ key: Key, of dependent: TaskRow) -> TaskNode {
-        var row = dependent
-        row.task = task
+    private func missing(_ task: Segment, _ key: Key, _ swarm: Segment) -> TaskNode {
+        var row = TaskRow(NewTask(), task: task, swarm: swarm, settings: SwarmConfiguration(), now: 0)
         row.status = .completed
-        row.dependencies = []
         return TaskNode(row, swarm: graph.makeSwarm(row.swarm), key: key, at: RowID(0), since: 0)
     }
 

@@ -239,10 +239,12 @@ struct TaskGraph: Sendable {
             swarmSlots[self[slot].name] = nil
             freeSwarms.append(slot)
         }
-        touchedSwarms.removeAll(keepingCapacity: true)
-        undo.removeAll(keepingCapacity: true)
-        touchedNodes.removeAll(keepingCapacity: true)
-        touchedFacts.removeAll(keepingCapacity: true)
+        // What a load needs is many times what any commit does.
+        let isUsual = undo.count < 4_096
+        touchedSwarms.removeAll(keepingCapacity: isUsual)
+        undo.removeAll(keepingCapacity: isUsual)
+        touchedNodes.removeAll(keepingCapacity: isUsual)
+        touchedFacts.removeAll(keepingCapacity: isUsual)
     }
 
     /// Makes everything as it was after the last commit.

@@ -87,6 +87,11 @@ extension Committer: CallContext {
         return try known(key)
     }
 
+    package mutating func glance(at key: Key) throws(StoreError) -> StoredRegister? {
+        if let stored = lent.latest(of: key) ?? cache.find(key) { return stored }
+        return try store.current(of: key)
+    }
+
     package mutating func keys(in range: Range<Key>, limit: Int, isLasting: Bool) throws(StoreError) -> [Key] {
         try store.keys(in: range, limit: limit, isLasting: isLasting)
     }

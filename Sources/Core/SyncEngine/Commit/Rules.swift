@@ -57,6 +57,8 @@ package protocol CallContext {
 
     /// The register of a key, tombstones too, with all that was done in the commit so far.
     mutating func current(of key: Key) throws(StoreError) -> StoredRegister?
+    /// As ``current(of:)``, for what is looked at once: it takes nothing else's place in the cache.
+    mutating func glance(at key: Key) throws(StoreError) -> StoredRegister?
     /// Keys within `range` in their order, of registers that are no tombstones, as of the last commit.
     ///
     /// - Parameter isLasting: whether only those count that do not expire.
