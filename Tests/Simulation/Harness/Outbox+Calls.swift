@@ -98,7 +98,8 @@ extension Outbox {
             }
             tasks[task] = fence
             world.oracle.handedOut(task, fence, world)
-        case .complete:
+        case .complete(let held, _):
+            if fence != held.fence { world.note("\(name) was completed under \(held.fence), and has \(fence)") }
             if row.string("status") != "completed" { world.note("\(name) was completed, and is \(row.members)") }
             tasks[task] = nil
             world.oracle.completed(task, fence, world)
