@@ -77,7 +77,8 @@ extension ConformanceTests {
                 "", "serve", "sub", "pub", "get", "del", "touch", "batch", "keys", "backup", "restore", "check",
                 "export",
                 "import",
-                "verify", "bench", "token", "rekey", "echo", "swarm", "swarm init", "swarm watch", "task", "task submit",
+                "verify", "bench", "token", "rekey", "echo", "swarm", "swarm init", "swarm watch", "task",
+                "task submit",
                 "task next", "inbox",
             ]
             for command in commands {

@@ -159,9 +159,13 @@ struct TidyTests {
         #expect(client.count == MessageType.allCases.count && server.count == 18)
         #expect(Set(client) == Set(MessageType.allCases.map { "protocol/schemas/client/\($0.rawValue).json" }))
         let schemas = Set(files.filter { $0.hasPrefix("protocol/schemas/") }).subtracting([
-            "protocol/schemas/common.json"
+            "protocol/schemas/common.json", "protocol/schemas/calls.json",
         ])
         #expect(schemas == Set(client + server))
+        let calls = page.matches(of: /(?m)^\| `(\w+\.\w+)` \|/).map { String($0.1) }
+        #expect(Set(calls) == Set(Call.Name.allCases.map(\.rawValue)))
+        let described = try JSONObject(Array(Data(contentsOf: Repository.file("protocol/schemas/calls.json"))))
+        #expect(described.object("$defs")?.members.map(\.name).filter { $0.contains(".") } == calls)
     }
 
     @Test("The page on operations has every option of serve, with the default that its help says")
