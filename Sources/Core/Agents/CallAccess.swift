@@ -10,7 +10,12 @@ package enum CallAccess {
         let me = Segment(agent)
         switch call.action {
         case .initialize, .end: return CallRights(writes: [try SwarmKey.config(swarm).key()])
-        case .status: return CallRights(reads: [try SwarmKey.config(swarm).key()])
+        case .status:
+            // It names agents and tasks.
+            return CallRights(reads: [
+                try SwarmKey.config(swarm).key(), try SwarmKey.task(swarm, sample).key(),
+                try SwarmKey.member(swarm, agent: sample).key(),
+            ])
         case .join, .leave:
             return CallRights(writes: [try SwarmKey.presence(swarm, agent: me, presence: sample).key()])
         case .submit(let tasks):

@@ -12,26 +12,26 @@ extension SwarmRules {
         _ fenced: FencedTask, _ result: [UInt8]?, _ caller: Caller, _ commit: inout some CallContext
     ) throws -> CallAnswer {
         let found = try held(fenced, caller, .completed, &commit)
-        guard let slot = found.slot else { return answer(found.row) }
+        guard let slot = found.slot else { return answer(found.row, to: caller.request) }
         try putResult(result, fenced.task, caller, &commit)
         let released = try endClaim(of: slot, caller.request, &commit)
         var step = Step("completed", caller.request)
         step.data = agentData(caller.agent)
-        return answer(try move(slot, to: .completed, step, &commit), releasing: released)
+        return answer(try move(slot, to: .completed, step, &commit), to: caller.request, releasing: released)
     }
 
     func fail(
         _ fenced: FencedTask, _ error: [UInt8]?, _ retries: Bool, _ caller: Caller, _ commit: inout some CallContext
     ) throws -> CallAnswer {
         let found = try held(fenced, caller, .failed, &commit)
-        guard let slot = found.slot else { return answer(found.row) }
+        guard let slot = found.slot else { return answer(found.row, to: caller.request) }
         try putResult(error, fenced.task, caller, &commit)
         let released = try endClaim(of: slot, caller.request, &commit)
         let row =
             retries
             ? try putBack(slot, isCounted: true, reason: "its agent failed", caller.request, &commit)
             : try move(slot, to: .failed, Step("failed", caller.request), &commit) { $0.reason = "its agent failed" }
-        return answer(row, releasing: released)
+        return answer(row, to: caller.request, releasing: released)
     }
 
     func release(
@@ -40,7 +40,7 @@ extension SwarmRules {
         guard let slot = try held(fenced, caller, nil, &commit).slot else { throw stale(fenced) }
         let released = try endClaim(of: slot, caller.request, &commit)
         let row = try putBack(slot, isCounted: false, reason: nil, caller.request, &commit)
-        return answer(row, releasing: released)
+        return answer(row, to: caller.request, releasing: released)
     }
 
     func park(
@@ -52,7 +52,7 @@ extension SwarmRules {
             row.attempt -= 1
             row.reason = reason
         }
-        return answer(row, releasing: released)
+        return answer(row, to: caller.request, releasing: released)
     }
 
     func progress(
@@ -64,7 +64,7 @@ extension SwarmRules {
         try checkIsFree(key, &commit)
         try put(key, value, life: Self.progressLife, caller.request, &commit)
         let expiresAt = try renew(slot, caller.request, &commit)
-        return answer(found.row) { $0.add("expires_at", number: expiresAt.milliseconds) }
+        return answer(found.row, to: caller.request) { $0.add("expires_at", number: expiresAt.milliseconds) }
     }
 
     // MARK: Fences
@@ -131,8 +131,10 @@ extension SwarmRules {
         try put(key, result, life: limits.retention, caller.request, &commit)
     }
 
-    private func answer(_ row: TaskRow, releasing released: ClientMessage.FencedKey) -> CallAnswer {
-        var answer = answer(row)
+    private func answer(
+        _ row: TaskRow, to request: WriteRequest, releasing released: ClientMessage.FencedKey
+    ) -> CallAnswer {
+        var answer = answer(row, to: request)
         answer.released = [released]
         return answer
     }

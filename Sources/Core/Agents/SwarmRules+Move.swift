@@ -13,7 +13,7 @@ extension SwarmRules {
             try move(slot, to: .pending, Step("resumed", caller.request), &commit) { row in
                 row.agent = row.assignee
                 row.reason = nil
-            })
+            }, to: caller.request)
     }
 
     func retry(
@@ -26,7 +26,7 @@ extension SwarmRules {
         }
         try checkIsRetriable(row, &commit)
         let slot = try slot(key, row, &commit)
-        let answer = answer(try putBackToStart(slot, caller, &commit))
+        let answer = answer(try putBackToStart(slot, caller, &commit), to: caller.request)
         if cascades { try retryDependents(of: task, caller, &commit) }
         return answer
     }
@@ -97,11 +97,11 @@ extension SwarmRules {
         let (key, row) = try self.task(task, caller, &commit)
         try checkMayDirect(row, caller)
         guard let slot = graph.find(key), !graph[slot].status.isTerminal else {
-            if row.status == .cancelled { return answer(row) }
+            if row.status == .cancelled { return answer(row, to: caller.request) }
             throw notReady(row, "not over")
         }
         let followers = cascades ? try followers(of: slot) : []
-        let answer = answer(try cancel(slot, reason: nil, caller, &commit))
+        let answer = answer(try cancel(slot, reason: nil, caller, &commit), to: caller.request)
         for slot in followers where graph.node(slot).map({ !$0.status.isTerminal }) ?? false {
             try cancel(slot, reason: "task \(task) was cancelled", caller, &commit)
         }
@@ -148,14 +148,15 @@ extension SwarmRules {
             try move(slot, to: graph[slot].status, step, &commit) { row in
                 row.assignee = agent
                 row.agent = agent
-            })
+            }, to: caller.request)
     }
 
     func revoke(_ task: Segment, _ caller: Caller, _ commit: inout some CallContext) throws -> CallAnswer {
         let slot = try live(task, caller, in: [.working], "working", &commit)
         try endClaim(of: slot, caller.request, &commit)
         return answer(
-            try putBack(slot, isCounted: false, reason: "taken away by \(caller.agent)", caller.request, &commit))
+            try putBack(slot, isCounted: false, reason: "taken away by \(caller.agent)", caller.request, &commit),
+            to: caller.request)
     }
 
     func depend(
@@ -181,7 +182,7 @@ extension SwarmRules {
             $0.startedAt = nil
         }
         if wasPending { try link(slot, moved, &commit) }
-        return answer(moved)
+        return answer(moved, to: caller.request)
     }
 
     /// The tasks by which one waits for another, from the one to the other; nil: it does not.

@@ -103,7 +103,7 @@ extension SwarmRules {
         let key = try SwarmKey.input(row.swarm, task: row.task).key()
         let mayRead = request.grant?.read.admits(key) ?? true
         let input = mayRead ? try commit.current(of: key)?.register.value : nil
-        var answer = answer(row) { object in
+        var answer = answer(row, to: request) { object in
             object.add("fence", number: claim.fence.rawValue)
             object.add("expires_at", number: expiresAt.milliseconds)
             object.add("claim", claim.key.bytes)

@@ -1,4 +1,4 @@
-import NIOCore
+import Access
 import Registers
 import SyncEngine
 import SyncProtocol
@@ -183,10 +183,14 @@ extension SwarmRules {
 
     // MARK: Answers
 
-    /// What is said of a task.
-    func answer(_ row: TaskRow, _ members: (inout JSONWriter) -> Void = { _ in }) -> CallAnswer {
+    /// What is said of a task: its row to who may read that, and else only what it is called and what it is doing.
+    func answer(
+        _ row: TaskRow, to request: WriteRequest, _ members: (inout JSONWriter) -> Void = { _ in }
+    ) -> CallAnswer {
         var object = JSONWriter(continues: true)
-        object.add("task", raw: row.json)
+        let key = try? SwarmKey.task(row.swarm, row.task).key()
+        let mayRead = request.grant.map { grant in key.map(grant.read.admits) ?? false } ?? true
+        object.add("task", raw: mayRead ? row.json : row.outline)
         members(&object)
         return CallAnswer(.task, members: object.finish())
     }

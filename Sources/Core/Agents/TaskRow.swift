@@ -88,6 +88,16 @@ extension TaskRow {
         return object.finish()
     }
 
+    /// What is told of it to who may not read it.
+    var outline: [UInt8] {
+        var object = JSONWriter()
+        object.add("swarm_id", swarm)
+        object.add("task_id", task)
+        object.add("status", status.rawValue)
+        if let fence { object.add("fence", number: fence.rawValue) }
+        return object.finish()
+    }
+
     /// Reads a row.
     ///
     /// - Returns: nil where it is none of ours: another database, or another program, has written it.
