@@ -249,3 +249,43 @@ export class Client {
 
 /** Opens a local-first replica; resolves when the outbox has been read, and connects in the background. */
 export function connect(urls: string | string[], options?: Options): Promise<Client>;
+
+/** A task that was handed to this agent. */
+export class Task<Input = any> {
+  private constructor();
+  /** As it was handed out. */
+  readonly row: Record<string, any>;
+  readonly id: string;
+  /** To be shown with whatever is written for the task. */
+  readonly fence: number;
+  /** The key of its claim. */
+  readonly claim: string;
+  readonly input: Input | undefined;
+  /** Whether somebody else has the task by now, or will. */
+  readonly isLost: boolean;
+  /** Is aborted when the task is lost. */
+  readonly signal: AbortSignal;
+  progress(value?: unknown): Promise<void>;
+  complete(result?: unknown): Promise<void>;
+  fail(error?: unknown, options?: { retry?: boolean }): Promise<void>;
+  release(): Promise<void>;
+  park(reason?: string): Promise<void>;
+}
+
+/** A swarm of agents that share tasks. */
+export class Swarm {
+  constructor(client: Client, name: string);
+  readonly name: string;
+  request(type: string, fields?: Record<string, unknown>, options?: { timeout?: number }): Promise<Record<string, any>>;
+  init(settings?: Record<string, unknown>): Promise<Record<string, any>>;
+  join(fields?: Record<string, unknown>): Promise<Record<string, any>>;
+  status(): Promise<Record<string, any>>;
+  submit(tasks: Record<string, unknown>[], options?: { op?: string }): Promise<string[]>;
+  next(options?: { wait?: number; lease?: number; capabilities?: string[] }): Promise<Task | undefined>;
+  send(to: string | null, body: unknown, options?: { kind?: string; op?: string }): Promise<string>;
+  /** Works on tasks until `signal` is aborted; what `work` returns is the result, what it throws is a failure. */
+  work(
+    work: (task: Task) => unknown,
+    options?: { lease?: number; capabilities?: string[]; signal?: AbortSignal; wait?: number },
+  ): Promise<void>;
+}

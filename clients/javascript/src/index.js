@@ -12,6 +12,7 @@ import { dialer } from "./socket.js";
 import { describe } from "./subscription.js";
 
 export { IndexedDBOutbox } from "./indexeddb-outbox.js";
+export { Swarm, Task } from "./swarm.js";
 export { MemoryOutbox, Pattern, StarlingError };
 
 /**

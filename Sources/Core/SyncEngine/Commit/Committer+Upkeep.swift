@@ -74,6 +74,8 @@ extension Committer {
         guard now - retention > .zero else { return (committed(of: CommitDraft(head: head)), 0, nil) }
         var count = 0
         let (changes, failure) = transact([], now: now, isForced: true) { committer, draft throws(StoreError) in
+            // Where rules have looked at the database anew they may write over what would be forgotten: another time, then.
+            guard draft.updates.isEmpty else { return }
             let collected = try committer.store.collect(before: now - retention, limit: Self.portion)
             count = collected.keys.count
             draft.collected = collected
