@@ -12,7 +12,11 @@ struct GuardTests {
     func guarded() throws {
         var swarm = try TestSwarm()
         try swarm.call(#"{"type":"task.submit","swarm":"s","tasks":[{"id":"t"}]}"#)
-        for key in ["swarm:s:task:t", "swarm:other:task:new", "swarm:s:inbox:a:1", "swarm:s:board:1", "swarm:s:task:"] {
+        for key in [
+            "swarm:s:task:t", "swarm:other:task:new", "swarm:s:inbox:a:1", "swarm:s:board:1", "swarm:s:task:",
+            "swarm:s:task:t:claim", "swarm:s:task:t:result", "swarm:s:task:t:input", "swarm:s:task:t:progress",
+            "swarm:s:member:a", "swarm:s:agent:a:1", "swarm:s:log:1",
+        ] {
             for message in [
                 #"{"type":"broadcast","id":1,"key":"\#(key)","value":1}"#,
                 #"{"type":"broadcast","id":1,"key":"\#(key)","value":1,"transient":true}"#,
@@ -27,9 +31,11 @@ struct GuardTests {
             let failure = try batch.array("failed").map { try JSONObject(#require($0.first)) }
             #expect(failure?.string("reason") == "guarded" && failure?.integer("write") == 1)
         }
-        for key in ["swarm:s:config", "swarm:s:task:t:result", "swarm:s", "swarm:s:log:1", "task:t:status"] {
+        for key in ["swarm:s:config", "swarm:s:task:t:notes", "swarm:s", "swarm:s:task", "task:t:status"] {
             #expect(try swarm.call(#"{"type":"broadcast","id":1,"key":"\#(key)","value":1}"#).bool("applied") == true)
         }
+        // What calls write may not be kept from them.
+        #expect(try swarm.call(#"{"type":"claim","id":1,"key":"swarm:t:config","ttl":1}"#).string("code") == "guarded")
         #expect(try swarm.status("t") == "ready")
     }
 
@@ -102,9 +108,12 @@ struct GuardTests {
     func names() throws {
         var swarm = try TestSwarm(isMade: false)
         #expect(try swarm.call(#"{"type":"task.next","swarm":"a:b"}"#).string("code") == "absent")
-        #expect(try swarm.call(#"{"type":"swarm.init","swarm":"a:b","topology":"star"}"#).bool("created") == true)
+        #expect(
+            try swarm.call(#"{"type":"swarm.init","swarm":"a:b","topology":"hierarchical"}"#).bool("created") == true)
         #expect(try swarm.call(#"{"type":"swarm.init","swarm":"a:b"}"#).bool("created") == false)
         #expect(try swarm.call(#"{"type":"swarm.init","swarm":"a:b","topology":"ring"}"#).string("code") == "exists")
+        #expect(
+            try swarm.call(#"{"type":"swarm.init","swarm":"c","topology":"star"}"#).string("code") == "missing_field")
         try swarm.call(#"{"type":"task.submit","swarm":"a:b","tasks":[{"id":"100%:x"}]}"#)
         #expect(try swarm.value("swarm:a%3Ab:task:100%25%3Ax")?.string("task_id") == "100%:x")
     }

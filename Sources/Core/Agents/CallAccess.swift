@@ -20,7 +20,7 @@ package enum CallAccess {
             return CallRights(writes: [try SwarmKey.presence(swarm, agent: me, presence: sample).key()])
         case .submit(let tasks):
             // Names that the server gives are looked at when it has given them.
-            var rights = CallRights()
+            var rights = CallRights(some: self.tasks(of: swarm))
             for task in tasks {
                 guard let id = task.id else { continue }
                 rights.writes.append(try SwarmKey.task(swarm, id).key())
@@ -28,7 +28,7 @@ package enum CallAccess {
             return rights
         case .next:
             // It is offered the tasks that its credentials admit.
-            return CallRights()
+            return CallRights(some: self.tasks(of: swarm))
         case .progress(let fenced, _), .complete(let fenced, _), .fail(let fenced, _, _), .release(let fenced),
             .park(let fenced, _):
             return CallRights(writes: [try SwarmKey.task(swarm, fenced.task).key()])
@@ -45,9 +45,14 @@ package enum CallAccess {
         }
     }
 
+    /// The tasks of a swarm.
+    private static func tasks(of swarm: Segment) -> Pattern? {
+        try? Pattern(Pattern.escaping(SwarmKey.tasksPrefix(swarm)) + [UInt8(ascii: "*")])
+    }
+
     /// What stands for a name that the server is to give.
     private static let sample: Segment = {
-        guard let segment = try? Segment("000000000000-0000-node") else { preconditionFailure("it is a name") }
+        guard let segment = try? Segment("*") else { preconditionFailure("it is a name") }
         return segment
     }()
 }

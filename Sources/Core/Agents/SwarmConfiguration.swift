@@ -111,7 +111,8 @@ package struct Member: Equatable, Sendable {
         self.agent = agent
         role = object?.string("role").map { Array($0.utf8) }
         parent = object?.string("parent").flatMap { try? Segment($0) }
-        position = object?.integer("position").flatMap { Int(exactly: $0) } ?? 0
+        // Another database may say anything.
+        position = object?.integer("position").flatMap { 0...1_000_000 ~= $0 ? Int($0) : nil } ?? 0
         capabilities = (object?.array("capabilities") ?? []).compactMap {
             JSONObject.string($0).map { Array($0.utf8) }
         }

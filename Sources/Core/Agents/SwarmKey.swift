@@ -96,30 +96,52 @@ package enum SwarmKey: Equatable, Sendable {
         return true
     }
 
-    /// Whether only calls write a key, by the key alone: task rows, inboxes and the board. Decided by the number of segments, so that a name
-    /// that no ``Segment`` gives is no way around it.
+    /// Whether only calls write a key, by the key alone: rows of tasks and what belongs to them, inboxes and the board. Decided by the number of
+    /// segments, so that a name that no ``Segment`` gives is no way around it.
     package static func isGuarded(_ key: Key) -> Bool {
         key.withBytes { bytes in
             guard starts(bytes, with: prefix) else { return false }
             var separators = 0
             var kind = 0..<0
+            var last = 0
             for index in bytes.indices where bytes[index] == Key.separator {
                 separators += 1
+                last = index + 1
                 if separators == 2 { kind = index + 1..<index + 1 }
                 if separators == 3 { kind = kind.lowerBound..<index }
             }
             guard separators >= 3 else { return false }
             let name = bytes.extracting(kind)
             switch separators {
-            case 3: return isEqual(name, "task") || isEqual(name, "board")
-            case 4: return isEqual(name, "inbox")
+            case 3:
+                return isEqual(name, "task") || isEqual(name, "board") || isEqual(name, "log")
+                    || isEqual(name, "member")
+            case 4:
+                return isEqual(name, "inbox") || isEqual(name, "agent")
+                    || isEqual(name, "task") && isPart(bytes.extracting(last..<bytes.count))
             default: return false
             }
         }
     }
 
+    /// Whether nobody claims a key: those that only calls write, and the settings of a swarm, which anybody else may write.
+    package static func isNeverClaimed(_ key: Key) -> Bool {
+        if isGuarded(key) { return true }
+        guard case .config? = SwarmKey(key) else { return false }
+        return true
+    }
+
+    private static func isPart(_ name: Span<UInt8>) -> Bool {
+        isEqual(name, "claim") || isEqual(name, "input") || isEqual(name, "result") || isEqual(name, "progress")
+    }
+
     private static func isEqual(_ bytes: Span<UInt8>, _ text: StaticString) -> Bool {
         text.withUTF8Buffer { ByteOrder.areEqual(bytes, $0.span) }
+    }
+
+    /// Whether a task's names are short enough for all its keys.
+    package static func fits(_ swarm: Segment, task: Segment) -> Bool {
+        (try? SwarmKey.progress(swarm, task: task).key()) != nil
     }
 
     /// The keys of a swarm's tasks, and what belongs to them, begin with this.

@@ -6,7 +6,10 @@ import SyncProtocol
 /// Calls that are sent again: what was answered to one with an `op` is kept, in the transaction that it is about.
 extension SwarmRules {
     private func operation(_ call: Call, _ request: WriteRequest) -> OperationID? {
-        call.op.map { OperationID(op: $0, bearer: request.grant?.bearer ?? []) }
+        guard var op = call.op else { return nil }
+        // A task is one agent's, also where several share credentials. No op has a zero byte.
+        if case .next = call.action { op += [0] + request.agent.bytes }
+        return OperationID(op: op, bearer: request.grant?.bearer ?? [])
     }
 
     /// What the same call was answered before, as long as that is remembered.
@@ -21,8 +24,12 @@ extension SwarmRules {
                 .badMessage, "this op is that of another request; nothing of this one was done",
                 hint: "make up an op for each request, and send it again only with the same text")
         }
-        guard case .next = call.action else { return .called(kept.answer) }
-        return try handedOut(kept.answer, request, &commit).map { .called($0) }
+        switch call.action {
+        case .next: return try handedOut(kept.answer, request, &commit).map { .called($0) }
+        // Presence ends with its connection: who comes back joins again.
+        case .join(let membership) where membership.timeToLive == nil: return nil
+        default: return .called(kept.answer)
+        }
     }
 
     /// What was handed out before, as long as its claim is in force: then the call is a new one.
@@ -31,7 +38,8 @@ extension SwarmRules {
     ) throws -> CallAnswer? {
         guard let claim = kept.handedOut, case .claim(let swarm, let task)? = SwarmKey(claim.key),
             let stored = try commit.current(of: claim.key), stored.isHeld(at: commit.now), stored.fence == claim.fence,
-            let row = row(try commit.current(of: SwarmKey.task(swarm, task).key()), swarm, task)
+            let row = row(try commit.current(of: SwarmKey.task(swarm, task).key()), swarm, task),
+            row.agent == Segment(request.agent)
         else { return nil }
         return try answer(row, handingOut: claim, until: stored.register.expiresAt ?? 0, to: request, &commit)
     }

@@ -97,8 +97,8 @@ extension SwarmRules {
             graph.tellDependents(of: slot, from: before)
             graph.forgetIfUnneeded(slot)
         }
-        let input = try SwarmKey.input(swarm, task: task).key()
-        guard let stored = try commit.current(of: input), !stored.register.isTombstone, !stored.isHeld(at: commit.now)
+        guard let input = try? SwarmKey.input(swarm, task: task).key(), let stored = try commit.current(of: input),
+            !stored.register.isTombstone, !stored.isHeld(at: commit.now)
         else { return }
         try put(input, nil, Self.own, &commit)
     }
@@ -108,6 +108,7 @@ extension SwarmRules {
     package func load(_ commit: inout some CallContext) throws(StoreError) {
         try makeIndex(&commit)
         isLoaded = true
+        if since == 0 { since = commit.now }
         try storeErrors {
             for slot in graph.allSlots { try checkClaim(of: slot, &commit) }
             fresh += graph.allSlots.filter { graph[$0].status == .ready }

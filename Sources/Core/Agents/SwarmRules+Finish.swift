@@ -1,3 +1,4 @@
+import Access
 import Registers
 import SyncEngine
 import SyncProtocol
@@ -29,7 +30,7 @@ extension SwarmRules {
         let released = try endClaim(of: slot, caller.request, &commit)
         let row =
             retries
-            ? try putBack(slot, isCounted: true, reason: "its agent failed", caller.request, &commit)
+            ? try putBack(slot, isCounted: true, reason: "its agent failed", event: "failed", caller.request, &commit)
             : try move(slot, to: .failed, Step("failed", caller.request), &commit) { $0.reason = "its agent failed" }
         return answer(row, to: caller.request, releasing: released)
     }
@@ -56,13 +57,16 @@ extension SwarmRules {
     }
 
     func progress(
-        _ fenced: FencedTask, _ value: [UInt8], _ caller: Caller, _ commit: inout some CallContext
+        _ fenced: FencedTask, _ value: [UInt8]?, _ caller: Caller, _ commit: inout some CallContext
     ) throws -> CallAnswer {
         let found = try held(fenced, caller, nil, &commit)
         guard let slot = found.slot else { throw stale(fenced) }
-        let key = try SwarmKey.progress(caller.swarm, task: fenced.task).key()
-        try checkIsFree(key, &commit)
-        try put(key, value, life: Self.progressLife, caller.request, &commit)
+        if let value {
+            let key = try SwarmKey.progress(caller.swarm, task: fenced.task).key()
+            try checkIsFree(key, &commit)
+            try checkRoom(for: key, caller, &commit)
+            try put(key, value, life: Self.progressLife, caller.request, &commit)
+        }
         let expiresAt = try renew(slot, caller.request, &commit)
         return answer(found.row, to: caller.request) { $0.add("expires_at", number: expiresAt.milliseconds) }
     }
@@ -71,8 +75,9 @@ extension SwarmRules {
 
     private func stale(_ fenced: FencedTask) -> WireError {
         WireError(
-            .staleFence, "fence \(fenced.fence) of task \(fenced.task) has passed on",
-            hint: "what was done under it counts for nothing: somebody else has the task, or will")
+            .staleFence,
+            "fence \(fenced.fence) of task \(fenced.task) is not in force: the task was lost, taken away, given back or ended",
+            hint: "what is done under it now counts for nothing")
     }
 
     /// The task that a fence is of.
@@ -84,6 +89,11 @@ extension SwarmRules {
     ) throws -> (row: TaskRow, slot: TaskSlot?) {
         let (key, row) = try task(fenced.task, caller, &commit)
         guard row.fence == fenced.fence else { throw stale(fenced) }
+        // Whoever may read the row has its fence: where credentials say who somebody is, the task is that one's.
+        if let agent = caller.request.grant?.agent, row.agent != Segment(agent), !mayAdministrate(caller) {
+            throw WireError(
+                .forbidden, "task \(fenced.task) was handed to \(row.agent.map { "\($0)" } ?? "somebody else")")
+        }
         if let end, row.status == end { return (row, nil) }
         let claim = try SwarmKey.claim(caller.swarm, task: fenced.task).key()
         guard let slot = graph.find(key), graph[slot].status == .working,
@@ -96,13 +106,12 @@ extension SwarmRules {
         _ slot: TaskSlot, _ request: WriteRequest, _ commit: inout some CallContext
     ) throws -> WallTime {
         let node = graph[slot]
-        let swarm = graph[node.swarm]
-        let claim = try SwarmKey.claim(swarm.name, task: node.task).key()
+        let claim = try SwarmKey.claim(graph.name(of: node.swarm), task: node.task).key()
         let stored = try commit.current(of: claim)
         guard stored?.binding == .claim else { return stored?.register.expiresAt ?? 0 }
-        let row = row(try commit.current(of: node.key), swarm.name, node.task)
+        let row = row(try commit.current(of: node.key), graph.name(of: node.swarm), node.task)
         let lease = ClientMessage.Lease(
-            .renew, key: claim, fence: node.fence, timeToLive: row?.lease ?? swarm.facts.settings.lease)
+            .renew, key: claim, fence: node.fence, timeToLive: row?.lease ?? graph.settings(of: node.swarm).lease)
         guard case .claimed(let grant) = try commit.lease(lease, for: request) else {
             return stored?.register.expiresAt ?? 0
         }
@@ -117,7 +126,7 @@ extension SwarmRules {
         of slot: TaskSlot, _ request: WriteRequest, _ commit: inout some CallContext
     ) throws -> ClientMessage.FencedKey {
         let node = graph[slot]
-        let claim = try SwarmKey.claim(graph[node.swarm].name, task: node.task).key()
+        let claim = try SwarmKey.claim(graph.name(of: node.swarm), task: node.task).key()
         _ = try commit.lease(ClientMessage.Lease(.release, key: claim, fence: node.fence), for: request)
         return ClientMessage.FencedKey(key: claim, fence: node.fence)
     }
@@ -128,7 +137,16 @@ extension SwarmRules {
         guard let result else { return }
         let key = try SwarmKey.result(caller.swarm, task: task).key()
         try checkIsFree(key, &commit)
+        try checkRoom(for: key, caller, &commit)
         try put(key, result, life: limits.retention, caller.request, &commit)
+    }
+
+    /// Refuses a key more than the caller's credentials have room for.
+    func checkRoom(for key: Key, _ caller: Caller, _ commit: inout some CallContext) throws {
+        guard let room = try commit.room(of: caller.request), room < 1,
+            try commit.current(of: key)?.register.isTombstone != false
+        else { return }
+        throw WireError(.tooManyKeys, "these credentials have room for no more keys")
     }
 
     private func answer(
@@ -144,7 +162,8 @@ extension SwarmRules {
     /// A task whose agent is gone, or gives it up, waits again; or has failed, where that has happened too often.
     @discardableResult
     func putBack(
-        _ slot: TaskSlot, isCounted: Bool, reason: String?, _ request: WriteRequest, _ commit: inout some CallContext
+        _ slot: TaskSlot, isCounted: Bool, reason: String?, event: String? = nil, _ request: WriteRequest,
+        _ commit: inout some CallContext
     ) throws -> TaskRow {
         let node = graph[slot]
         let attempts = node.maximumAttempts
@@ -153,7 +172,7 @@ extension SwarmRules {
                 row.reason = "\(attempts) attempts: \(reason ?? "given up")"
             }
         }
-        let step = Step(isCounted ? "lost" : "released", request)
+        let step = Step(event ?? (isCounted ? "lost" : "released"), request)
         let now = commit.now
         return try move(slot, to: .pending, step, &commit) { row in
             row.agent = row.assignee
@@ -178,6 +197,7 @@ extension SwarmRules {
             let name = failed.map { "\(graph[$0].task)" } ?? "a dependency"
             try move(slot, to: .cancelled, Step("cancelled", Self.own), &commit) { row in
                 row.reason = "it depends on \(name), which was not done"
+                row.cancelledBy = failed.map { graph[$0].task }
             }
         } else {
             try move(slot, to: .ready, Step(nil, Self.own), &commit) { row in

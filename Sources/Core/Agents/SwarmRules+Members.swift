@@ -20,6 +20,10 @@ extension SwarmRules {
             }
             return swarmAnswer(caller.swarm, there, isNew: false)
         }
+        if settings.topology == .star, settings.coordinator == nil {
+            throw WireError(.missingField, "a star needs a \"coordinator\", from and to whom everything goes")
+        }
+        try checkRoom(for: key, caller, &commit)
         let configuration = SwarmConfiguration(settings, now: commit.now)
         try put(key, configuration.json, caller.request, &commit)
         graph.update(slot) { $0.configuration = configuration }
@@ -45,12 +49,19 @@ extension SwarmRules {
             throw WireError(
                 .tooManyHolds, "swarm \(caller.swarm) has \(facts.members.count) members; that is its limit")
         }
+        try checkParent(membership.parent, of: agent, in: facts)
         let last = facts.members.values.map(\.position).max() ?? -1
-        let member = Member(agent: agent, membership, position: known?.position ?? last + 1)
+        var member = Member(agent: agent, membership, position: known?.position ?? last + 1)
+        if let known, !mayAdministrate(caller) {
+            // A member does not choose its neighbours anew.
+            member.position = known.position
+            member.parent = known.parent
+        }
         let key = try SwarmKey.member(caller.swarm, agent: agent).key()
         try checkIsFree(key, &commit)
         let presence = try membership.presence ?? Segment(stamp(&commit).span)
         let presenceKey = try SwarmKey.presence(caller.swarm, agent: agent, presence: presence).key()
+        try checkRoom(for: presenceKey, caller, &commit)
         var write = ClientMessage.Write(key: presenceKey, value: presenceValue(agent, commit.now))
         write.timeToLive = membership.timeToLive
         write.endsWithConnection = membership.timeToLive == nil
@@ -66,6 +77,18 @@ extension SwarmRules {
         object.add("position", number: member.position)
         object.add("presence", presence)
         return CallAnswer(.swarm, members: object.finish())
+    }
+
+    /// Nobody leads those who lead him.
+    private func checkParent(_ parent: Segment?, of agent: Segment, in facts: SwarmFacts) throws(WireError) {
+        var path = [agent]
+        var next = parent
+        while let leader = next {
+            path.append(leader)
+            if leader == agent { throw Self.cycle(path) }
+            guard path.count <= facts.members.count + 1 else { return }
+            next = facts.members[leader]?.parent
+        }
     }
 
     private func presenceValue(_ agent: Segment, _ now: WallTime) -> [UInt8] {
@@ -138,6 +161,7 @@ extension SwarmRules {
             let name = graph[swarm].name
             guard try dismiss(swarm, &commit) else { continue }
             let key = try SwarmKey.config(name).key()
+            // A claim from before its keys were guarded keeps it until that ends.
             if try commit.current(of: key)?.isHeld(at: commit.now) != true { try put(key, nil, Self.own, &commit) }
             graph.update(swarm) { $0.configuration = nil }
         }

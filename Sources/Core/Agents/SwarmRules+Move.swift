@@ -24,17 +24,32 @@ extension SwarmRules {
         guard row.status == .failed || row.status == .cancelled else {
             throw notReady(row, "failed or cancelled")
         }
-        try checkIsRetriable(row, &commit)
+        try checkIsRetriable(row, retried: [], &commit)
+        let others = cascades ? try cancelledWith(task, caller, &commit) : []
+        try checkIsRoom(for: 1 + others.count, in: caller.swarm)
         let slot = try slot(key, row, &commit)
         let answer = answer(try putBackToStart(slot, caller, &commit), to: caller.request)
-        if cascades { try retryDependents(of: task, caller, &commit) }
+        for (key, row) in others { _ = try putBackToStart(self.slot(key, row, &commit), caller, &commit) }
         return answer
     }
 
+    private func checkIsRoom(for count: Int, in swarm: Segment) throws(WireError) {
+        let live = graph.swarm(swarm).map(graph.live(of:)) ?? 0
+        if graph.live + count > limits.tasks || live + count > limits.tasksOfSwarm {
+            throw WireError(
+                .tooManyTasks,
+                "\(count) tasks more would not be over; there are \(live) in swarm \(swarm), and \(graph.live) in all")
+        }
+    }
+
     /// A task that would be cancelled again at once is not retried.
-    private func checkIsRetriable(_ row: TaskRow, _ commit: inout some CallContext) throws {
+    ///
+    /// - Parameter retried: what is retried with it.
+    private func checkIsRetriable(
+        _ row: TaskRow, retried: Set<Segment>, _ commit: inout some CallContext
+    ) throws {
         guard row.failurePolicy == .cancel else { return }
-        for dependency in row.dependencies {
+        for dependency in row.dependencies where !retried.contains(dependency) {
             let key = try SwarmKey.task(row.swarm, dependency).key()
             let status = self.row(try commit.current(of: key), row.swarm, dependency)?.status ?? .failed
             guard status.cancels(row.failurePolicy) else { continue }
@@ -52,43 +67,60 @@ extension SwarmRules {
             row.notBefore = nil
             row.agent = row.assignee
             row.reason = nil
+            row.cancelledBy = nil
             row.startedAt = nil
         }
     }
 
-    /// Retries what was cancelled since it depended on a task, and what depended on that.
-    private func retryDependents(
-        of first: Segment, _ caller: Caller, _ commit: inout some CallContext
-    ) throws {
+    /// What was cancelled with a task, and with that, in the order in which it can be retried.
+    private func cancelledWith(
+        _ first: Segment, _ caller: Caller, _ commit: inout some CallContext
+    ) throws -> [(key: Key, row: TaskRow)] {
+        var byCause: [Segment: [(key: Key, row: TaskRow)]] = [:]
+        let range = Self.range(of: SwarmKey.tasksPrefix(caller.swarm))
+        for key in try commit.keys(in: range, limit: 4 * Self.maximumLook, isLasting: false) {
+            guard case .task(_, let task)? = SwarmKey(key), let stored = try commit.glance(at: key),
+                stored.register.record.with(.value, Self.namesCause) == true,
+                let row = row(stored, caller.swarm, task), row.status == .cancelled, let cause = row.cancelledBy
+            else { continue }
+            byCause[cause, default: []].append((key, row))
+        }
+        var found: [(key: Key, row: TaskRow)] = []
         var retried: Set<Segment> = [first]
-        var isMore = true
-        let cancelled = try cancelledTasks(of: caller.swarm, &commit)
-        while isMore {
-            isMore = false
-            for (key, row) in cancelled where !retried.contains(row.task) {
-                guard row.failurePolicy == .cancel, row.dependencies.contains(where: retried.contains),
-                    (try? checkIsRetriable(row, &commit)) != nil
+        var left = [first]
+        while let cause = left.popLast() {
+            for (key, row) in byCause[cause] ?? [] {
+                guard (try? checkIsRetriable(row, retried: retried, &commit)) != nil, retried.insert(row.task).inserted
                 else { continue }
-                retried.insert(row.task)
-                _ = try putBackToStart(slot(key, row, &commit), caller, &commit)
-                isMore = true
+                try checkMayChange(key, row, caller)
+                found.append((key, row))
+                left.append(row.task)
             }
+        }
+        guard found.count <= limits.moves else {
+            throw WireError(
+                .tooManyTasks,
+                "\(found.count) tasks were cancelled with \(first); at most \(limits.moves) are retried at once",
+                hint: "retry some of those first")
+        }
+        return found
+    }
+
+    /// Whether a row says with which task it was cancelled: most do not, and need not be read for that.
+    private static func namesCause(_ value: Span<UInt8>) -> Bool {
+        let name = Array("\"cancelled_by\":".utf8)
+        guard value.count >= name.count else { return false }
+        return (0...(value.count - name.count)).contains { start in
+            value[start] == name[0] && ByteOrder.areEqual(value.extracting(start..<start + name.count), name.span)
         }
     }
 
-    private func cancelledTasks(
-        of swarm: Segment, _ commit: inout some CallContext
-    ) throws -> [(key: Key, row: TaskRow)] {
-        var found: [(Key, TaskRow)] = []
-        let prefix = SwarmKey.tasksPrefix(swarm)
-        let keys = try commit.keys(in: Self.range(of: prefix), limit: 4 * Self.maximumLook, isLasting: false)
-        for key in keys {
-            guard case .task(_, let task) = SwarmKey(key), let row = row(try commit.current(of: key), swarm, task),
-                row.status == .cancelled
-            else { continue }
-            found.append((key, row))
+    /// A task that a cascade reaches is changed by the same rights as one that is named.
+    private func checkMayChange(_ key: Key, _ row: TaskRow, _ caller: Caller) throws(WireError) {
+        guard caller.mayWrite(key) else {
+            throw WireError(.forbidden, "the cascade reaches task \(row.task), and writing \(key) is not allowed")
         }
-        return found
+        try checkMayDirect(row, caller)
     }
 
     func cancel(
@@ -98,12 +130,18 @@ extension SwarmRules {
         try checkMayDirect(row, caller)
         guard let slot = graph.find(key), !graph[slot].status.isTerminal else {
             if row.status == .cancelled { return answer(row, to: caller.request) }
-            throw notReady(row, "not over")
+            throw WireError(.notReady, "task \(task) is \(row.status.rawValue): it is over already")
         }
         let followers = cascades ? try followers(of: slot) : []
+        for slot in followers {
+            let key = graph[slot].key
+            if let row = self.row(try commit.current(of: key), caller.swarm, graph[slot].task) {
+                try checkMayChange(key, row, caller)
+            }
+        }
         let answer = answer(try cancel(slot, reason: nil, caller, &commit), to: caller.request)
         for slot in followers where graph.node(slot).map({ !$0.status.isTerminal }) ?? false {
-            try cancel(slot, reason: "task \(task) was cancelled", caller, &commit)
+            try cancel(slot, with: task, reason: "task \(task) was cancelled", caller, &commit)
         }
         return answer
     }
@@ -131,10 +169,14 @@ extension SwarmRules {
     /// Cancels one task, whoever has it.
     @discardableResult
     func cancel(
-        _ slot: TaskSlot, reason: String?, _ caller: Caller, _ commit: inout some CallContext
+        _ slot: TaskSlot, with other: Segment? = nil, reason: String?, _ caller: Caller,
+        _ commit: inout some CallContext
     ) throws -> TaskRow {
         if graph[slot].status == .working { try endClaim(of: slot, caller.request, &commit) }
-        return try move(slot, to: .cancelled, Step("cancelled", caller.request), &commit) { $0.reason = reason }
+        return try move(slot, to: .cancelled, Step("cancelled", caller.request), &commit) { row in
+            row.reason = reason
+            row.cancelledBy = other
+        }
     }
 
     func assign(
@@ -164,11 +206,10 @@ extension SwarmRules {
     ) throws -> CallAnswer {
         let slot = try live(task, caller, in: [.pending, .ready], "pending or ready", &commit)
         var (_, row) = try self.task(task, caller, &commit)
-        for dependency in on where !row.dependencies.contains(dependency) {
-            try checkIsThere(dependency, for: task, caller, &commit)
-            if let path = try path(from: dependency, to: task, caller, &commit) { throw Self.cycle([task] + path) }
-            row.dependencies.append(dependency)
-        }
+        let new = on.filter { !row.dependencies.contains($0) }
+        for dependency in new { try checkIsThere(dependency, for: task, caller, &commit) }
+        if let path = try path(from: new, to: task, caller, &commit) { throw Self.cycle([task] + path) }
+        row.dependencies += new
         guard row.dependencies.count <= 256 else {
             throw WireError(
                 .badMessage, "task \(task) would have \(row.dependencies.count) dependencies; the limit is 256")
@@ -185,13 +226,13 @@ extension SwarmRules {
         return answer(moved, to: caller.request)
     }
 
-    /// The tasks by which one waits for another, from the one to the other; nil: it does not.
+    /// The tasks by which one of some waits for another, from the one to the other; nil: none does.
     private func path(
-        from first: Segment, to last: Segment, _ caller: Caller, _ commit: inout some CallContext
+        from first: [Segment], to last: Segment, _ caller: Caller, _ commit: inout some CallContext
     ) throws -> [Segment]? {
         var cameFrom: [Segment: Segment] = [:]
-        var seen: Set<Segment> = [first]
-        var left = [first]
+        var seen = Set(first)
+        var left = first
         while let task = left.popLast() {
             if task == last {
                 var path = [task]
@@ -203,17 +244,24 @@ extension SwarmRules {
                     .badMessage, "more than \(Self.maximumLook) tasks would have to be looked at for a cycle",
                     hint: "say what a task depends on when it is submitted")
             }
-            let key = try SwarmKey.task(caller.swarm, task).key()
-            // What is done waits for nothing any more; anything else may have to wait again.
-            guard let row = row(try commit.current(of: key), caller.swarm, task), row.status != .completed else {
-                continue
-            }
-            for dependency in row.dependencies where seen.insert(dependency).inserted {
+            for dependency in try waitsFor(task, caller, &commit) where seen.insert(dependency).inserted {
                 cameFrom[dependency] = task
                 left.append(dependency)
             }
         }
         return nil
+    }
+
+    /// What a task waits for, or would if it had to begin anew. What is done waits for nothing any more.
+    private func waitsFor(
+        _ task: Segment, _ caller: Caller, _ commit: inout some CallContext
+    ) throws -> [Segment] {
+        let key = try SwarmKey.task(caller.swarm, task).key()
+        if let slot = graph.find(key), graph[slot].status == .pending, !graph[slot].hasStarted {
+            return graph[slot].dependencies.map { graph[$0].task }
+        }
+        guard let row = row(try commit.glance(at: key), caller.swarm, task), row.status != .completed else { return [] }
+        return row.dependencies
     }
 
     // MARK: Checks

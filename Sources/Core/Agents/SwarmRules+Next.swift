@@ -11,17 +11,12 @@ extension SwarmRules {
             request: caller.request, call: caller.call, next: next, agent: caller.agent,
             deadline: commit.now + next.wait)
         var place = 0
-        while let slot = graph.readyTask(of: swarm, at: place) {
-            if fits(waiter, slot), try hand(slot, to: waiter, isLate: false, &commit) { return nil }
-            place += 1
+        while let found = graph.firstReady(for: waiter, of: swarm, from: place) {
+            if try hand(found.slot, to: waiter, isLate: false, &commit) { return nil }
+            place = found.place + 1
         }
         guard next.wait > 0 else { return CallAnswer(.none) }
-        let origin = caller.request.origin
-        if graph[swarm].facts.waiters.contains(where: { $0.request.origin == origin }) {
-            throw WireError(
-                .tooManyWaiters, "a task.next of this connection waits in swarm \(caller.swarm) already",
-                hint: "unsubscribe with its id ends it")
-        }
+        try checkMayWait(caller, swarm, &commit)
         guard graph.waiting < limits.waiters else {
             throw WireError(.tooManyWaiters, "\(limits.waiters) calls wait for tasks; that is the limit")
         }
@@ -30,9 +25,33 @@ extension SwarmRules {
         return nil
     }
 
-    private func fits(_ waiter: Waiter, _ slot: TaskSlot) -> Bool {
-        let node = graph[slot]
-        return waiter.fits(node) { graph[node.swarm].facts.present[$0] != nil }
+    /// One call of a connection waits in a swarm, and some in all. One that is sent again takes the place of the first.
+    private func checkMayWait(_ caller: Caller, _ swarm: SwarmSlot, _ commit: inout some CallContext) throws(WireError)
+    {
+        let origin = caller.request.origin
+        if let op = caller.call.op,
+            let first = graph[swarm].facts.waiters.first(where: { waiter in
+                waiter.call.op == op && waiter.agent == caller.agent
+                    && waiter.request.grant?.bearer == caller.request.grant?.bearer
+            })
+        {
+            graph.update(swarm) { $0.waiters.removeAll { $0.request === first.request } }
+            answerNone(first, &commit)
+        }
+        var count = 0
+        for index in graph.swarms.indices {
+            for waiter in graph.swarms[index].facts.waiters where waiter.request.origin == origin {
+                count += 1
+                if index == Int(swarm.index) {
+                    throw WireError(
+                        .tooManyWaiters, "a task.next of this connection waits in swarm \(caller.swarm) already",
+                        hint: "unsubscribe with its id ends it")
+                }
+            }
+        }
+        guard count < limits.waitersOfConnection else {
+            throw WireError(.tooManyWaiters, "calls of this connection wait in \(count) swarms; that is the limit")
+        }
     }
 
     /// Offers the tasks that have become ready to those who wait, the first to be handed out first.
@@ -41,20 +60,18 @@ extension SwarmRules {
             let slots = Set(fresh).filter { graph.node($0)?.status == .ready }
             fresh = []
             let ranked = slots.map { slot in
-                (slot, ReadyRank(graph[slot], slot, aging: graph[graph[slot].swarm].facts.settings.aging))
+                (slot, ReadyRank(graph[slot], slot, aging: graph.settings(of: graph[slot].swarm).aging))
             }
             for (slot, _) in ranked.sorted(by: { $0.1 > $1.1 }) { try offer(slot, &commit) }
         }
     }
 
     private func offer(_ slot: TaskSlot, _ commit: inout some CallContext) throws {
+        guard let waiter = graph.firstWaiter(for: slot) else { return }
         let swarm = graph[slot].swarm
-        for waiter in graph[swarm].facts.waiters where fits(waiter, slot) {
-            guard try hand(slot, to: waiter, isLate: true, &commit) else { return }
-            graph.update(swarm) { facts in
-                facts.waiters.removeAll { $0.request === waiter.request }
-            }
-            return
+        guard try hand(slot, to: waiter, isLate: true, &commit) else { return }
+        graph.update(swarm) { facts in
+            facts.waiters.removeAll { $0.request === waiter.request }
         }
     }
 
@@ -65,9 +82,8 @@ extension SwarmRules {
         _ slot: TaskSlot, to waiter: Waiter, isLate: Bool, _ commit: inout some CallContext
     ) throws -> Bool {
         let node = graph[slot]
-        let swarm = graph[node.swarm]
-        let claim = try SwarmKey.claim(swarm.name, task: node.task).key()
-        let time = waiter.next.endsWithConnection ? nil : waiter.next.lease ?? swarm.facts.settings.lease
+        let claim = try SwarmKey.claim(graph.name(of: node.swarm), task: node.task).key()
+        let time = waiter.next.endsWithConnection ? nil : waiter.next.lease ?? graph.settings(of: node.swarm).lease
         let lease = ClientMessage.Lease(
             .claim, key: claim, timeToLive: time, endsWithConnection: waiter.next.endsWithConnection)
         guard case .claimed(let grant) = try commit.lease(lease, for: waiter.request) else { return false }

@@ -38,7 +38,8 @@ extension SwarmRules {
 
     /// The row that a register has; nil: it has none of ours.
     func row(_ stored: StoredRegister?, _ swarm: Segment, _ task: Segment) -> TaskRow? {
-        stored?.register.value.flatMap { TaskRow($0, swarm: swarm, task: task) }
+        guard let value = stored?.register.value, SwarmKey.fits(swarm, task: task) else { return nil }
+        return TaskRow(value, swarm: swarm, task: task)
     }
 
     /// A task that a call names.
@@ -74,8 +75,8 @@ extension SwarmRules {
         _ edit: (inout TaskRow) -> Void = { _ in }
     ) throws -> TaskRow {
         let before = graph[slot]
-        let swarm = graph[before.swarm]
-        guard var row = row(try commit.current(of: before.key), swarm.name, before.task) else {
+        let swarm = graph.name(of: before.swarm)
+        guard var row = row(try commit.current(of: before.key), swarm, before.task) else {
             throw StoreError(
                 "\(before.key) is no task any more: the database was altered, or is damaged",
                 code: StoreError.damagedRow)
@@ -89,9 +90,9 @@ extension SwarmRules {
         if status == .pending, before.status != .pending { try link(slot, row, &commit) }
         graph.tellDependents(of: slot, from: before.status)
         if status == .ready { fresh.append(slot) }
-        if status == .completed { noteCompletion(of: swarm.name, at: commit.now) }
+        if status == .completed { noteCompletion(of: swarm, at: commit.now) }
         graph.forgetIfUnneeded(slot)
-        if swarm.facts.settings.mirrors { try mirror(row, step.request, &commit) }
+        if graph.settings(of: before.swarm).mirrors { try mirror(row, step.request, &commit) }
         if let event = step.event { try log(event, step.data, row, step.request, &commit) }
         return row
     }
@@ -102,7 +103,7 @@ extension SwarmRules {
     }
 
     func link(_ slot: TaskSlot, to dependencies: [Segment], _ commit: inout some CallContext) throws {
-        let swarm = graph[graph[slot].swarm].name
+        let swarm = graph.name(of: graph[slot].swarm)
         var slots: [TaskSlot] = []
         for dependency in dependencies {
             let key = try SwarmKey.task(swarm, dependency).key()
@@ -153,15 +154,18 @@ extension SwarmRules {
         throw WireError(.held, "\(key) is claimed; only that claim's renew and release change it")
     }
 
-    private func mirror(_ row: TaskRow, _ request: WriteRequest, _ commit: inout some CallContext) throws {
+    func mirror(_ row: TaskRow, _ request: WriteRequest, _ commit: inout some CallContext) throws {
         guard let key = try? SwarmKey.mirror(of: row.task) else { return }
-        // Somebody's claim on a copy keeps no task from going on.
-        if try commit.current(of: key)?.isHeld(at: commit.now) == true { return }
-        var metadata = JSONWriter()
-        metadata.add("swarm", row.swarm)
+        var object = JSONWriter()
+        object.add("swarm", row.swarm)
+        let metadata = object.finish()
+        // What somebody else has there, or another swarm, is not written over; and a claim on a copy keeps no task from going on.
+        if let there = try commit.current(of: key), !there.register.isTombstone {
+            guard there.register.metadata == metadata, !there.isHeld(at: commit.now) else { return }
+        }
         try put(
             key, Array("\"\(row.status.rawValue)\"".utf8), life: row.status.isTerminal ? limits.retention : nil,
-            metadata: metadata.finish(), request, &commit)
+            metadata: metadata, request, &commit)
     }
 
     func log(

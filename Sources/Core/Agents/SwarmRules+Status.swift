@@ -19,7 +19,7 @@ extension SwarmRules {
         let oldest = graph.readyTasks(of: slot).map { graph[$0].since }.min()
         object.add(
             "oldest_ready_ms", optional: oldest.map { commit.now.milliseconds > $0 ? commit.now.milliseconds - $0 : 0 })
-        object.add("completed_last_minute", number: completedLately(caller.swarm, now: commit.now))
+        object.add("completed_last_minute", optional: completedLately(caller.swarm, now: commit.now).map(UInt64.init))
         object.add("longest_chain", number: longestChain(of: slot))
         object.add("agents", raw: agents(swarm))
         object.add("blocked", raw: blocked(slot))

@@ -20,7 +20,7 @@ extension SwarmRules {
         try checkLimits(made, swarm, caller, &commit)
         try checkDependencies(made, caller, &commit)
         let order = try Self.order(made)
-        let settings = graph[swarm].facts.settings
+        let settings = graph.settings(of: swarm)
         // The rows get their places in the order of the submission, whatever they wait for.
         var slots: [TaskSlot] = []
         for one in made {
@@ -36,7 +36,12 @@ extension SwarmRules {
                 made[index].new, task: made[index].task, swarm: caller.swarm, settings: settings, now: commit.now)
             try link(slots[index], row, &commit)
         }
-        if settings.mirrors { for one in made { try mirrorPending(one.task, caller, &commit) } }
+        if settings.mirrors {
+            for one in made {
+                let row = TaskRow(one.new, task: one.task, swarm: caller.swarm, settings: settings, now: commit.now)
+                try mirror(row, caller.request, &commit)
+            }
+        }
         var data = JSONWriter()
         data.add("tasks", number: made.count)
         var first = TaskRow(made[0].new, task: made[0].task, swarm: caller.swarm, settings: settings, now: commit.now)
@@ -66,11 +71,16 @@ extension SwarmRules {
                 throw WireError(.badMessage, "the task \(task) stands twice in the submission")
             }
             let key = try SwarmKey.task(caller.swarm, task).key()
+            // What belongs to it has longer keys.
+            _ = try SwarmKey.progress(caller.swarm, task: task).key()
+            if let agent = new.agent, agent != caller.agent { try checkTopology(.assign, to: agent, caller) }
             // One that something waits for by its name is known also where its row is gone.
             if try commit.current(of: key)?.register.isTombstone == false || graph.find(key) != nil {
                 throw WireError(
                     .exists, "there is a task \(task) in swarm \(caller.swarm) already",
-                    hint: "a submission that is sent again is known by its \"op\"")
+                    hint:
+                        "a submission that is sent again is known by its \"op\"; the name of a task that is over is taken until its row "
+                        + "expires, 30 days after its end")
             }
             guard caller.mayWrite(key) else { throw WireError(.forbidden, "writing \(key) is not allowed") }
             if new.input != nil { try checkIsFree(SwarmKey.input(caller.swarm, task: task).key(), &commit) }
@@ -86,7 +96,7 @@ extension SwarmRules {
             throw WireError(
                 .tooManyTasks, "there are \(graph.live) tasks that are not over; the limit is \(limits.tasks)")
         }
-        let live = graph[swarm].live
+        let live = graph.live(of: swarm)
         if live + made.count > limits.tasksOfSwarm {
             throw WireError(
                 .tooManyTasks,
@@ -100,7 +110,7 @@ extension SwarmRules {
         }
         for one in made {
             let row = TaskRow(
-                one.new, task: one.task, swarm: caller.swarm, settings: graph[swarm].facts.settings, now: commit.now)
+                one.new, task: one.task, swarm: caller.swarm, settings: graph.settings(of: swarm), now: commit.now)
             try checkSize(row)
         }
     }
@@ -175,13 +185,5 @@ extension SwarmRules {
         return WireError(
             .cycle, "tasks would wait for each other: \(shown.joined(separator: " → "))",
             hint: "each task of the path depends on the next one")
-    }
-
-    private func mirrorPending(_ task: Segment, _ caller: Caller, _ commit: inout some CallContext) throws {
-        guard let key = try? SwarmKey.mirror(of: task) else { return }
-        if try commit.current(of: key)?.isHeld(at: commit.now) == true { return }
-        var metadata = JSONWriter()
-        metadata.add("swarm", caller.swarm)
-        try put(key, Array("\"pending\"".utf8), metadata: metadata.finish(), caller.request, &commit)
     }
 }

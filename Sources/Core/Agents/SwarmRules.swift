@@ -13,6 +13,7 @@ package final class SwarmRules: Rules {
         package var tasksOfSwarm = 10_000
         /// How many calls may wait for a task.
         package var waiters = 4_096
+        package var waitersOfConnection = 16
         /// How many messages an agent may have that it has not acknowledged.
         package var inbox = 1_000
         /// How many tasks one commit moves of its own accord; the others have the next ones.
@@ -42,6 +43,8 @@ package final class SwarmRules: Rules {
     private var completions: [Segment: [UInt64: Int]] = [:]
     private var newCompletions: [Segment] = []
     private var latest: WallTime = 0
+    /// When the index was made first.
+    var since: WallTime = 0
 
     /// - Parameter node: the name of this server.
     package init(node: String, limits: Limits = Limits()) {
@@ -51,6 +54,7 @@ package final class SwarmRules: Rules {
     }
 
     package func guards(_ key: Key) -> Bool { SwarmKey.isGuarded(key) }
+    package func isNeverClaimed(_ key: Key) -> Bool { SwarmKey.isOfSwarm(key) && SwarmKey.isNeverClaimed(key) }
     package func watches(_ key: Key) -> Bool { SwarmKey.isOfSwarm(key) }
 
     // MARK: Commits
@@ -62,7 +66,10 @@ package final class SwarmRules: Rules {
         graph.committed()
         fresh = []
         moves = 0
-        for swarm in newCompletions { completions[swarm, default: [:]][latest.seconds, default: 0] += 1 }
+        for swarm in newCompletions {
+            completions[swarm, default: [:]][latest.seconds, default: 0] += 1
+            if completions[swarm]?.count ?? 0 > 120 { _ = completedLately(swarm, now: latest) }
+        }
         newCompletions = []
     }
 
@@ -102,7 +109,13 @@ package final class SwarmRules: Rules {
         try takeDown(&commit)
         while moves < limits.moves, let slot = graph.firstDue(at: commit.now) {
             moves += 1
-            try advance(slot, &commit)
+            let before = commit.changeCount
+            do {
+                try advance(slot, &commit)
+            } catch  where !(error is StoreError) && commit.changeCount == before {
+                // What cannot be moved must not keep everything else from being written; it is tried again after the next start.
+                graph.update(slot) { $0.isSetAside = true }
+            }
         }
         try offerFresh(&commit)
     }
@@ -113,12 +126,11 @@ package final class SwarmRules: Rules {
         newCompletions.append(swarm)
     }
 
-    /// How many tasks of a swarm were completed in the last minute.
-    func completedLately(_ swarm: Segment, now: WallTime) -> Int {
-        guard let seconds = completions[swarm] else { return 0 }
-        let recent = seconds.filter { $0.key + 60 > now.seconds }
+    /// How many tasks of a swarm were completed in the last minute; nil: the server has not run for so long.
+    func completedLately(_ swarm: Segment, now: WallTime) -> Int? {
+        let recent = (completions[swarm] ?? [:]).filter { $0.key + 60 > now.seconds }
         completions[swarm] = recent.isEmpty ? nil : recent
-        return recent.values.reduce(0, +)
+        return now.milliseconds < since.milliseconds + 60_000 ? nil : recent.values.reduce(0, +)
     }
 
     // MARK: Calls
@@ -126,6 +138,7 @@ package final class SwarmRules: Rules {
     package func carryOut(
         _ call: Call, _ request: WriteRequest, _ commit: inout some CallContext
     ) throws(StoreError) {
+        let before = commit.changeCount
         do {
             if let known = try known(call, request, &commit) { return commit.answer(request, known, isLate: false) }
             let answer = try decide(call, request, &commit)
@@ -133,13 +146,22 @@ package final class SwarmRules: Rules {
             guard let answer else { return }
             keep(answer, of: call, request, &commit)
             commit.answer(request, .called(answer), isLate: false)
-        } catch let error as WireError {
-            commit.answer(request, .refused(error), isLate: false)
         } catch let error as StoreError {
             throw error
-        } catch let error as TextError {
-            commit.answer(request, .refused(WireError(.badKey, error.description)), isLate: false)
         } catch {
+            // Refused is refused as a whole: what was checked too late takes the commit with it.
+            guard commit.changeCount == before else {
+                throw StoreError("\(call.name.rawValue) was refused after it had changed something: \(error)")
+            }
+            commit.answer(request, .refused(Self.refusal(error)), isLate: false)
+        }
+    }
+
+    private static func refusal(_ error: any Error) -> WireError {
+        switch error {
+        case let error as WireError: return error
+        case let error as TextError: return WireError(.badKey, error.description)
+        default:
             preconditionFailure("\(error) is thrown by nothing here")
         }
     }

@@ -1,4 +1,6 @@
+import Access
 import Registers
+import SyncEngine
 import SyncProtocol
 
 /// The index over swarms that calls are judged by: the tasks that are not over, what they wait for, who waits for them. It is made from rows,
@@ -57,10 +59,42 @@ struct TaskGraph: Sendable {
         return first
     }
 
-    /// The tasks of a swarm that are ready, from the first to be handed out on.
-    func readyTask(of slot: SwarmSlot, at place: Int) -> TaskSlot? {
-        let ready = swarms[Int(slot.index)].ready
-        return place < ready.count ? ready.elements[ready.count - 1 - place].slot : nil
+    func name(of slot: SwarmSlot) -> Segment { swarms[Int(slot.index)].name }
+    func settings(of slot: SwarmSlot) -> SwarmConfiguration { swarms[Int(slot.index)].facts.settings }
+    func live(of slot: SwarmSlot) -> Int { swarms[Int(slot.index)].live }
+    func isPresent(_ agent: Segment, in slot: SwarmSlot) -> Bool { swarms[Int(slot.index)].facts.present[agent] != nil }
+
+    /// The first task to be handed out that is for a caller, of those behind `place`; and its place.
+    func firstReady(for waiter: Waiter, of slot: SwarmSlot, from place: Int) -> (place: Int, slot: TaskSlot)? {
+        let count = swarms[Int(slot.index)].ready.count
+        var place = place
+        while place < count {
+            let task = swarms[Int(slot.index)].ready.elements[count - 1 - place].slot
+            if fits(waiter, task) { return (place, task) }
+            place += 1
+        }
+        return nil
+    }
+
+    /// Whether a task is for a caller, as far as that can be said without a look at its claim.
+    func fits(_ waiter: Waiter, _ slot: TaskSlot) -> Bool {
+        // Each property by itself: a copy of the node would count all that it holds.
+        let index = Int(slot.index)
+        if let needed = nodes[index]?.capabilities, !needed.isEmpty, !needed.isSubset(of: waiter.next.capabilities) {
+            return false
+        }
+        if let assignee = nodes[index]?.assignee, assignee != waiter.agent, let swarm = nodes[index]?.swarm,
+            isPresent(assignee, in: swarm)
+        {
+            return false
+        }
+        guard let grant = waiter.request.grant, let key = nodes[index]?.key else { return true }
+        return grant.write.admits(key)
+    }
+
+    /// The first of those who wait that a task is for.
+    func firstWaiter(for slot: TaskSlot) -> Waiter? {
+        swarms[Int(self[slot].swarm.index)].facts.waiters.first { fits($0, slot) }
     }
 
     /// The tasks of a swarm that are ready.
@@ -120,9 +154,15 @@ struct TaskGraph: Sendable {
     }
 
     mutating func update(_ slot: TaskSlot, _ body: (inout TaskNode) -> Void) {
-        var node = self[slot]
+        let index = Int(slot.index)
+        guard var node = nodes[index] else { preconditionFailure("a task that is gone is changed") }
+        note(slot)
+        leave(slot, node)
+        // Held once while it is changed: its sets would be copied each time.
+        nodes[index] = nil
         body(&node)
-        set(slot, node)
+        enter(slot, node)
+        nodes[index] = node
     }
 
     /// Forgets a task that there is nothing to remember of.
@@ -131,18 +171,26 @@ struct TaskGraph: Sendable {
     }
 
     private mutating func set(_ slot: TaskSlot, _ node: TaskNode?) {
-        if touchedNodes.insert(slot).inserted { undo.append(.node(slot, nodes[Int(slot.index)])) }
-        replace(slot, by: node)
+        note(slot)
+        remove(slot)
+        if let node { put(node, at: slot) }
+        if node == nil { free.append(slot.index) }
     }
 
-    private mutating func replace(_ slot: TaskSlot, by node: TaskNode?) {
-        if let old = nodes[Int(slot.index)] {
-            leave(slot, old)
-            if old.key != node?.key { slots[old.key] = nil }
-            if node == nil { free.append(slot.index) }
-        }
+    /// Keeps what a task was after the last commit.
+    private mutating func note(_ slot: TaskSlot) {
+        if touchedNodes.insert(slot).inserted { undo.append(.node(slot, nodes[Int(slot.index)])) }
+    }
+
+    private mutating func remove(_ slot: TaskSlot) {
+        guard let old = nodes[Int(slot.index)] else { return }
+        leave(slot, old)
+        if slots[old.key] == slot { slots[old.key] = nil }
+        nodes[Int(slot.index)] = nil
+    }
+
+    private mutating func put(_ node: TaskNode, at slot: TaskSlot) {
         nodes[Int(slot.index)] = node
-        guard let node else { return }
         slots[node.key] = slot
         enter(slot, node)
     }
@@ -249,19 +297,16 @@ struct TaskGraph: Sendable {
 
     /// Makes everything as it was after the last commit.
     mutating func rolledBack() {
-        for step in undo.reversed() {
-            switch step {
-            case .node(let slot, let node):
-                let isThere = nodes[Int(slot.index)] != nil
-                replace(slot, by: node)
-                // What is there again is not free any more.
-                if node != nil, !isThere { free.removeAll { $0 == slot.index } }
-                if node == nil, !isThere, !free.contains(slot.index) { free.append(slot.index) }
-            case .facts(let slot, let facts):
-                let before = swarms[Int(slot.index)].facts
-                swarms[Int(slot.index)].facts = facts
-                adjust(slot, from: before)
-            }
+        // First away with all that was touched: a key may have gone from one slot to another.
+        for case .node(let slot, _) in undo { remove(slot) }
+        for case .facts(let slot, let facts) in undo {
+            let before = swarms[Int(slot.index)].facts
+            swarms[Int(slot.index)].facts = facts
+            adjust(slot, from: before)
+        }
+        for case .node(let slot, let node?) in undo { put(node, at: slot) }
+        if !undo.isEmpty {
+            free = nodes.indices.filter { nodes[$0] == nil }.map { Int32($0) }
         }
         committed()
     }

@@ -37,6 +37,8 @@ struct TaskNode: Equatable, Sendable {
     var capabilities: Set<[UInt8]>
     /// Whether it was handed out before: what it depends on is behind it.
     var hasStarted: Bool
+    /// Whether it could not be moved, and is left alone.
+    var isSetAside = false
     /// What it waits for, or did; kept while it is pending.
     var dependencies: [TaskSlot] = []
     /// How many of those it has to wait for.
@@ -78,7 +80,7 @@ struct TaskNode: Equatable, Sendable {
 
     /// When something has to be done about it though nothing happens; nil: never. 0: at once.
     var dueAt: WallTime? {
-        guard status == .pending else { return nil }
+        guard status == .pending, !isSetAside else { return nil }
         if fatal > 0 { return 0 }
         return unmet == 0 ? notBefore : nil
     }

@@ -26,10 +26,13 @@ package struct TaskRow: Equatable, Sendable {
     package var lease: UInt64?
     package var capabilities: [[UInt8]]
     package var parent: Segment?
+    /// The task with which it was cancelled.
+    package var cancelledBy: Segment?
     /// Why it is as it is, for a person.
     package var reason: String?
     /// In seconds since 1970, like all its times but fences and leases.
     package var createdAt: UInt64
+    private static let greatestAttempt: Int64 = 1_000_000
     package var startedAt: UInt64?
     package var completedAt: UInt64?
 
@@ -81,6 +84,7 @@ extension TaskRow {
         if let assignee { object.add("assigned_to", assignee) }
         if !capabilities.isEmpty { object.add("capabilities", capabilities) }
         if let parent { object.add("parent", parent) }
+        if let cancelledBy { object.add("cancelled_by", cancelledBy) }
         if let reason { object.add("reason", reason) }
         object.add("created_at", number: createdAt)
         object.add("started_at", optional: startedAt)
@@ -94,7 +98,6 @@ extension TaskRow {
         object.add("swarm_id", swarm)
         object.add("task_id", task)
         object.add("status", status.rawValue)
-        if let fence { object.add("fence", number: fence.rawValue) }
         return object.finish()
     }
 
@@ -103,7 +106,7 @@ extension TaskRow {
     /// - Returns: nil where it is none of ours: another database, or another program, has written it.
     package init?(_ value: [UInt8], swarm: Segment, task: Segment) {
         guard let object = try? JSONObject(value), let status = object.string("status").flatMap(TaskStatus.init),
-            let attempt = object.integer("attempt"), 0...1_000_000 ~= attempt
+            let attempt = object.integer("attempt"), attempt >= 0
         else { return nil }
         func segment(_ name: String) -> Segment? { object.string(name).flatMap { try? Segment($0) } }
         func integer(_ name: String) -> UInt64? { object.integer(name).flatMap(UInt64.init(exactly:)) }
@@ -119,7 +122,7 @@ extension TaskRow {
         self.swarm = swarm
         self.task = task
         self.status = status
-        self.attempt = Int(attempt)
+        self.attempt = Int(min(attempt, Self.greatestAttempt))
         agent = segment("agent_id")
         assignee = segment("assigned_to")
         priority = object.integer("priority").flatMap(Int.init(exactly:)) ?? 0
@@ -131,6 +134,7 @@ extension TaskRow {
         lease = milliseconds("lease")
         capabilities = texts("capabilities")
         parent = segment("parent")
+        cancelledBy = segment("cancelled_by")
         reason = object.string("reason")
         createdAt = integer("created_at") ?? 0
         startedAt = integer("started_at")

@@ -43,8 +43,8 @@ export class Task {
   }
 
   /** Says how far it is, and renews the lease. The loop renews it by itself, too. */
-  async progress(value = null) {
-    await this.#tell("task.progress", { value });
+  async progress(value) {
+    await this.#tell("task.progress", value === undefined ? {} : { value });
   }
 
   async complete(result = null) {
@@ -173,7 +173,20 @@ export class Swarm {
    * @param {{lease?: number, capabilities?: string[], signal?: AbortSignal, wait?: number}} [options]
    */
   async work(work, { lease, capabilities, signal, wait = WAIT } = {}) {
+    let isNew = true;
+    const stop = this.#client.onState((state) => (isNew ||= state !== "live"));
+    try {
+      await this.#workOn(work, { lease, capabilities, signal, wait }, async () => {
+        if (isNew && (await this.#isPresent(capabilities))) isNew = false;
+      });
+    } finally {
+      stop();
+    }
+  }
+
+  async #workOn(work, { lease, capabilities, signal, wait }, arrive) {
     while (!signal?.aborted && this.#client.state !== "closed") {
+      await arrive();
       const task = await this.next({ wait, lease, capabilities });
       if (task === undefined) continue;
       if (signal?.aborted) return this.#giveBack(task);
@@ -193,7 +206,7 @@ export class Swarm {
       const result = await Promise.race([working.catch((thrown) => (error = thrown ?? new Error("no reason"))), ends]);
       if (task.isLost) return;
       if (signal?.aborted) return await this.#giveBack(task);
-      if (error === undefined) await task.complete(result);
+      if (error === undefined) await this.#complete(task, result);
       else await task.fail(`${error.name ?? "Error"}: ${error.message ?? error}`, { retry: true });
     } catch (error) {
       // It was done too late: somebody else has it.
@@ -202,6 +215,25 @@ export class Swarm {
       over.abort();
       task.stopKeeping();
     }
+  }
+
+  async #complete(task, result) {
+    try {
+      await task.complete(result);
+    } catch (error) {
+      if (error.code !== "bad_value" && error.code !== "too_large") throw error;
+      await task.fail(`its result cannot be kept: ${error.message}`);
+    }
+  }
+
+  /** Joins on a new connection, so that tasks can be meant for this agent; who may not works all the same. */
+  async #isPresent(capabilities) {
+    try {
+      await this.join({ role: "worker", capabilities });
+    } catch (error) {
+      return !PASSING.has(error.code);
+    }
+    return true;
   }
 
   async #giveBack(task) {

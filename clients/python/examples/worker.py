@@ -22,15 +22,17 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="ws://127.0.0.1:7827/sync")
     parser.add_argument("--name", default=f"worker-{secrets.token_hex(2)}")
+    parser.add_argument("--swarm", default="sums")
+    parser.add_argument("--token", help="its credentials, where the server wants some")
     parser.add_argument("--add", nargs="+", type=int, metavar="NUMBER", help="add a task to sum these, and print the result")
     options = parser.parse_args()
-    async with starling.connect(options.url, agent=options.name) as client:
-        swarm = starling.Swarm(client, "sums")
-        await swarm.init()
+    async with starling.connect(options.url, agent=options.name, token=options.token) as client:
+        swarm = starling.Swarm(client, options.swarm)
         if options.add is None:
             await swarm.work(add, lease=5)
+        await swarm.init()
         [task] = await swarm.submit([{"input": options.add}])
-        async for result in client.subscribe(f"swarm:sums:task:{task}:result"):
+        async for result in client.subscribe(f"swarm:{options.swarm}:task:{task}:result"):
             print(f"{result.value['sum']}, says {result.value['by']}")
             return
 

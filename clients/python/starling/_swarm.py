@@ -47,7 +47,7 @@ class Task:
 
     async def progress(self, value: Any = None) -> None:
         """Says how far it is, and renews the lease. The loop renews it by itself, too."""
-        await self._tell("task.progress", {"value": value})
+        await self._tell("task.progress", {} if value is None else {"value": value})
 
     async def complete(self, result: Any = None) -> None:
         await self._tell("task.complete", {"result": result})
@@ -171,10 +171,30 @@ class Swarm:
         :param do: does a task
         :param lease: how long a task stays this agent's after it has died, in seconds; it is renewed at a third of that
         """
-        while True:
-            task = await self.next(wait=_WAIT, lease=lease, capabilities=capabilities)
-            if task is not None:
-                await self._do(task, do)
+        is_new = True
+
+        def changed(state: str) -> None:
+            nonlocal is_new
+            is_new = is_new or state != "live"
+
+        stop = self._client.on_state(changed)
+        try:
+            while True:
+                if is_new and await self._is_present(capabilities):
+                    is_new = False
+                task = await self.next(wait=_WAIT, lease=lease, capabilities=capabilities)
+                if task is not None:
+                    await self._do(task, do)
+        finally:
+            stop()
+
+    async def _is_present(self, capabilities: Iterable[str]) -> bool:
+        """Joins on a new connection, so that tasks can be meant for this agent; who may not works all the same."""
+        try:
+            await self.join(role="worker", capabilities=capabilities)
+        except StarlingError as error:
+            return error.code not in _PASSING
+        return True
 
     async def _do(self, task: Task, do: Callable[[Task], Awaitable[Any]]) -> None:
         working = asyncio.ensure_future(do(task))
@@ -199,7 +219,13 @@ class Swarm:
         try:
             error = working.exception()
             if error is None:
-                await task.complete(working.result())
+                try:
+                    await task.complete(working.result())
+                except StarlingError as problem:
+                    if problem.code not in ("bad_value", "too_large"):
+                        raise
+                    log.warning("the result of task %s of swarm %s cannot be kept: %s", task.id, self.name, problem)
+                    await task.fail(f"its result cannot be kept: {problem}")
             else:
                 log.warning("task %s of swarm %s failed", task.id, self.name, exc_info=error)
                 await task.fail(f"{type(error).__name__}: {error}", retry=True)

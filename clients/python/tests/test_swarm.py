@@ -101,6 +101,19 @@ class SwarmTests(unittest.IsolatedAsyncioTestCase):
         result = await swarm._client.fetch("swarm:s:task:t:result")
         self.assertEqual(result and result.value, "done")
 
+    async def test_a_result_that_is_none_fails_the_task_and_not_the_worker(self) -> None:
+        swarm = self.open("planner")
+        await swarm.init()
+
+        async def do(task: starling.Task) -> Any:
+            return {1, 2} if task.id == "bad" else "good"
+
+        self.work("ada", do)
+        await swarm.submit([{"id": "bad", "priority": 1}, {"id": "good"}])
+        await self.all_over(swarm, 1)
+        self.assertEqual([await self.status(swarm, "bad"), await self.status(swarm, "good")], ["failed", "completed"])
+        self.assertEqual([agent["present"] for agent in (await swarm.status())["agents"]], [True])
+
     async def test_a_task_that_is_lost_is_stopped_and_one_that_is_cancelled_goes_back(self) -> None:
         stopped: list[str] = []
         begun = asyncio.Event()

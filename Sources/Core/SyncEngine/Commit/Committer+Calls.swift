@@ -61,10 +61,12 @@ extension Committer {
 
     /// Why a request may not write a key that only calls write.
     func guardRefusal(_ request: WriteRequest) -> WireError? {
-        guard let key = request.key, rules.guards(key) else { return nil }
+        guard let key = request.key else { return nil }
         switch request.action {
-        case .write, .lease, .touch: break
-        case .batch, .keep, .end, .replicate, .call, .withdraw, .giveBack: return nil
+        case .write, .touch: guard rules.guards(key) else { return nil }
+        // A claim that a call has made is renewed and given up like any other.
+        case .lease(let lease) where lease.action == .claim: guard rules.isNeverClaimed(key) else { return nil }
+        case .lease, .batch, .keep, .end, .replicate, .call, .withdraw, .giveBack: return nil
         }
         return WireError(
             .guarded, "\(key) is written by calls only",
@@ -74,6 +76,7 @@ extension Committer {
     /// The members of a batch that would write what only calls write.
     func guardFailures(_ message: ClientMessage.Batch) -> [BatchFailure] {
         message.members.indices.compactMap { index in
+            if case .release = message.members[index] { return nil }
             let key = message.members[index].key
             guard rules.guards(key) else { return nil }
             return BatchFailure(.write(index), key: key, reason: .guarded, current: nil)
@@ -105,6 +108,8 @@ extension Committer: CallContext {
         guard let grant = request.grant, let limit = grant.maximumKeys else { return nil }
         return limit - (try keyCount(in: grant.write))
     }
+
+    package var changeCount: Int { lent.updates.count }
 
     package mutating func nextStamp() -> Stamp { judge.clock.tick(at: now) }
 

@@ -9,6 +9,8 @@ package import SyncProtocol
 package protocol Rules: AnyObject {
     /// Whether only calls write a key, whether it exists or not.
     func guards(_ key: Key) -> Bool
+    /// Whether nobody may claim a key: what calls write must not be kept from them.
+    func isNeverClaimed(_ key: Key) -> Bool
     /// Whether ``changed(_:from:_:)`` wants to hear of a key's changes.
     func watches(_ key: Key) -> Bool
 
@@ -67,6 +69,8 @@ package protocol CallContext {
     mutating func keyCount(in scope: Scope) throws(StoreError) -> Int
     /// How many keys the sender of a request may still make; nil: any number.
     mutating func room(of request: WriteRequest) throws(StoreError) -> Int?
+    /// How many changes were made in the commit so far.
+    var changeCount: Int { get }
     /// A stamp that is given to nothing else.
     mutating func nextStamp() -> Stamp
 
@@ -91,6 +95,7 @@ package final class NoRules: Rules {
     package init() {}
 
     package func guards(_ key: Key) -> Bool { false }
+    package func isNeverClaimed(_ key: Key) -> Bool { false }
     package func watches(_ key: Key) -> Bool { false }
     package var isLoaded: Bool { true }
     package func load(_ commit: inout some CallContext) {}

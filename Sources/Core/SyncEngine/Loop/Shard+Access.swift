@@ -141,6 +141,9 @@ extension Shard {
             for key in rights.writes {
                 if let error = forbidden(writing: key, grant, id: call.id) { return error }
             }
+            if let pattern = rights.some, !grant.write.mayMeet(pattern) {
+                return refusal(grant, "writing anything that \(pattern) matches is not allowed", id: call.id)
+            }
             for key in rights.reads where !grant.read.admits(key) {
                 return refusal(grant, "reading \(key) is not allowed", id: call.id)
             }

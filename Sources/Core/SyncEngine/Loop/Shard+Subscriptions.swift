@@ -110,10 +110,10 @@ extension Shard {
     }
 
     mutating func unsubscribe(_ requestID: RequestID, of state: ConnectionState) {
+        let isWaiting = state.waitingCalls.contains(requestID)
+        if isWaiting { withdrawCalls(requestID, isAnswered: true, of: state.id) }
         guard let subscriptionID = state.subscriptions[requestID] else {
-            if state.waitingCalls.contains(requestID) {
-                return withdrawCalls(requestID, isAnswered: true, of: state.id)
-            }
+            if isWaiting { return }
             return refuse(
                 WireError(
                     .unknownSubscription, "this connection has no subscription \(requestID)", id: requestID),

@@ -35,7 +35,8 @@ package final class Call: Sendable {
         case end
         case submit([NewTask])
         case next(NextTask)
-        case progress(FencedTask, value: [UInt8])
+        /// `value`: nil only renews the lease.
+        case progress(FencedTask, value: [UInt8]?)
         case complete(FencedTask, result: [UInt8]?)
         case fail(FencedTask, error: [UInt8]?, retries: Bool)
         case release(FencedTask)

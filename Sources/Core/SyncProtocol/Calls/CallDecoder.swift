@@ -57,7 +57,7 @@ struct CallDecoder {
         case .taskSubmit: .submit(try tasks(fields))
         case .taskNext: .next(try next(fields))
         case .taskProgress:
-            .progress(try fenced(fields), value: try value("value", fields) ?? Array("null".utf8))
+            .progress(try fenced(fields), value: try value("value", fields))
         case .taskComplete: .complete(try fenced(fields), result: try value("result", fields))
         case .taskFail:
             .fail(try fenced(fields), error: try value("error", fields), retries: try fields.bool("retry") ?? false)
@@ -116,7 +116,18 @@ struct CallDecoder {
         return tasks
     }
 
+    private static let taskFields: Set<String> = [
+        "id", "input", "priority", "dependencies", "agent_id", "capabilities", "parent", "max_attempts",
+        "on_dependency_failure", "not_before",
+    ]
+
     private func task(_ fields: CallFields) throws(WireError) -> NewTask {
+        // A mistyped "dependencies" would be a task that waits for nothing.
+        if let unknown = fields.unknown(beside: Self.taskFields) {
+            throw WireError(
+                .badMessage, "there is no field \"\(unknown.prefix(40))\"",
+                hint: "a task has " + Self.taskFields.sorted().joined(separator: ", "))
+        }
         var task = NewTask()
         task.id = try fields.optionalSegment("id")
         task.input = try value("input", fields)
@@ -161,6 +172,9 @@ struct CallDecoder {
     private func mail(_ fields: CallFields) throws(WireError) -> Mail {
         let to = try fields.optionalSegment("to")
         let isForBoard = try fields.bool("board") ?? false
+        if isForBoard, to != nil {
+            throw WireError(.badMessage, "\"to\" and \"board\" do not go together: who is to read it?")
+        }
         guard isForBoard == (to == nil) else {
             throw WireError(.missingField, "message.send needs \"to\" with an agent's name, or \"board\":true")
         }
@@ -183,7 +197,10 @@ struct CallDecoder {
             }
             keys.append(Key(unchecked: text))
         }
-        if keys.isEmpty { throw fields.missing("keys") }
+        if keys.isEmpty {
+            if fields.raw("keys") == nil { throw fields.missing("keys") }
+            throw WireError(.badMessage, "\"keys\" has 1 to \(Self.maximumAcknowledged) elements; there are none")
+        }
         return keys
     }
 }

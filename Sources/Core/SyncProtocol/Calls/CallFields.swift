@@ -24,6 +24,11 @@ struct CallFields {
         return object.members.first { !seen.insert(Array($0.name.utf8)).inserted }?.name
     }
 
+    /// A field that is none of `known`.
+    func unknown(beside known: Set<String>) -> String? {
+        object.members.first { !known.contains($0.name) }?.name
+    }
+
     /// The text of a field that is there, and not null.
     func raw(_ name: String) -> [UInt8]? {
         guard let text = object.raw(name), text != Self.null else { return nil }
@@ -85,9 +90,12 @@ struct CallFields {
             throw WireError(.badMessage, "\"\(name)\" has \(elements.count) elements; the limit is \(maximum)")
         }
         var strings: [[UInt8]] = []
+        var seen: Set<[UInt8]> = []
         for element in elements {
-            guard let string = Self.string(element) else { throw Self.wrong(name, "an array of strings") }
-            if !strings.contains(string) { strings.append(string) }
+            guard let string = Self.string(element), string.count <= Key.maximumLength else {
+                throw Self.wrong(name, "an array of strings of \(Key.maximumLength) bytes at most")
+            }
+            if seen.insert(string).inserted { strings.append(string) }
         }
         return strings
     }

@@ -38,6 +38,8 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private let activity: HTTPActivity
     private var held: HeldMemory
     private let respond: Responder
+    /// Told that the caller sends nothing more, while it is being answered.
+    private let inputClosed: @Sendable () -> Void
     private let shakeHands: (RequestHead, HTTPExchangeHandler) throws -> Void
     private var state = State.idle
     /// What has come behind the request that is being answered: what one read brought, since there is no other until then, or else all until
@@ -50,7 +52,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     init(
         isUpgrade: @escaping (RequestHead) -> Bool, bodies: HTTPBodies, activity: HTTPActivity,
-        respond: @escaping Responder,
+        respond: @escaping Responder, inputClosed: @escaping @Sendable () -> Void,
         shakeHands: @escaping (RequestHead, HTTPExchangeHandler) throws -> Void
     ) {
         self.isUpgrade = isUpgrade
@@ -58,6 +60,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         self.activity = activity
         held = bodies.held
         self.respond = respond
+        self.inputClosed = inputClosed
         self.shakeHands = shakeHands
     }
 
@@ -95,7 +98,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if case ChannelEvent.inputClosed = event {
             isInputClosed = true
             // What was asked is still answered.
-            if case .responding = state {} else { context.close(promise: nil) }
+            if case .responding = state { inputClosed() } else { context.close(promise: nil) }
         }
         context.fireUserInboundEventTriggered(event)
     }

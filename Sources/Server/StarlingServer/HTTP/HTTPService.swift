@@ -73,7 +73,7 @@ struct HTTPService: Sendable {
         channel.closeFuture.whenComplete { _ in session.close() }
         let exchange = HTTPExchangeHandler(
             isUpgrade: isUpgrade, bodies: bodies, activity: activity,
-            respond: { [respond] in await respond($0, $1, session) }
+            respond: { [respond] in await respond($0, $1, session) }, inputClosed: { session.inputClosed() }
         ) { head, exchange in
             session.close()
             try shakeHands(head, exchange.isInputClosed) {

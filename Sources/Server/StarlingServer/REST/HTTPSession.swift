@@ -49,6 +49,8 @@ final class HTTPSession: Sendable {
         var current: (caller: Caller, connection: InProcessConnection)?
         /// What a request that is being answered has for itself. Requests come one after the other.
         var stream: InProcessConnection?
+        /// Whether that waits for something which is of use only to a caller that is there.
+        var isWait = false
         var isClosed = false
     }
 
@@ -104,10 +106,15 @@ final class HTTPSession: Sendable {
     /// Makes a connection for one request, which takes what comes on it. It ends with the next one, and with the session, at the latest.
     ///
     /// - Throws: ``Problem`` where the caller may not have one.
-    func open(for caller: Caller) async throws(Problem) -> InProcessConnection {
+    ///
+    /// - Parameter isWait: whether it ends when the caller has sent its last, as one that hangs up has.
+    func open(for caller: Caller, isWait: Bool = false) async throws(Problem) -> InProcessConnection {
         let connection = try await open(for: caller, isTaken: true)
         try keep(connection) { state in
-            defer { state.stream = connection }
+            defer {
+                state.stream = connection
+                state.isWait = isWait
+            }
             return state.stream
         }
         return connection
@@ -158,6 +165,11 @@ final class HTTPSession: Sendable {
         }
         if let problem = Problem(answer) { throw problem }
         return answer
+    }
+
+    /// The caller sends nothing more. What was asked is answered; but what would be handed out to nobody is not waited for.
+    func inputClosed() {
+        state.withLock { $0.isWait ? $0.stream : nil }?.close()
     }
 
     /// The connection over HTTP is gone.

@@ -23,6 +23,7 @@ enum SwarmRoutes {
         "swarm", "topology", "coordinator", "max_agents", "max_attempts", "lease", "on_dependency_failure", "aging",
         "mirror", "op",
     ]
+    private static let statuses = ["pending", "ready", "working", "parked", "completed", "failed", "cancelled"]
     private static let swarm = "/v1/swarms/:swarm"
     private static let task = "/v1/swarms/:swarm/tasks/:task"
 
@@ -104,7 +105,7 @@ enum SwarmRoutes {
     private static func waitForTask(
         _ message: SyncMessage, _ caller: Caller, _ context: HTTPContext
     ) async throws(Problem) -> JSONObject {
-        let connection = try await context.session.open(for: caller)
+        let connection = try await context.session.open(for: caller, isWait: true)
         defer { connection.close() }
         let answer = try await HTTPSession.ask(message, of: connection)
         guard Task.isCancelled, let task = answer.object("task"), let fence = answer.integer("fence"),
@@ -135,6 +136,9 @@ enum SwarmRoutes {
         question.add("limit", try query.number("limit", 1...UInt64(ClientMessage.List.maximumLimit)))
         let found = try await context.session.ask(question, as: try Caller(request.headers))
         let wanted = try query.one("status")
+        if let wanted, !statuses.contains(wanted) {
+            throw Problem(.badMessage, "status is \(wanted); it is one of \(statuses.joined(separator: ", "))")
+        }
         let rows = (found.array("registers") ?? []).compactMap { try? JSONObject($0) }.filter { register in
             let isRow = register.string("key")?.split(separator: ":", omittingEmptySubsequences: false).count == 4
             return isRow && (wanted == nil || register.object("value")?.string("status") == wanted)

@@ -126,6 +126,14 @@ struct TaskList: AsyncParsableCommand {
 
     @OptionGroup var options: ClientOptions
 
+    private static let statuses = ["pending", "ready", "working", "parked", "completed", "failed", "cancelled"]
+
+    func validate() throws {
+        if let status, !Self.statuses.contains(status) {
+            throw ValidationError("--status is one of \(Self.statuses.joined(separator: ", "))")
+        }
+    }
+
     func run() async throws {
         let pattern = try SwarmNames.pattern(swarm, "task:*")
         let status = status

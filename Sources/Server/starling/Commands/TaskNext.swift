@@ -45,27 +45,67 @@ struct TaskNext: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let wait = loop ? 60 : wait
+        // So that a task that is under way is given back.
+        let stop = exec == nil ? nil : StopSignals()
+        guard loop else {
+            let isDone = try await options.connect { connection, replies in
+                try await next(connection, &replies, stop)
+            }
+            if !isDone { throw ExitCode(1) }
+            return
+        }
+        var rest = Self.rest
+        while stop?.isStopping != true {
+            do {
+                try await options.connect { connection, replies in
+                    try await join(connection, &replies)
+                    while stop?.isStopping != true { _ = try await next(connection, &replies, stop) }
+                }
+            } catch let error as ClientError where error.code == .badURL {
+                throw error
+            } catch let error where !(error is ServerRefusal || error is UsageError) {
+                // The server has ended, for a while as a rule.
+                Output.complaint("\(error); trying again in \(rest.components.seconds) s")
+                try await Task.sleep(for: rest)
+                rest = min(rest * 2, Self.longestRest)
+                continue
+            }
+            rest = Self.rest
+        }
+    }
+
+    /// How long to wait for a server to come back, at first and at most.
+    private static let rest = Duration.seconds(1)
+    private static let longestRest = Duration.seconds(30)
+
+    /// Is a member, and present, so that tasks can be meant for it; where it may not be, it works all the same.
+    private func join(_ connection: SyncConnection, _ replies: inout Replies) async throws {
+        let fields = JSON.member("capabilities", capability) + [#""role":"worker""#]
+        do {
+            _ = try await connection.call(.swarmJoin, swarm, fields, &replies)
+        } catch let error as ServerRefusal where error.code == "forbidden" {}
+    }
+
+    /// Takes a task, and does it or prints it.
+    ///
+    /// - Returns: whether there was one, and it is done.
+    private func next(
+        _ connection: SyncConnection, _ replies: inout Replies, _ stop: StopSignals?
+    ) async throws -> Bool {
+        // Not for as long as may be: a signal is heard in between.
+        let wait = loop ? 5 : wait
         let fields =
             [#""wait":\#(wait)"#] + JSON.member("lease", number: lease) + JSON.member("capabilities", capability)
-        let isDone = try await options.connect { connection, replies in
-            while true {
-                let answer = try await connection.call(.taskNext, swarm, fields, &replies)
-                guard answer.string("type") == "task" else {
-                    if loop { continue }
-                    return false
-                }
-                guard let exec else {
-                    Output.line(options.json ? answer.line : Self.text(answer))
-                    return true
-                }
-                let handed = try HandedTask(swarm, answer)
-                let outcome = try await handed.work(exec, connection, &replies)
-                Output.line("\(SwarmView.plain(handed.task))\t\(outcome.rawValue)")
-                if !loop { return outcome == .completed }
-            }
+        let answer = try await connection.call(.taskNext, swarm, fields, &replies)
+        guard answer.string("type") == "task" else { return false }
+        guard let exec else {
+            Output.line(options.json ? answer.line : Self.text(answer))
+            return true
         }
-        if !isDone { throw ExitCode(1) }
+        let handed = try HandedTask(swarm, answer)
+        let outcome = try await handed.work(exec, connection, &replies, stop)
+        Output.line("\(SwarmView.plain(handed.task))\t\(outcome.rawValue)")
+        return outcome == .completed
     }
 
     /// The answer without what is the protocol's.
@@ -78,8 +118,11 @@ struct TaskNext: AsyncParsableCommand {
 /// A task that was handed to this process.
 struct HandedTask {
     enum Outcome: String {
-        case completed, failed, lost
+        case completed, failed, lost, released
     }
+
+    /// The greatest value that a server takes unless it is told otherwise, with room for escapes, in bytes.
+    private static let maximumResult = 512 << 10
 
     let swarm: String
     let task: String
@@ -101,12 +144,18 @@ struct HandedTask {
     }
 
     /// Does the task by a shell command, and tells the server what came of it.
-    func work(_ command: String, _ connection: SyncConnection, _ replies: inout Replies) async throws -> Outcome {
+    func work(
+        _ command: String, _ connection: SyncConnection, _ replies: inout Replies, _ stop: StopSignals?
+    ) async throws -> Outcome {
         let process = ShellCommand(command, environment: ["SWARM": swarm, "TASK": task, "FENCE": "\(fence)"])
         try process.start(input: input ?? [])
         var nextPulse = ContinuousClock.now + pulse
         while !process.hasEnded {
             try await Task.sleep(for: .milliseconds(20))
+            if stop?.isStopping == true {
+                process.end()
+                return try await tell(.taskRelease, [], connection, &replies) ? .released : .lost
+            }
             guard ContinuousClock.now >= nextPulse else { continue }
             nextPulse = .now + pulse
             guard try await tell(.taskProgress, [], connection, &replies) else {
@@ -115,6 +164,11 @@ struct HandedTask {
             }
         }
         let (status, output, errors) = process.result()
+        if output.count > Self.maximumResult {
+            let error =
+                #""error":"the command printed \#(output.count) bytes; a result has \#(Self.maximumResult) at most""#
+            return try await tell(.taskFail, [error], connection, &replies) ? .failed : .lost
+        }
         if status == 0 {
             let result = JSON.value(String(decoding: output, as: UTF8.self).trimmingCharacters(in: .newlines))
             return try await tell(.taskComplete, [#""result":\#(result)"#], connection, &replies) ? .completed : .lost
