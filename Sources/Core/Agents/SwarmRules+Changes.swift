@@ -107,8 +107,13 @@ extension SwarmRules {
 
     package func load(_ commit: inout some CallContext) throws(StoreError) {
         try makeIndex(&commit)
-        isLoaded = true
+        index = .made
         if since == 0 { since = commit.now }
+        // Where nobody knew for a while whether the end of a swarm was on the disk, some still wait for its tasks.
+        for index in graph.swarms.indices where !graph.swarms[index].facts.isThere {
+            for waiter in graph.swarms[index].facts.waiters { answerNone(waiter, &commit) }
+            graph.update(SwarmSlot(index: Int32(index))) { $0.waiters = [] }
+        }
         try storeErrors {
             for slot in graph.allSlots { try checkClaim(of: slot, &commit) }
             fresh += graph.allSlots.filter { graph[$0].status == .ready }

@@ -154,7 +154,8 @@ extension SwarmRules {
             let caller = Caller(Call(.swarmEnd, swarm: graph[swarm].name, action: .end), Self.own)
             for slot in graph.liveTasks(of: swarm, limit: max(0, limits.moves - moves)) {
                 guard let node = graph.node(slot), !node.status.isTerminal else { continue }
-                moves += 1
+                guard moves < limits.moves else { break }
+                moves += Self.weight(of: node)
                 try cancel(slot, reason: "the swarm has ended", caller, &commit)
             }
             guard graph[swarm].live == 0 else { continue }

@@ -34,7 +34,17 @@ package final class SwarmRules: Rules {
     /// The name of this server in what it names itself.
     let node: [UInt8]
     var graph = TaskGraph()
-    package internal(set) var isLoaded = false
+    package var isLoaded: Bool { index != .missing }
+    var index = Index.missing
+
+    /// Whether the index is there.
+    enum Index {
+        case missing
+        /// It was made in the commit under way: should that fail, what followed from it is made again.
+        case made
+        case loaded
+    }
+
     /// Tasks that have become ready in the commit and that nobody has been offered.
     var fresh: [TaskSlot] = []
     /// How many tasks were moved in the commit of their own accord.
@@ -63,6 +73,7 @@ package final class SwarmRules: Rules {
     package var maximumStamps: Int { 1 << 16 }
 
     package func committed() {
+        if index == .made { index = .loaded }
         graph.committed()
         fresh = []
         moves = 0
@@ -74,6 +85,7 @@ package final class SwarmRules: Rules {
     }
 
     package func rolledBack() {
+        if index == .made { index = .missing }
         graph.rolledBack()
         fresh = []
         moves = 0
@@ -83,7 +95,7 @@ package final class SwarmRules: Rules {
     package func forget() {
         rolledBack()
         graph.forget()
-        isLoaded = false
+        index = .missing
     }
 
     package var nextDue: WallTime? {
@@ -104,11 +116,14 @@ package final class SwarmRules: Rules {
         try storeErrors { try settle(&commit) }
     }
 
+    /// As how many moves a task counts: what it depends on has to hear of it.
+    static func weight(of node: TaskNode) -> Int { 1 + node.dependencies.count / 32 }
+
     /// Moves the tasks that are due, and hands out those that have become ready: the last step of whatever changes anything.
     func settle(_ commit: inout some CallContext) throws {
         try takeDown(&commit)
         while moves < limits.moves, let slot = graph.firstDue(at: commit.now) {
-            moves += 1
+            moves += Self.weight(of: graph[slot])
             let before = commit.changeCount
             do {
                 try advance(slot, &commit)

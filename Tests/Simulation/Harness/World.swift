@@ -8,7 +8,8 @@ import Transport
 final class World {
     /// How long tombstones are kept here, in milliseconds: short, so that cursors fall behind it.
     private static let retention: UInt64 = 30
-    private static let maximumReplies = 24 << 10
+    /// As many messages as are taken before a client is read from no further, each with its answer: those to calls are the longest.
+    private static let maximumReplies = 48 << 10
 
     var random: SeededGenerator
     let disk: SimulatedDisk
