@@ -6,6 +6,8 @@ const PASSING = new Set(["offline", "outcome_unknown", "timeout", "overloaded", 
 /** How long to rest before something is asked again, at first and at most, in milliseconds. */
 const REST = 200;
 const LONGEST_REST = 5_000;
+/** How long to rest where there is no such swarm, in milliseconds. */
+const NO_SWARM = 1_000;
 /** How long one `task.next` of the loop waits, in seconds. */
 const WAIT = 30;
 /** How long an answer may take beside what it waits for, in milliseconds. */
@@ -178,16 +180,25 @@ export class Swarm {
     try {
       await this.#workOn(work, { lease, capabilities, signal, wait }, async () => {
         if (isNew && (await this.#isPresent(capabilities))) isNew = false;
-      });
+      }, () => (isNew = true));
     } finally {
       stop();
     }
   }
 
-  async #workOn(work, { lease, capabilities, signal, wait }, arrive) {
+  async #workOn(work, { lease, capabilities, signal, wait }, arrive, miss) {
     while (!signal?.aborted && this.#client.state !== "closed") {
       await arrive();
-      const task = await this.next({ wait, lease, capabilities });
+      let task;
+      try {
+        task = await this.next({ wait, lease, capabilities });
+      } catch (error) {
+        if (error.code !== "absent") throw error;
+        // Nobody has made the swarm yet, or it has ended.
+        miss();
+        await pause(NO_SWARM);
+        continue;
+      }
       if (task === undefined) continue;
       if (signal?.aborted) return this.#giveBack(task);
       await this.#do(task, work, signal);

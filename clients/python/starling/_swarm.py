@@ -19,6 +19,8 @@ _PASSING = frozenset(
 )
 #: How long to rest before something is asked again, at first and at most, in seconds.
 _REST, _LONGEST_REST = 0.2, 5.0
+#: How long to rest where there is no such swarm, in seconds.
+_NO_SWARM = 1.0
 #: How long one ``task.next`` waits, in seconds.
 _WAIT = 30.0
 
@@ -182,7 +184,15 @@ class Swarm:
             while True:
                 if is_new and await self._is_present(capabilities):
                     is_new = False
-                task = await self.next(wait=_WAIT, lease=lease, capabilities=capabilities)
+                try:
+                    task = await self.next(wait=_WAIT, lease=lease, capabilities=capabilities)
+                except StarlingError as error:
+                    if error.code != "absent":
+                        raise
+                    # Nobody has made the swarm yet, or it has ended.
+                    is_new = True
+                    await asyncio.sleep(_NO_SWARM)
+                    continue
                 if task is not None:
                     await self._do(task, do)
         finally:

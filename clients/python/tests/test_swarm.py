@@ -158,7 +158,11 @@ class SwarmTests(unittest.IsolatedAsyncioTestCase):
         try:
             workers[0].kill()
             adding = await asyncio.create_subprocess_exec(*command, "--add", "1", "2", "3", env=environment, stdout=subprocess.PIPE)
-            output, _ = await asyncio.wait_for(adding.communicate(), 30)
+            try:
+                output, _ = await asyncio.wait_for(adding.communicate(), 30)
+            finally:
+                if adding.returncode is None:
+                    adding.kill()
             self.assertRegex(output.decode(), "^6, says (ada|bob)")
         finally:
             for worker in workers:
