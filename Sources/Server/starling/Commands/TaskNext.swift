@@ -149,6 +149,8 @@ struct HandedTask {
     ) async throws -> Outcome {
         let process = ShellCommand(command, environment: ["SWARM": swarm, "TASK": task, "FENCE": "\(fence)"])
         try process.start(input: input ?? [])
+        // Should the connection be lost meanwhile, somebody else gets the task when its lease is over.
+        defer { process.end() }
         var nextPulse = ContinuousClock.now + pulse
         while !process.hasEnded {
             try await Task.sleep(for: .milliseconds(20))

@@ -59,8 +59,14 @@ final class ShellCommand: Sendable {
         return state.withLock { (process.terminationStatus, $0.output, $0.errors) }
     }
 
-    /// Has it end.
+    /// Has it end, and what it has started.
     func end() {
-        process.terminate()
+        guard process.isRunning else { return }
+        // It leads a process group of its own where the system's library gives it one.
+        if getpgid(process.processIdentifier) == process.processIdentifier {
+            kill(-process.processIdentifier, SIGTERM)
+        } else {
+            process.terminate()
+        }
     }
 }
