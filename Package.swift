@@ -124,7 +124,7 @@ let package = Package(
             name: "starling",
             dependencies: [
                 "StarlingServer", "SQLiteStore", "SyncClient", "LoadGenerator", "SyncEngine", "SyncProtocol",
-                "Registers",
+                "Registers", "Agents",
                 "Access", "Loops", "Transport", "WebSocket",
                 nioCore, nioPosix, logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -73,7 +73,8 @@ struct Backend: Sendable {
         readers.start(reader: reader) { delivery, loop in drivers[loop].deliver(delivery) }
         try committer.start(
             database: database, loops: drivers.count, cacheSize: configuration.cacheSize,
-            retention: configuration.tombstoneRetention.milliseconds, framing: Self.framing,
+            retention: configuration.tombstoneRetention.milliseconds,
+            taskRetention: configuration.taskRetention.milliseconds, framing: Self.framing,
             publish: { changes in for driver in drivers { driver.deliver(.committed(changes)) } },
             checkpoints: checkpoints)
         for driver in drivers { driver.eventLoop.execute { driver.start() } }

@@ -48,14 +48,17 @@ final class CommitterThread: Sendable {
     ///   - publish: is given what each commit has changed, in order.
     ///   - checkpoints: is asked for one when the write-ahead log is worth it.
     func start(
-        database: SQLiteDatabase, loops: Int, cacheSize: Int, retention: UInt64, framing: @escaping Framing,
+        database: SQLiteDatabase, loops: Int, cacheSize: Int, retention: UInt64, taskRetention: UInt64,
+        framing: @escaping Framing,
         publish: @escaping @Sendable (Committed) -> Void, checkpoints: CheckpointThread
     ) throws(StoreError) {
         // Made here, so that a failure is the caller's; used by the thread alone from then on.
         let writer = try database.makeWriter()
+        var limits = SwarmRules.Limits()
+        limits.retention = taskRetention
         var committer = Committer(
             store: writer, state: database.state, loops: loops, maximumDrift: database.configuration.maximumDrift,
-            cacheSize: cacheSize, rules: SwarmRules(node: database.node), framing: framing)
+            cacheSize: cacheSize, rules: SwarmRules(node: database.node, limits: limits), framing: framing)
         let publish: @Sendable (Committed) -> Void = { [self] commit in
             // Never behind what an event loop has been told.
             latestHead.store(commit.head.rawValue, ordering: .releasing)

@@ -1,3 +1,4 @@
+import Agents
 import ArgumentParser
 import Foundation
 import SQLiteStore
@@ -81,8 +82,8 @@ struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check a database, beside a running server or without one.",
         discussion: """
-            SQLite's own integrity check, and then every row: keys, versions, values, the clock's bound. Exits with 1 when \
-            something is wrong.
+            SQLite's own integrity check, and then every row: keys, versions, values, the clock's bound, and whether the tasks of swarms \
+            agree with each other. Exits with 1 when something is wrong.
             """)
 
     @OptionGroup var options: DataOption
@@ -96,11 +97,17 @@ struct Check: ParsableCommand {
             \(check.values) values (\(Progress.size(check.bytes))), of which \(check.expiring) expire and \(check.claims) are \
             claims; \(check.tombstones) deletes remembered, those up to revision \(check.collectedRevision) forgotten
             """)
-        if check.problems.isEmpty {
-            Output.line("ok")
-        } else {
-            check.problems.forEach { Output.complaint($0) }
+        var problems = check.problems
+        if problems.isEmpty {
+            var audit = SwarmAudit()
+            try file.forEachRegister { audit.note($0) }
+            if audit.count > 0 { Output.line("\(audit.count) tasks of swarms") }
+            problems = audit.problems
+        }
+        guard problems.isEmpty else {
+            problems.forEach { Output.complaint($0) }
             throw ExitCode(1)
         }
+        Output.line("ok")
     }
 }

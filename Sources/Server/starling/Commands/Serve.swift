@@ -71,6 +71,12 @@ struct Serve: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "How long a task of a swarm is kept once it is over. (default: \(standard.taskRetention.wholeSeconds), 30 days)",
+            valueName: "seconds"))
+    var taskRetention: Int?
+
+    @Option(
+        help: ArgumentHelp(
             "Close a connection that has read nothing of what waits for it for so long. (default: \(standard.stallTimeout.wholeSeconds))",
             valueName: "seconds"))
     var stallTimeout: Int?
@@ -161,6 +167,7 @@ struct Serve: AsyncParsableCommand {
         try set(\.maximumDrift, "max-drift", maxDrift, 0...86_400 * 366)
         try set(\.drainTimeout, "drain-timeout", drainTimeout, 0...3_600)
         try set(\.tombstoneRetention, "tombstone-retention", tombstoneRetention, 1...86_400 * 36_600)
+        try set(\.taskRetention, "task-retention", taskRetention, 1...86_400 * 36_600)
         try set(\.stallTimeout, "stall-timeout", stallTimeout, 1...86_400)
         try set(\.pingInterval, "ping-interval", pingInterval, 1...86_400)
         try set(\.pingTimeout, "ping-timeout", pingTimeout, 1...86_400)
