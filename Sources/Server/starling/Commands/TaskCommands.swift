@@ -7,7 +7,11 @@ import SyncProtocol
 struct TaskCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "task", abstract: "Submit tasks to a swarm, and work on them.",
-        subcommands: [TaskSubmit.self, TaskNext.self, TaskComplete.self, TaskFail.self, TaskList.self, TaskShow.self])
+        subcommands: [
+            TaskSubmit.self, TaskNext.self, TaskComplete.self, TaskFail.self, TaskRelease.self, TaskPark.self,
+            TaskResume.self, TaskCancel.self, TaskRetry.self, TaskAssign.self, TaskRevoke.self, TaskList.self,
+            TaskShow.self,
+        ])
 }
 
 /// `starling task submit`
@@ -156,10 +160,13 @@ struct TaskList: AsyncParsableCommand {
         guard register.string("key")?.split(separator: ":", omittingEmptySubsequences: false).count == 4,
             let row = register.object("value"), let status = row.string("status"), wanted == nil || status == wanted
         else { return }
-        options.show(row) { row in
-            let names = [row.string("task_id") ?? "", status, row.string("agent_id") ?? ""]
-            Output.line(names.map(SwarmView.plain).joined(separator: "\t"))
-        }
+        options.show(row) { row in Output.line(Self.line(row)) }
+    }
+
+    /// A task's row, in a line.
+    static func line(_ row: JSONObject) -> String {
+        [row.string("task_id"), row.string("status"), row.string("agent_id")].map { SwarmView.plain($0 ?? "") }.joined(
+            separator: "\t")
     }
 }
 

@@ -1,0 +1,80 @@
+import Foundation
+import Testing
+
+extension ConformanceTests {
+    /// `starling swarm`, `task` and `inbox`, with the real server.
+    struct SwarmCommandTests {
+        private func starling(
+            _ server: ServerProcess, _ arguments: String..., input: String = ""
+        ) throws -> (status: Int32, output: String, errors: String) {
+            try ServerProcess.run(
+                arguments, input: input, environment: ["STARLING_URL": server.url, "PATH": "/usr/bin:/bin"])
+        }
+
+        /// What a command prints that is to succeed.
+        private func lines(_ server: ServerProcess, _ command: String, input: String = "") throws -> [String] {
+            let ran = try ServerProcess.run(
+                command.split(separator: " ").map(String.init), input: input,
+                environment: ["STARLING_URL": server.url])
+            #expect(ran.status == 0, "\(command): \(ran.errors)")
+            return ran.output.split(separator: "\n").map(String.init)
+        }
+
+        private func fence(_ server: ServerProcess, of task: String) throws -> String {
+            let line = try #require(try lines(server, "task next s").first)
+            let answer = try #require(JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+            #expect((answer["task"] as? [String: Any])?["task_id"] as? String == task)
+            return "\(try #require(answer["fence"] as? Int))"
+        }
+
+        @Test(
+            "A shell script is a worker: what it prints is the result, and its failure is somebody else's to try again")
+        func exec() throws {
+            let server = try ServerProcess()
+            #expect(try lines(server, "swarm init s --attempts 1") == ["made s"])
+            #expect(try lines(server, "swarm init s --attempts 1") == ["s is there already"])
+            let tasks = #"[{"id":"a","input":"text"},{"id":"b","dependencies":["a"],"input":2}]"#
+            #expect(try lines(server, "task submit s", input: tasks) == ["a", "b"])
+            let done = try starling(server, "task", "next", "s", "--exec", "cat; echo $STARLING_TASK >&2")
+            #expect(done.status == 0 && done.output == "a\tcompleted\n", "\(done)")
+            #expect(try lines(server, "task show s a").contains("result\t\"text\""))
+            let failed = try starling(server, "task", "next", "s", "--exec", "echo no >&2; exit 3")
+            #expect(failed.status == 1 && failed.output == "b\tfailed\n", "\(failed)")
+            #expect(
+                try lines(server, "task list s").map { $0.split(separator: "\t").prefix(2).joined(separator: " ") } == [
+                    "a completed", "b failed",
+                ])
+            #expect(try starling(server, "task", "next", "s").status == 1)
+            #expect(try lines(server, "swarm end s") == ["s has ended; 0 tasks are cancelled"])
+        }
+
+        @Test("Tasks are put aside and resumed, given back, taken away, cancelled and retried, and meant for somebody")
+        func control() throws {
+            let server = try ServerProcess()
+            _ = try lines(server, "swarm init s")
+            let tasks = #"{"tasks":[{"id":"a"},{"id":"b","dependencies":["a"]}]}"#
+            _ = try lines(server, "task submit s", input: tasks)
+            var fence = try fence(server, of: "a")
+            #expect(try lines(server, "task park s a why --fence \(fence)").first?.hasPrefix("a\tparked\t") == true)
+            #expect(try starling(server, "task", "next", "s").status == 1)
+            _ = try lines(server, "task resume s a")
+            fence = try self.fence(server, of: "a")
+            _ = try lines(server, "task release s a --fence \(fence)")
+            fence = try self.fence(server, of: "a")
+            _ = try lines(server, "task revoke s a")
+            let late = try starling(server, "task", "complete", "s", "a", "1", "--fence", fence)
+            #expect(late.status != 0 && late.errors.contains("stale_fence"), "\(late)")
+            #expect(try lines(server, "task cancel s a --cascade") == ["a\tcancelled\t"])
+            #expect(try lines(server, "task list s") == ["a\tcancelled\t", "b\tcancelled\t"])
+            _ = try lines(server, "task retry s a --cascade")
+            #expect(try lines(server, "task list s") == ["a\tready\t", "b\tpending\t"])
+            #expect(try lines(server, "task assign s b ada") == ["b\tpending\tada"])
+            #expect(try lines(server, "task assign s b") == ["b\tpending\t"])
+            fence = try self.fence(server, of: "a")
+            _ = try lines(server, "task fail s a broken --fence \(fence)")
+            #expect(try lines(server, "task list s --status failed").count == 1)
+            let absent = try starling(server, "task", "cancel", "s", "nope")
+            #expect(absent.status != 0 && absent.errors.contains("there is no task nope in swarm s"))
+        }
+    }
+}
