@@ -10,6 +10,7 @@ import re
 import secrets
 import textwrap
 import unittest
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,24 @@ class ReadmeTests(unittest.IsolatedAsyncioTestCase):
             if "from starling.sync" in code:
                 # It waits, and so has a thread of its own.
                 await asyncio.to_thread(asyncio.run, names["block"]())
+            elif ".work(" in code:
+                await self._employ(sync, names["block"])
             else:
                 await names["block"]()
+
+    async def _employ(self, sync: starling.Client, block: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Gives the worker that a block is a task, and has it done: a worker goes on until it is cancelled."""
+        swarm = starling.Swarm(sync, "demo")
+        await swarm.init()
+        [task] = await swarm.submit([{"input": "text"}])
+        results = sync.subscribe(f"swarm:demo:task:{task}:result")
+        worker = asyncio.create_task(block())
+        async for update in results:
+            self.assertEqual(update.value, 4)
+            break
+        worker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker
 
 
 if __name__ == "__main__":

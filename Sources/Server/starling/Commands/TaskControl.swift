@@ -2,7 +2,7 @@ import ArgumentParser
 import SyncClient
 import SyncProtocol
 
-/// A command that makes one call about a task, and prints what the task is then: its name, a tab, its status, a tab, who has it or is to have it.
+/// A command that makes one call about a task, and prints the answer's row as `starling task list` does.
 protocol TaskControl: AsyncParsableCommand {
     static var call: Call.Name { get }
     var target: TaskTarget { get }
