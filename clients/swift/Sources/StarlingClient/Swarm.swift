@@ -2,7 +2,9 @@ public import Foundation
 
 /// A swarm of agents that share tasks: `docs/swarms.md` says what is promised.
 public struct Swarm: Sendable {
+    /// Whose agent this is.
     public let client: StarlingClient
+    /// The swarm's.
     public let name: String
 
     /// What is asked again: there is no server for the moment, or it has too much to do.
@@ -192,6 +194,7 @@ public struct Swarm: Sendable {
 /// A task that was handed to this agent. It is its own until it is completed, or lost: then its calls throw `stale_fence`.
 public struct SwarmTask: Sendable {
     private let swarm: Swarm
+    /// Its name in the swarm.
     public let id: String
     /// To be shown with whatever is written for the task.
     public let fence: UInt64
@@ -239,11 +242,18 @@ public struct SwarmTask: Sendable {
         try await tell("task.progress", value.map { ["value": $0] } ?? [:])
     }
 
+    /// Says that it is done.
+    ///
+    /// - Parameter result: what came of it; nil: nothing that is kept.
     public func complete(_ result: (any Encodable & Sendable)? = nil) async throws {
         try await tell("task.complete", result.map { ["result": $0] } ?? [:])
     }
 
-    /// - Parameter retries: whether somebody may try again, as long as the task has attempts left.
+    /// Says that it cannot be done.
+    ///
+    /// - Parameters:
+    ///   - error: why not.
+    ///   - retries: whether somebody may try again, as long as the task has attempts left.
     public func fail(_ error: String, retries: Bool = false) async throws {
         try await tell("task.fail", ["error": error, "retry": retries])
     }
