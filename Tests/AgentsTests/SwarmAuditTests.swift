@@ -8,7 +8,7 @@ import Testing
 @Suite("The audit of tasks")
 struct SwarmAuditTests {
     private func problems(_ swarm: TestSwarm) -> [String] {
-        var audit = SwarmAudit()
+        var audit = SwarmAudit(now: swarm.now)
         for stored in swarm.disk.committed.values { audit.note(stored) }
         return audit.problems
     }
@@ -23,7 +23,7 @@ struct SwarmAuditTests {
         let fence = try #require(task.integer("fence"))
         // As an import may bring it.
         func forge(_ name: String, _ old: String, _ new: String) throws -> [String] {
-            var audit = SwarmAudit()
+            var audit = SwarmAudit(now: swarm.now)
             for var stored in swarm.disk.committed.values {
                 if stored.register.key == (try Key("swarm:s:task:\(name)")), let value = stored.register.value {
                     let text = String(decoding: value, as: UTF8.self).replacing(old, with: new)

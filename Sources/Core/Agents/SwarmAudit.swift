@@ -1,13 +1,20 @@
 package import Registers
 import SyncProtocol
 
-/// Looks through the rows of all tasks of a database that nobody serves: what they say of themselves has to be what the others say. Give it every
+/// Looks through the rows of all tasks in a snapshot of a database: what they say of themselves has to be what the others say. Give it every
 /// register, in any order.
 package struct SwarmAudit {
+    private let now: WallTime
     private var rows: [Key: TaskRow] = [:]
-    private var claims: [Key: Fence] = [:]
+    private var claims: [Key: Claim] = [:]
 
-    package init() {}
+    private struct Claim {
+        var fence: Fence
+        /// Whether its lease is over, and no server has ended it since.
+        var isOver: Bool
+    }
+
+    package init(now: WallTime) { self.now = now }
 
     /// How many tasks there are.
     package var count: Int { rows.count }
@@ -21,7 +28,7 @@ package struct SwarmAudit {
             guard let key = try? SwarmKey.task(swarm, task).key(), !stored.register.isTombstone,
                 stored.binding?.isExclusive == true
             else { return }
-            claims[key] = stored.fence
+            claims[key] = Claim(fence: stored.fence, isOver: !stored.isHeld(at: now))
         default: return
         }
     }
@@ -36,11 +43,11 @@ package struct SwarmAudit {
     private func problems(of row: TaskRow) -> [String] {
         guard let key = try? SwarmKey.task(row.swarm, row.task).key() else { return ["its names are too long"] }
         var problems: [String] = []
-        if row.status == .working, claims[key] != row.fence {
+        if row.status == .working, claims[key]?.fence != row.fence {
             problems.append("it is working under fence \(row.fence ?? 0), and nobody has its claim")
         }
-        if row.status != .working, let fence = claims[key] {
-            problems.append("it is \(row.status.rawValue), and is claimed under fence \(fence)")
+        if row.status != .working, let claim = claims[key], !claim.isOver {
+            problems.append("it is \(row.status.rawValue), and is claimed under fence \(claim.fence)")
         }
         // With the policy `run`, what it depends on may have failed, and be retried since.
         guard row.status == .ready, row.startedAt == nil, row.failurePolicy != .run else { return problems }

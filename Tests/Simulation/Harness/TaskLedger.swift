@@ -104,6 +104,10 @@ extension SimulatedServer {
         if left != right {
             world.note("the index has \(left.subtracting(right).sorted()), not \(right.subtracting(left).sorted())")
         }
+        // Also of what is done in portions: who looks at the file sees it in between.
+        var audit = SwarmAudit(now: now)
+        for stored in disk.committed.values { audit.note(stored) }
+        if let problem = audit.problems.first { world.note("the audit says: \(problem)") }
         // What is done in portions is on its way.
         guard committer.nextDue.map({ $0 > now }) ?? true else { return }
         let problem = rules.problem(now: now) { claim, fence in

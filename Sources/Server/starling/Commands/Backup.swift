@@ -99,7 +99,7 @@ struct Check: ParsableCommand {
             """)
         var problems = check.problems
         if problems.isEmpty {
-            var audit = SwarmAudit()
+            var audit = SwarmAudit(now: .now)
             try file.forEachRegister { audit.note($0) }
             if audit.count > 0 { Output.line("\(audit.count) tasks of swarms") }
             problems = audit.problems
