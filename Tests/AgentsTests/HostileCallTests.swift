@@ -7,31 +7,7 @@ import SyncProtocol
 import Testing
 
 @Suite("What callers must not get away with")
-struct HostileCallTests {
-    private func submit(_ tasks: String, op: String? = nil) -> String {
-        let op = op.map { #","op":"\#($0)""# } ?? ""
-        return #"{"type":"task.submit","id":1,"swarm":"s"\#(op),"tasks":[\#(tasks)]}"#
-    }
-
-    private let next = #"{"type":"task.next","id":2,"swarm":"s","lease":10}"#
-
-    private func finish(_ task: String, _ fence: Int64, _ verb: String = "complete", _ rest: String = "") -> String {
-        #"{"type":"task.\#(verb)","id":4,"swarm":"s","task":"\#(task)","fence":\#(fence)\#(rest)}"#
-    }
-
-    /// The task and the fence of an answer.
-    private func handed(_ answer: JSONObject) throws -> (task: String, fence: Int64) {
-        #expect(answer.string("type") == "task", "\(answer.members)")
-        let task = try #require(answer.object("task")?.string("task_id"))
-        return (task, try #require(answer.integer("fence")))
-    }
-
-    private func take(_ swarm: inout TestSwarm, agent: String = "a", connection: Int = 1) throws -> (
-        task: String, fence: Int64
-    ) {
-        try handed(swarm.call(next, agent: agent, connection: connection))
-    }
-
+struct HostileCallTests: CallWriting {
     @Test("Names whose longest key would be too long are refused at once, and so is a field that there is not")
     func longNames() throws {
         var swarm = try TestSwarm(isMade: false)

@@ -80,7 +80,7 @@ extension SwarmRules {
                     .exists, "there is a task \(task) in swarm \(caller.swarm) already",
                     hint:
                         "a submission that is sent again is known by its \"op\"; the name of a task that is over is taken until its row "
-                        + "expires, 30 days after its end")
+                        + "expires (--task-retention)")
             }
             guard caller.mayWrite(key) else { throw WireError(.forbidden, "writing \(key) is not allowed") }
             if new.input != nil { try checkIsFree(SwarmKey.input(caller.swarm, task: task).key(), &commit) }

@@ -61,61 +61,6 @@ struct TaskSubmit: AsyncParsableCommand {
     }
 }
 
-/// `starling task complete`
-struct TaskComplete: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "complete", abstract: "Say that a task is done.")
-
-    @Argument(help: "The swarm.")
-    var swarm: String
-
-    @Argument(help: "The task.")
-    var task: String
-
-    @Argument(help: "What came of it: JSON, or text.")
-    var result: String?
-
-    @Option(help: "The fence that it was handed out under.")
-    var fence: UInt64
-
-    @OptionGroup var options: ClientOptions
-
-    func run() async throws {
-        let result = result.map { [#""result":\#(JSON.value($0))"#] } ?? []
-        let fields = JSON.member("task", task) + JSON.member("fence", number: fence) + result
-        options.show(try await options.call(.taskComplete, swarm, fields)) { _ in }
-    }
-}
-
-/// `starling task fail`
-struct TaskFail: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "fail", abstract: "Say that a task cannot be done.")
-
-    @Argument(help: "The swarm.")
-    var swarm: String
-
-    @Argument(help: "The task.")
-    var task: String
-
-    @Argument(help: "Why not: JSON, or text.")
-    var error: String?
-
-    @Option(help: "The fence that it was handed out under.")
-    var fence: UInt64
-
-    @Flag(help: "Let somebody try again, as long as it has attempts left.")
-    var retry = false
-
-    @OptionGroup var options: ClientOptions
-
-    func run() async throws {
-        let error = error.map { [#""error":\#(JSON.value($0))"#] } ?? []
-        let fields =
-            JSON.member("task", task) + JSON.member("fence", number: fence) + error + [#""retry":\#(retry)"#]
-        options.show(try await options.call(.taskFail, swarm, fields)) { _ in }
-    }
-}
-
 /// `starling task list`
 struct TaskList: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -176,15 +121,11 @@ struct TaskShow: AsyncParsableCommand {
         commandName: "show", abstract: "Print what there is of a task: its row, input, progress and result.",
         discussion: "Exits with 1 when there is no such task.")
 
-    @Argument(help: "The swarm.")
-    var swarm: String
-
-    @Argument(help: "The task.")
-    var task: String
-
+    @OptionGroup var target: TaskTarget
     @OptionGroup var options: ClientOptions
 
     func run() async throws {
+        let (swarm, task) = (target.swarm, target.task)
         let key = "swarm:\(try SwarmNames.escaped(swarm)):task:\(try SwarmNames.escaped(task))"
         let isThere = try await options.connect { connection, replies in
             var isThere = false

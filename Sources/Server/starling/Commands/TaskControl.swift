@@ -29,6 +29,51 @@ struct TaskTarget: ParsableArguments {
     var task: String
 }
 
+/// `starling task complete`
+struct TaskComplete: TaskControl {
+    static let configuration = CommandConfiguration(
+        commandName: "complete", abstract: "Say that a task is done.")
+    static let call = Call.Name.taskComplete
+
+    @OptionGroup var target: TaskTarget
+
+    @Argument(help: "What came of it: JSON, or text.")
+    var result: String?
+
+    @Option(help: "The fence that it was handed out under.")
+    var fence: UInt64
+
+    @OptionGroup var options: ClientOptions
+
+    var fields: [String] {
+        JSON.member("fence", number: fence) + (result.map { [#""result":\#(JSON.value($0))"#] } ?? [])
+    }
+}
+
+/// `starling task fail`
+struct TaskFail: TaskControl {
+    static let configuration = CommandConfiguration(commandName: "fail", abstract: "Say that a task cannot be done.")
+    static let call = Call.Name.taskFail
+
+    @OptionGroup var target: TaskTarget
+
+    @Argument(help: "Why not: JSON, or text.")
+    var error: String?
+
+    @Option(help: "The fence that it was handed out under.")
+    var fence: UInt64
+
+    @Flag(help: "Let somebody try again, as long as it has attempts left.")
+    var retry = false
+
+    @OptionGroup var options: ClientOptions
+
+    var fields: [String] {
+        JSON.member("fence", number: fence) + (error.map { [#""error":\#(JSON.value($0))"#] } ?? [])
+            + [#""retry":\#(retry)"#]
+    }
+}
+
 /// `starling task cancel`
 struct TaskCancel: TaskControl {
     static let configuration = CommandConfiguration(
