@@ -57,7 +57,7 @@ extension ConformanceTests {
             var fence = try fence(server, of: "a")
             #expect(try lines(server, "task park s a why --fence \(fence)").first?.hasPrefix("a\tparked\t") == true)
             #expect(try starling(server, "task", "next", "s").status == 1)
-            _ = try lines(server, "task resume s a")
+            #expect(try lines(server, "task resume s a") == ["a\tready\t"])
             fence = try self.fence(server, of: "a")
             _ = try lines(server, "task release s a --fence \(fence)")
             fence = try self.fence(server, of: "a")
@@ -75,6 +75,31 @@ extension ConformanceTests {
             #expect(try lines(server, "task list s --status failed").count == 1)
             let absent = try starling(server, "task", "cancel", "s", "nope")
             #expect(absent.status != 0 && absent.errors.contains("there is no task nope in swarm s"))
+        }
+
+        @Test("Members join, write to each other and to all, and leave; a task is made to wait for one more")
+        func members() throws {
+            let server = try ServerProcess()
+            _ = try lines(server, "swarm init s --aging 5 --max-agents 2 --on-dependency-failure run --no-mirror")
+            let joined = try lines(server, "swarm join s --agent ada --role writer --capability swift --capability sql")
+            #expect(joined == ["ada is a member of s, at position 0"])
+            _ = try lines(server, "swarm join s --agent bob --ttl 5")
+            #expect(try starling(server, "swarm", "join", "s", "--agent", "eve").status != 0, "there is room for two")
+            #expect(try starling(server, "swarm", "send", "s", "x").errors.contains("--agent says who sends it"))
+            #expect(
+                try lines(server, "swarm send s hello --to bob --agent ada").first?.hasPrefix("swarm:s:inbox:bob:")
+                    == true)
+            #expect(
+                try lines(server, "swarm send s [1] --agent ada --kind note").first?.hasPrefix("swarm:s:board:") == true
+            )
+            #expect(try lines(server, "inbox s --agent bob --ack") == ["ada\t\"hello\""])
+            #expect(try starling(server, "inbox", "s", "--agent", "bob").status == 1)
+            #expect(try lines(server, "swarm leave s --agent bob") == ["bob is no member of s"])
+            #expect(try starling(server, "swarm", "send", "s", "x", "--to", "bob", "--agent", "ada").status != 0)
+            _ = try lines(server, "task submit s", input: #"[{"id":"a"},{"id":"b"}]"#)
+            #expect(try lines(server, "task depend s b a") == ["b\tpending\t"])
+            #expect(try starling(server, "task", "depend", "s", "a", "b").errors.contains("cycle"))
+            #expect(try lines(server, "keys task:*").isEmpty, "no copies were wanted")
         }
     }
 }

@@ -32,6 +32,22 @@ extension SwarmRules {
         }
     }
 
+    /// An answer about a task that waits again, as the commit leaves that: it may be ready, or with the next agent.
+    func settled(
+        _ answer: CallAnswer, _ call: Call, _ request: WriteRequest, _ commit: inout some CallContext
+    ) throws -> CallAnswer {
+        let task: Segment
+        switch call.action {
+        case .fail(let fenced, _, true), .release(let fenced): task = fenced.task
+        case .resume(let name), .retry(let name, _), .assign(let name, _), .revoke(let name), .depend(let name, _):
+            task = name
+        default: return answer
+        }
+        var settled = self.answer(try self.task(task, Caller(call, request), &commit).row, to: request)
+        settled.released = answer.released
+        return settled
+    }
+
     /// What was handed out before, as long as its claim is in force: then the call is a new one.
     private func handedOut(
         _ kept: CallAnswer, _ request: WriteRequest, _ commit: inout some CallContext

@@ -156,9 +156,9 @@ package final class SwarmRules: Rules {
         let before = commit.changeCount
         do {
             if let known = try known(call, request, &commit) { return commit.answer(request, known, isLate: false) }
-            let answer = try decide(call, request, &commit)
+            let decided = try decide(call, request, &commit)
             try settle(&commit)
-            guard let answer else { return }
+            guard let answer = try decided.map({ try settled($0, call, request, &commit) }) else { return }
             keep(answer, of: call, request, &commit)
             commit.answer(request, .called(answer), isLate: false)
         } catch let error as StoreError {

@@ -17,12 +17,14 @@ enum EventRoutes {
 
     static func add(to router: Router<HTTPContext>) {
         router.get("/v1/events") { request, context in
-            await RESTRoutes.answer { () throws(Problem) in try await open(request, context) }
+            await RESTRoutes.answer { () throws(Problem) in
+                let query = try Query(request, known: parameters)
+                return try await open(try patterns(query), query, request, context)
+            }
         }
     }
 
-    private static func open(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {
-        let query = try Query(request, known: parameters)
+    private static func patterns(_ query: Query) throws(Problem) -> [String] {
         let patterns = query.all("pattern")
         if patterns.isEmpty { throw Problem(.missingField, "pattern says which keys to tell of: ?pattern=task:*") }
         guard patterns.count <= maximumPatterns else {
@@ -30,6 +32,15 @@ enum EventRoutes {
                 .badMessage,
                 "a stream has at most \(maximumPatterns) patterns; ask for wider ones, or for more streams")
         }
+        return patterns
+    }
+
+    /// Answers with the stream of some patterns.
+    ///
+    /// - Parameter query: has `since`, where the stream goes on after an earlier one.
+    static func open(
+        _ patterns: [String], _ query: Query, _ request: Request, _ context: HTTPContext
+    ) async throws(Problem) -> Response {
         let asked = try query.one("since")
         let since = request.headers[.lastEventID] ?? asked
         let headers: HTTPFields = [

@@ -20,8 +20,7 @@ struct Inbox: AsyncParsableCommand {
     @OptionGroup var options: ClientOptions
 
     func run() async throws {
-        guard let agent = options.agent else { throw UsageError("--agent says whose inbox it is") }
-        let name = try SwarmNames.escaped(agent)
+        let name = try SwarmNames.escaped(options.agentName("reads its inbox"))
         let pattern = try SwarmNames.pattern(swarm, "inbox:\(Self.literal(name)):*")
         let (swarm, ack) = (swarm, ack)
         let count = try await options.connect { connection, replies in

@@ -5,8 +5,11 @@ import SyncProtocol
 /// `starling swarm`
 struct Swarm: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make a swarm, and see what it is doing.",
-        subcommands: [SwarmInit.self, SwarmStatus.self, SwarmWatch.self, SwarmEnd.self])
+        abstract: "Make a swarm, be a member of it, and see what it is doing.",
+        subcommands: [
+            SwarmInit.self, SwarmJoin.self, SwarmLeave.self, SwarmSend.self, SwarmStatus.self, SwarmWatch.self,
+            SwarmEnd.self,
+        ])
 }
 
 /// `starling swarm init`
@@ -33,12 +36,32 @@ struct SwarmInit: AsyncParsableCommand {
             "How often a task is handed out before it has failed; 0: without end. (default: 3)", valueName: "times"))
     var attempts: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "What becomes of a task whose dependency fails: block, cancel or run. (default: block)", valueName: "policy"
+        ))
+    var onDependencyFailure: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "After so long a wait a task counts for one more of priority; 0: never. (default: 0)", valueName: "seconds")
+    )
+    var aging: Int?
+
+    @Option(help: ArgumentHelp("How many members it may have.", valueName: "count"))
+    var maxAgents: Int?
+
+    @Flag(help: "Leave out the copies task:<task>:status.")
+    var noMirror = false
+
     @OptionGroup var options: ClientOptions
 
     func run() async throws {
         let fields =
             JSON.member("topology", topology) + JSON.member("coordinator", coordinator)
             + JSON.member("lease", number: lease) + JSON.member("max_attempts", number: attempts)
+            + JSON.member("on_dependency_failure", onDependencyFailure) + JSON.member("aging", number: aging)
+            + JSON.member("max_agents", number: maxAgents) + (noMirror ? [#""mirror":false"#] : [])
         options.show(try await options.call(.swarmInit, swarm, fields)) { answer in
             Output.line(answer.bool("created") == true ? "made \(swarm)" : "\(swarm) is there already")
         }

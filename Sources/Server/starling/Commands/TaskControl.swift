@@ -29,6 +29,14 @@ struct TaskTarget: ParsableArguments {
     var task: String
 }
 
+/// Under which fence a task is held.
+struct FenceOption: ParsableArguments {
+    @Option(help: "The fence that it was handed out under.")
+    var fence: UInt64
+
+    var field: [String] { JSON.member("fence", number: fence) }
+}
+
 /// `starling task complete`
 struct TaskComplete: TaskControl {
     static let configuration = CommandConfiguration(
@@ -40,13 +48,12 @@ struct TaskComplete: TaskControl {
     @Argument(help: "What came of it: JSON, or text.")
     var result: String?
 
-    @Option(help: "The fence that it was handed out under.")
-    var fence: UInt64
+    @OptionGroup var fence: FenceOption
 
     @OptionGroup var options: ClientOptions
 
     var fields: [String] {
-        JSON.member("fence", number: fence) + (result.map { [#""result":\#(JSON.value($0))"#] } ?? [])
+        fence.field + (result.map { [#""result":\#(JSON.value($0))"#] } ?? [])
     }
 }
 
@@ -60,8 +67,7 @@ struct TaskFail: TaskControl {
     @Argument(help: "Why not: JSON, or text.")
     var error: String?
 
-    @Option(help: "The fence that it was handed out under.")
-    var fence: UInt64
+    @OptionGroup var fence: FenceOption
 
     @Flag(help: "Let somebody try again, as long as it has attempts left.")
     var retry = false
@@ -69,7 +75,7 @@ struct TaskFail: TaskControl {
     @OptionGroup var options: ClientOptions
 
     var fields: [String] {
-        JSON.member("fence", number: fence) + (error.map { [#""error":\#(JSON.value($0))"#] } ?? [])
+        fence.field + (error.map { [#""error":\#(JSON.value($0))"#] } ?? [])
             + [#""retry":\#(retry)"#]
     }
 }
@@ -118,13 +124,12 @@ struct TaskPark: TaskControl {
     @Argument(help: "Why: JSON, or text.")
     var reason: String?
 
-    @Option(help: "The fence that it was handed out under.")
-    var fence: UInt64
+    @OptionGroup var fence: FenceOption
 
     @OptionGroup var options: ClientOptions
 
     var fields: [String] {
-        JSON.member("fence", number: fence) + (reason.map { [#""reason":\#(JSON.value($0))"#] } ?? [])
+        fence.field + (reason.map { [#""reason":\#(JSON.value($0))"#] } ?? [])
     }
 }
 
@@ -146,12 +151,11 @@ struct TaskRelease: TaskControl {
 
     @OptionGroup var target: TaskTarget
 
-    @Option(help: "The fence that it was handed out under.")
-    var fence: UInt64
+    @OptionGroup var fence: FenceOption
 
     @OptionGroup var options: ClientOptions
 
-    var fields: [String] { JSON.member("fence", number: fence) }
+    var fields: [String] { fence.field }
 }
 
 /// `starling task assign`
@@ -178,4 +182,20 @@ struct TaskRevoke: TaskControl {
 
     @OptionGroup var target: TaskTarget
     @OptionGroup var options: ClientOptions
+}
+
+/// `starling task depend`
+struct TaskDepend: TaskControl {
+    static let configuration = CommandConfiguration(
+        commandName: "depend", abstract: "Have a task that nobody has wait for others, too.")
+    static let call = Call.Name.taskDepend
+
+    @OptionGroup var target: TaskTarget
+
+    @Argument(help: "What it is to wait for.")
+    var on: [String]
+
+    @OptionGroup var options: ClientOptions
+
+    var fields: [String] { JSON.member("on", on) }
 }
