@@ -37,9 +37,11 @@ extension SwarmRules {
     }
 
     /// The row that a register has; nil: it has none of ours.
-    func row(_ stored: StoredRegister?, _ swarm: Segment, _ task: Segment) -> TaskRow? {
+    func row(
+        _ stored: StoredRegister?, _ swarm: Segment, _ task: Segment, withDependencies: Bool = true
+    ) -> TaskRow? {
         guard let value = stored?.register.value, SwarmKey.fits(swarm, task: task) else { return nil }
-        return TaskRow(value, swarm: swarm, task: task)
+        return TaskRow(value, swarm: swarm, task: task, withDependencies: withDependencies)
     }
 
     /// A task that a call names.
@@ -109,7 +111,9 @@ extension SwarmRules {
             let key = try SwarmKey.task(swarm, dependency).key()
             if let slot = graph.find(key) {
                 slots.append(slot)
-            } else if let stored = try commit.current(of: key), let row = row(stored, swarm, dependency) {
+            } else if let stored = try commit.current(of: key),
+                let row = row(stored, swarm, dependency, withDependencies: false)
+            {
                 slots.append(graph.insert(node(row, stored)))
             } else {
                 slots.append(graph.insert(missing(dependency, key, swarm)))

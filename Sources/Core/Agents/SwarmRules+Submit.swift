@@ -127,9 +127,9 @@ extension SwarmRules {
     private func checkDependencies(
         _ made: [Made], _ caller: Caller, _ commit: inout some CallContext
     ) throws {
-        let own = Set(made.map(\.task))
+        var known = Set(made.map(\.task))
         for one in made {
-            for dependency in one.new.dependencies where !own.contains(dependency) {
+            for dependency in one.new.dependencies where known.insert(dependency).inserted {
                 try checkIsThere(dependency, for: one.task, caller, &commit)
             }
         }
@@ -139,7 +139,9 @@ extension SwarmRules {
         _ dependency: Segment, for task: Segment, _ caller: Caller, _ commit: inout some CallContext
     ) throws {
         let key = try SwarmKey.task(caller.swarm, dependency).key()
-        guard row(try commit.current(of: key), caller.swarm, dependency) == nil else { return }
+        // What is in the graph and not over has a row, which is not read for each of its dependents.
+        if let slot = graph.find(key), !graph[slot].status.isTerminal { return }
+        guard row(try commit.current(of: key), caller.swarm, dependency, withDependencies: false) == nil else { return }
         throw WireError(
             .missingDependency, "task \(task) depends on \(dependency), which there is not in swarm \(caller.swarm)",
             hint: "submit both together, or that one first")

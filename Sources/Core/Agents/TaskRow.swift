@@ -103,8 +103,9 @@ extension TaskRow {
 
     /// Reads a row.
     ///
+    /// - Parameter withDependencies: whether those are wanted: a row may have hundreds, and be looked at for its status alone.
     /// - Returns: nil where it is none of ours: another database, or another program, has written it.
-    package init?(_ value: [UInt8], swarm: Segment, task: Segment) {
+    package init?(_ value: [UInt8], swarm: Segment, task: Segment, withDependencies: Bool = true) {
         guard let object = try? JSONObject(value), let status = object.string("status").flatMap(TaskStatus.init),
             let attempt = object.integer("attempt"), attempt >= 0
         else { return nil }
@@ -126,7 +127,7 @@ extension TaskRow {
         agent = segment("agent_id")
         assignee = segment("assigned_to")
         priority = object.integer("priority").flatMap(Int.init(exactly:)) ?? 0
-        dependencies = texts("dependencies").compactMap { try? Segment($0.span) }
+        dependencies = !withDependencies ? [] : texts("dependencies").compactMap { try? Segment($0.span) }
         maximumAttempts = object.integer("max_attempts").flatMap(Int.init(exactly:)) ?? 3
         failurePolicy = object.string("on_dependency_failure").flatMap(FailurePolicy.init) ?? .block
         notBefore = milliseconds("not_before").map(WallTime.init(milliseconds:))
