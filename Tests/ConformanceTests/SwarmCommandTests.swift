@@ -101,5 +101,50 @@ extension ConformanceTests {
             #expect(try starling(server, "task", "depend", "s", "a", "b").errors.contains("cycle"))
             #expect(try lines(server, "keys task:*").isEmpty, "no copies were wanted")
         }
+
+        @Test("What a worker is at goes on while the server is restarted, and is told of when it is back")
+        func restart() throws {
+            let folder = try ServerProcess.makeFolder()
+            defer { try? FileManager.default.removeItem(at: folder) }
+            var server = try ServerProcess(in: folder)
+            let port = server.port
+            _ = try lines(server, "swarm init s --attempts 1")
+            _ = try lines(server, "task submit s", input: #"[{"id":"a"}]"#)
+            let path = folder.path
+            let command = "touch \(path)/begun; while [ ! -e \(path)/go ]; do sleep 0.05; done; echo well"
+            let output = try ChildPipe()
+            defer { close(output.reader) }
+            let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
+            let worker = try ChildProcess(
+                ServerProcess.binary, ["task", "next", "s", "--loop", "--exec", command],
+                environment: ["STARLING_URL": server.url, "PATH": "/usr/bin:/bin"], input: nothing,
+                output: output.writer, errors: nothing)
+            for descriptor in [nothing, output.writer] { close(descriptor) }
+            defer {
+                worker.kill(SIGKILL)
+                _ = worker.wait()
+            }
+            try ServerProcess.until { FileManager.default.fileExists(atPath: "\(path)/begun") ? true : nil }
+            server.terminate()
+            #expect(server.wait() == 0)
+            FileManager.default.createFile(atPath: "\(path)/go", contents: nil)
+            server = try ServerProcess(in: folder, ["--port", "\(port)"])
+            #expect(String(decoding: output.read(), as: UTF8.self) == "a\tcompleted\n")
+            let shown = try lines(server, "task show s a")
+            #expect(shown.contains("result\t\"well\"") && shown.contains { $0.contains("\"attempt\":1,") }, "\(shown)")
+        }
+
+        @Test("What is printed moves no cursor, and turns no text around")
+        func controls() throws {
+            let server = try ServerProcess()
+            _ = try lines(server, "swarm init s")
+            for agent in ["ada", "bob"] { _ = try lines(server, "swarm join s --agent \(agent)") }
+            let client = try RawClient.connected(server)
+            try client.send(#"{"type":"hello","id":1,"agent":"ada"}"#)
+            let body = "a\u{9B}31m\u{7F}\u{202E}b"
+            try client.send(#"{"type":"message.send","id":2,"swarm":"s","to":"bob","body":"\#(body)"}"#)
+            _ = try client.receive(type: "sent")
+            #expect(try lines(server, "inbox s --agent bob") == ["ada\t" + #""a\u009b31m\u007f\u202eb""#])
+        }
     }
 }

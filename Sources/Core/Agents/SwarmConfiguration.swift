@@ -88,12 +88,15 @@ package struct Member: Equatable, Sendable {
     package var position: Int
     package var capabilities: [[UInt8]]
 
-    package init(agent: Segment, _ membership: Membership, position: Int) {
+    /// - Parameters:
+    ///   - known: what it was before: of that stays what it does not say anew.
+    ///   - position: its place where neither has one.
+    package init(agent: Segment, _ membership: Membership, known: Member? = nil, position: Int) {
         self.agent = agent
-        role = membership.role
-        parent = membership.parent
-        self.position = membership.position ?? position
-        capabilities = membership.capabilities
+        role = membership.role ?? known?.role
+        parent = membership.parent ?? known?.parent
+        self.position = membership.position ?? known?.position ?? position
+        capabilities = membership.capabilities ?? known?.capabilities ?? []
     }
 
     package var json: [UInt8] {

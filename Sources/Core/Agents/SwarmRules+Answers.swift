@@ -12,6 +12,10 @@ extension SwarmRules {
         return OperationID(op: op, bearer: request.grant?.bearer ?? [])
     }
 
+    static let otherRequest = WireError(
+        .badMessage, "this op is that of another request; nothing of this one was done",
+        hint: "make up an op for each request, and send it again only with the same text")
+
     /// What the same call was answered before, as long as that is remembered.
     func known(
         _ call: Call, _ request: WriteRequest, _ commit: inout some CallContext
@@ -20,9 +24,7 @@ extension SwarmRules {
             return nil
         }
         guard let kept = KeptAnswer.call(text), kept.fingerprint == call.fingerprint else {
-            throw WireError(
-                .badMessage, "this op is that of another request; nothing of this one was done",
-                hint: "make up an op for each request, and send it again only with the same text")
+            throw Self.otherRequest
         }
         switch call.action {
         case .next: return try handedOut(kept.answer, request, &commit).map { .called($0) }

@@ -169,7 +169,7 @@ extension SwarmRules {
         let attempts = node.maximumAttempts
         if isCounted, attempts > 0, node.attempt >= attempts {
             return try move(slot, to: .failed, Step("failed", request), &commit) { row in
-                row.reason = "\(attempts) attempts: \(reason ?? "given up")"
+                row.reason = "\(attempts) \(attempts == 1 ? "attempt" : "attempts"): \(reason ?? "given up")"
             }
         }
         let step = Step(event ?? (isCounted ? "lost" : "released"), request)

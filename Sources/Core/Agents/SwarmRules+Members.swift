@@ -51,7 +51,7 @@ extension SwarmRules {
         }
         try checkParent(membership.parent, of: agent, in: facts)
         let last = facts.members.values.map(\.position).max() ?? -1
-        var member = Member(agent: agent, membership, position: known?.position ?? last + 1)
+        var member = Member(agent: agent, membership, known: known, position: last + 1)
         if let known, !mayAdministrate(caller) {
             // A member does not choose its neighbours anew.
             member.position = known.position
@@ -85,7 +85,7 @@ extension SwarmRules {
         var next = parent
         while let leader = next {
             path.append(leader)
-            if leader == agent { throw Self.cycle(path) }
+            if leader == agent { throw Self.cycle(path.map { "\($0)" }) }
             guard path.count <= facts.members.count + 1 else { return }
             next = facts.members[leader]?.parent
         }

@@ -4,8 +4,9 @@ import SyncProtocol
 
 /// What others than its agent do with a task.
 extension SwarmRules {
-    /// How many tasks are looked at for a cycle.
+    /// How many tasks are looked at for a cycle, and how many of these have their rows read for it.
     private static let maximumLook = 10_000
+    private static let maximumRowsRead = 500
 
     func resume(_ task: Segment, _ caller: Caller, _ commit: inout some CallContext) throws -> CallAnswer {
         let slot = try live(task, caller, in: [.parked], "parked", &commit)
@@ -24,7 +25,8 @@ extension SwarmRules {
         guard row.status == .failed || row.status == .cancelled else {
             throw notReady(row, "failed or cancelled")
         }
-        try checkIsRetriable(row, retried: [], &commit)
+        var known: [Segment: TaskStatus] = [:]
+        try checkIsRetriable(row, retried: [], &known, &commit)
         let others = cascades ? try cancelledWith(task, caller, &commit) : []
         try checkIsRoom(for: 1 + others.count, in: caller.swarm)
         let slot = try slot(key, row, &commit)
@@ -44,19 +46,29 @@ extension SwarmRules {
 
     /// A task that would be cancelled again at once is not retried.
     ///
-    /// - Parameter retried: what is retried with it.
+    /// - Parameters:
+    ///   - retried: what is retried with it.
+    ///   - known: the statuses that were looked up before.
     private func checkIsRetriable(
-        _ row: TaskRow, retried: Set<Segment>, _ commit: inout some CallContext
+        _ row: TaskRow, retried: Set<Segment>, _ known: inout [Segment: TaskStatus], _ commit: inout some CallContext
     ) throws {
         guard row.failurePolicy == .cancel else { return }
         for dependency in row.dependencies where !retried.contains(dependency) {
-            let key = try SwarmKey.task(row.swarm, dependency).key()
-            let status = self.row(try commit.current(of: key), row.swarm, dependency)?.status ?? .failed
+            let status = try known[dependency] ?? self.status(of: dependency, in: row.swarm, &commit)
+            known[dependency] = status
             guard status.cancels(row.failurePolicy) else { continue }
             throw WireError(
                 .notReady, "task \(row.task) depends on \(dependency), which is \(status.rawValue)",
                 hint: "retry that one first, with \"cascade\":true for what it had cancelled")
         }
+    }
+
+    private func status(
+        of task: Segment, in swarm: Segment, _ commit: inout some CallContext
+    ) throws -> TaskStatus {
+        let key = try SwarmKey.task(swarm, task).key()
+        if let slot = graph.find(key), !graph[slot].status.isTerminal { return graph[slot].status }
+        return row(try commit.glance(at: key), swarm, task, withDependencies: false)?.status ?? .failed
     }
 
     private func putBackToStart(
@@ -87,23 +99,31 @@ extension SwarmRules {
         }
         var found: [(key: Key, row: TaskRow)] = []
         var retried: Set<Segment> = [first]
+        var known: [Segment: TaskStatus] = [:]
         var left = [first]
+        var weight = 0
         while let cause = left.popLast() {
             for (key, row) in byCause[cause] ?? [] {
-                guard (try? checkIsRetriable(row, retried: retried, &commit)) != nil, retried.insert(row.task).inserted
+                guard (try? checkIsRetriable(row, retried: retried, &known, &commit)) != nil,
+                    retried.insert(row.task).inserted
                 else { continue }
                 try checkMayChange(key, row, caller)
                 found.append((key, row))
                 left.append(row.task)
+                weight += Self.weight(dependencies: row.dependencies.count)
+                guard weight <= limits.moves else {
+                    throw tooMany("more tasks were cancelled with \(first) than are retried at once", "retry")
+                }
             }
         }
-        guard found.count <= limits.moves else {
-            throw WireError(
-                .tooManyTasks,
-                "\(found.count) tasks were cancelled with \(first); at most \(limits.moves) are retried at once",
-                hint: "retry some of those first")
-        }
         return found
+    }
+
+    /// Each counts once, and once more for so many dependencies.
+    private func tooMany(_ what: String, _ verb: String) -> WireError {
+        WireError(
+            .tooManyTasks, "\(what): \(limits.moves), or fewer where they depend on many",
+            hint: "\(verb) some of those first")
     }
 
     /// Whether a row says with which task it was cancelled: most do not, and need not be read for that.
@@ -118,7 +138,8 @@ extension SwarmRules {
     /// A task that a cascade reaches is changed by the same rights as one that is named.
     private func checkMayChange(_ key: Key, _ row: TaskRow, _ caller: Caller) throws(WireError) {
         guard caller.mayWrite(key) else {
-            throw WireError(.forbidden, "the cascade reaches task \(row.task), and writing \(key) is not allowed")
+            let reached = caller.mayRead(key) ? "task \(row.task)" : "a task"
+            throw WireError(.forbidden, "the cascade reaches \(reached), which these credentials may not write")
         }
         try checkMayDirect(row, caller)
     }
@@ -151,17 +172,16 @@ extension SwarmRules {
         var found: [TaskSlot] = []
         var seen: Set<TaskSlot> = [first]
         var left = [first]
+        var weight = 0
         while let slot = left.popLast() {
             for dependent in graph[slot].dependents.sorted() where seen.insert(dependent).inserted {
                 found.append(dependent)
                 left.append(dependent)
+                weight += Self.weight(of: graph[dependent])
+                guard weight <= limits.moves else {
+                    throw tooMany("more tasks wait for \(graph[first].task) than are cancelled at once", "cancel")
+                }
             }
-        }
-        guard found.count <= limits.moves else {
-            throw WireError(
-                .tooManyTasks,
-                "\(found.count) tasks wait for \(graph[first].task); at most \(limits.moves) are cancelled at once",
-                hint: "cancel some of those first")
         }
         return found
     }
@@ -208,7 +228,7 @@ extension SwarmRules {
         var (_, row) = try self.task(task, caller, &commit)
         let new = on.filter { !row.dependencies.contains($0) }
         for dependency in new { try checkIsThere(dependency, for: task, caller, &commit) }
-        if let path = try path(from: new, to: task, caller, &commit) { throw Self.cycle([task] + path) }
+        if let path = try path(from: new, to: task, caller, &commit) { throw cycle([task] + path, caller) }
         row.dependencies += new
         guard row.dependencies.count <= 256 else {
             throw WireError(
@@ -226,6 +246,15 @@ extension SwarmRules {
         return answer(moved, to: caller.request)
     }
 
+    /// - Parameter path: as that of ``cycle(_:)``; what may not be read is not named.
+    private func cycle(_ path: [Segment], _ caller: Caller) -> WireError {
+        Self.cycle(
+            path.map { task in
+                let key = try? SwarmKey.task(caller.swarm, task).key()
+                return key.map { caller.mayRead($0) || caller.mayWrite($0) } == true ? "\(task)" : "?"
+            })
+    }
+
     /// The tasks by which one of some waits for another, from the one to the other; nil: none does.
     private func path(
         from first: [Segment], to last: Segment, _ caller: Caller, _ commit: inout some CallContext
@@ -233,18 +262,19 @@ extension SwarmRules {
         var cameFrom: [Segment: Segment] = [:]
         var seen = Set(first)
         var left = first
+        var rowsRead = 0
         while let task = left.popLast() {
             if task == last {
                 var path = [task]
                 while let back = cameFrom[path[path.count - 1]] { path.append(back) }
                 return path.reversed()
             }
-            guard seen.count <= Self.maximumLook else {
+            guard seen.count <= Self.maximumLook, rowsRead <= Self.maximumRowsRead else {
                 throw WireError(
-                    .badMessage, "more than \(Self.maximumLook) tasks would have to be looked at for a cycle",
+                    .badMessage, "too many tasks would have to be looked at for a cycle",
                     hint: "say what a task depends on when it is submitted")
             }
-            for dependency in try waitsFor(task, caller, &commit) where seen.insert(dependency).inserted {
+            for dependency in try waitsFor(task, caller, &rowsRead, &commit) where seen.insert(dependency).inserted {
                 cameFrom[dependency] = task
                 left.append(dependency)
             }
@@ -254,12 +284,13 @@ extension SwarmRules {
 
     /// What a task waits for, or would if it had to begin anew. What is done waits for nothing any more.
     private func waitsFor(
-        _ task: Segment, _ caller: Caller, _ commit: inout some CallContext
+        _ task: Segment, _ caller: Caller, _ rowsRead: inout Int, _ commit: inout some CallContext
     ) throws -> [Segment] {
         let key = try SwarmKey.task(caller.swarm, task).key()
         if let slot = graph.find(key), graph[slot].status == .pending, !graph[slot].hasStarted {
             return graph[slot].dependencies.map { graph[$0].task }
         }
+        rowsRead += 1
         guard let row = row(try commit.glance(at: key), caller.swarm, task), row.status != .completed else { return [] }
         return row.dependencies
     }

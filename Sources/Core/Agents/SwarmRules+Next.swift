@@ -10,37 +10,34 @@ extension SwarmRules {
         let waiter = Waiter(
             request: caller.request, call: caller.call, next: next, agent: caller.agent,
             deadline: commit.now + next.wait)
+        // Two that wait under one op would both be given a task, and only one be known again.
+        let first = try repeated(caller, swarm)
         var place = 0
         while let found = graph.firstReady(for: waiter, of: swarm, from: place) {
-            if try hand(found.slot, to: waiter, isLate: false, &commit) { return nil }
+            if try hand(found.slot, to: waiter, isLate: false, &commit) {
+                if let first { endWait(of: first, in: swarm, &commit) }
+                return nil
+            }
             place = found.place + 1
         }
         guard next.wait > 0 else { return CallAnswer(.none) }
-        try checkMayWait(caller, swarm, &commit)
         guard graph.waiting < limits.waiters else {
             throw WireError(.tooManyWaiters, "\(limits.waiters) calls wait for tasks; that is the limit")
         }
+        try checkMayWait(caller, swarm, besides: first)
+        if let first { endWait(of: first, in: swarm, &commit) }
         graph.update(swarm) { $0.waiters.append(waiter) }
         commit.answer(caller.request, .waiting, isLate: false)
         return nil
     }
 
     /// One call of a connection waits in a swarm, and some in all. One that is sent again takes the place of the first.
-    private func checkMayWait(_ caller: Caller, _ swarm: SwarmSlot, _ commit: inout some CallContext) throws(WireError)
-    {
+    private func checkMayWait(_ caller: Caller, _ swarm: SwarmSlot, besides first: Waiter?) throws(WireError) {
         let origin = caller.request.origin
-        if let op = caller.call.op,
-            let first = graph[swarm].facts.waiters.first(where: { waiter in
-                waiter.call.op == op && waiter.agent == caller.agent
-                    && waiter.request.grant?.bearer == caller.request.grant?.bearer
-            })
-        {
-            graph.update(swarm) { $0.waiters.removeAll { $0.request === first.request } }
-            answerNone(first, &commit)
-        }
         var count = 0
         for index in graph.swarms.indices {
-            for waiter in graph.swarms[index].facts.waiters where waiter.request.origin == origin {
+            for waiter in graph.swarms[index].facts.waiters
+            where waiter.request.origin == origin && waiter.request !== first?.request {
                 count += 1
                 if index == Int(swarm.index) {
                     throw WireError(
@@ -52,6 +49,28 @@ extension SwarmRules {
         guard count < limits.waitersOfConnection else {
             throw WireError(.tooManyWaiters, "calls of this connection wait in \(count) swarms; that is the limit")
         }
+    }
+
+    private func endWait(of waiter: Waiter, in swarm: SwarmSlot, _ commit: inout some CallContext) {
+        graph.update(swarm) { $0.waiters.removeAll { $0.request === waiter.request } }
+        answerNone(waiter, &commit)
+    }
+
+    /// The call that waits and is the same as this one.
+    ///
+    /// - Throws: ``WireError`` where another call has its op.
+    private func repeated(_ caller: Caller, _ swarm: SwarmSlot) throws(WireError) -> Waiter? {
+        guard let op = caller.call.op else { return nil }
+        for index in graph.swarms.indices {
+            for waiter in graph.swarms[index].facts.waiters
+            where waiter.call.op == op && waiter.agent == caller.agent
+                && waiter.request.grant?.bearer == caller.request.grant?.bearer
+            {
+                if index == Int(swarm.index), waiter.call.fingerprint == caller.call.fingerprint { return waiter }
+                throw Self.otherRequest
+            }
+        }
+        return nil
     }
 
     /// Offers the tasks that have become ready to those who wait, the first to be handed out first.

@@ -20,10 +20,20 @@ extension SwarmRules {
         object.add(
             "oldest_ready_ms", optional: oldest.map { commit.now.milliseconds > $0 ? commit.now.milliseconds - $0 : 0 })
         object.add("completed_last_minute", optional: completedLately(caller.swarm, now: commit.now).map(UInt64.init))
-        object.add("longest_chain", number: longestChain(of: slot))
+        let shape = shape(of: slot)
+        object.add("longest_chain", number: shape.longestChain)
         object.add("agents", raw: agents(swarm))
-        object.add("blocked", raw: blocked(slot))
+        object.add("blocked", raw: shape.blocked)
         return CallAnswer(.swarm, members: object.finish())
+    }
+
+    /// What takes a look at every dependency; the same until a task has changed.
+    private func shape(of slot: SwarmSlot) -> Shape {
+        if let known = shapes[slot], known.changes == graph.changes { return known }
+        let shape = Shape(changes: graph.changes, longestChain: longestChain(of: slot), blocked: blocked(slot))
+        shapes = shapes.filter { $0.value.changes == graph.changes }
+        shapes[slot] = shape
+        return shape
     }
 
     private func counts(_ swarm: SwarmState) -> [UInt8] {

@@ -139,6 +139,11 @@ extension SwarmRules {
         _ dependency: Segment, for task: Segment, _ caller: Caller, _ commit: inout some CallContext
     ) throws {
         let key = try SwarmKey.task(caller.swarm, dependency).key()
+        // Else it would be told whether there is a task of that name.
+        guard caller.mayRead(key) || caller.mayWrite(key) else {
+            throw WireError(
+                .forbidden, "task \(task) depends on \(dependency), which these credentials may neither read nor write")
+        }
         // What is in the graph and not over has a row, which is not read for each of its dependents.
         if let slot = graph.find(key), !graph[slot].status.isTerminal { return }
         guard row(try commit.current(of: key), caller.swarm, dependency, withDependencies: false) == nil else { return }
@@ -178,12 +183,12 @@ extension SwarmRules {
             else { preconditionFailure("what is left waits for what is left") }
             index = back
         }
-        throw cycle((path.drop { $0 != index } + [index]).map { made[$0].task })
+        throw cycle((path.drop { $0 != index } + [index]).map { "\(made[$0].task)" })
     }
 
     /// - Parameter path: each depends on the next, and the last is the first again.
-    static func cycle(_ path: [Segment]) -> WireError {
-        let shown = path.count <= 20 ? path.map { "\($0)" } : path.prefix(20).map { "\($0)" } + ["…"]
+    static func cycle(_ path: [String]) -> WireError {
+        let shown = path.count <= 20 ? path : path.prefix(20) + ["…"]
         return WireError(
             .cycle, "tasks would wait for each other: \(shown.joined(separator: " → "))",
             hint: "each task of the path depends on the next one")

@@ -53,6 +53,17 @@ package final class SwarmRules: Rules {
     private var completions: [Segment: [UInt64: Int]] = [:]
     private var newCompletions: [Segment] = []
     private var latest: WallTime = 0
+    /// What statuses have told of a swarm's dependencies.
+    var shapes: [SwarmSlot: Shape] = [:]
+
+    struct Shape {
+        /// As of which ``TaskGraph/changes``.
+        var changes: UInt64
+        var longestChain: Int
+        /// As JSON.
+        var blocked: [UInt8]
+    }
+
     /// When the index was made first.
     var since: WallTime = 0
 
@@ -95,6 +106,7 @@ package final class SwarmRules: Rules {
     package func forget() {
         rolledBack()
         graph.forget()
+        shapes = [:]
         index = .missing
     }
 
@@ -117,7 +129,8 @@ package final class SwarmRules: Rules {
     }
 
     /// As how many moves a task counts: what it depends on has to hear of it.
-    static func weight(of node: TaskNode) -> Int { 1 + node.dependencies.count / 32 }
+    static func weight(of node: TaskNode) -> Int { weight(dependencies: node.dependencies.count) }
+    static func weight(dependencies count: Int) -> Int { 1 + count / 32 }
 
     /// Moves the tasks that are due, and hands out those that have become ready: the last step of whatever changes anything.
     func settle(_ commit: inout some CallContext) throws {

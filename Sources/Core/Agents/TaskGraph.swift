@@ -33,6 +33,9 @@ struct TaskGraph: Sendable {
 
     func find(_ key: Key) -> TaskSlot? { slots[key] }
 
+    /// Grows with each change of a task.
+    private(set) var changes: UInt64 = 0
+
     subscript(slot: TaskSlot) -> TaskNode {
         guard let node = nodes[Int(slot.index)] else { preconditionFailure("a task that is gone is asked for") }
         return node
@@ -179,6 +182,7 @@ struct TaskGraph: Sendable {
 
     /// Keeps what a task was after the last commit.
     private mutating func note(_ slot: TaskSlot) {
+        changes &+= 1
         if touchedNodes.insert(slot).inserted { undo.append(.node(slot, nodes[Int(slot.index)])) }
     }
 
@@ -297,6 +301,7 @@ struct TaskGraph: Sendable {
 
     /// Makes everything as it was after the last commit.
     mutating func rolledBack() {
+        changes &+= 1
         // First away with all that was touched: a key may have gone from one slot to another.
         for case .node(let slot, _) in undo { remove(slot) }
         for case .facts(let slot, let facts) in undo {

@@ -174,6 +174,7 @@ class Swarm:
         :param lease: how long a task stays this agent's after it has died, in seconds; it is renewed at a third of that
         """
         is_new = True
+        is_missed = False
 
         def changed(state: str) -> None:
             nonlocal is_new
@@ -190,9 +191,12 @@ class Swarm:
                     if error.code != "absent":
                         raise
                     # Nobody has made the swarm yet, or it has ended.
-                    is_new = True
+                    if not is_missed:
+                        log.warning("there is no swarm %s; waiting until somebody makes it", self.name)
+                    is_new = is_missed = True
                     await asyncio.sleep(_NO_SWARM)
                     continue
+                is_missed = False
                 if task is not None:
                     await self._do(task, do)
         finally:

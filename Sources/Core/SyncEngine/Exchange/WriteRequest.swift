@@ -179,6 +179,16 @@ extension Call {
         }
     }
 
+    /// Whether it may look at, or change, thousands of tasks.
+    var mayTakeLong: Bool {
+        switch action {
+        case .initialize, .status, .end, .submit, .retry, .cancel, .depend: true
+        case .join, .leave, .next, .progress, .complete, .fail, .release, .park, .resume, .assign, .revoke, .send,
+            .acknowledge:
+            false
+        }
+    }
+
     /// About how much memory it takes, in bytes.
     var cost: Int { 512 + 2 * size }
 

@@ -170,6 +170,8 @@ extension Incoming {
         switch self {
         case .message(let message):
             switch message {
+            // One at a time of those that may take long: others come in between.
+            case .call(let call) where call.mayTakeLong: .writes
             case .write, .lease, .touch, .batch, .call: .lookups
             case .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: .writes
             }

@@ -113,7 +113,8 @@ package struct Membership: Equatable, Sendable {
     package var role: [UInt8]?
     package var parent: Segment?
     package var position: Int?
-    package var capabilities: [[UInt8]] = []
+    /// nil: as before.
+    package var capabilities: [[UInt8]]?
     /// How long the agent counts as present, in milliseconds; nil: as long as its connection lasts.
     package var timeToLive: UInt64?
     /// An earlier presence to go on with, as the answer named it.

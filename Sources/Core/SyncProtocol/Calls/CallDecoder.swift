@@ -96,7 +96,9 @@ struct CallDecoder {
         membership.role = try fields.text("role")
         membership.parent = try fields.optionalSegment("parent")
         membership.position = try fields.integer("position", in: 0...1_000_000)
-        membership.capabilities = try fields.strings("capabilities", maximum: Self.maximumCapabilities)
+        membership.capabilities =
+            fields.raw("capabilities") == nil
+            ? nil : try fields.strings("capabilities", maximum: Self.maximumCapabilities)
         membership.timeToLive = try fields.seconds("ttl", in: Self.leases)
         membership.presence = try fields.optionalSegment("presence")
         return membership

@@ -83,10 +83,12 @@ enum RESTRoutes {
         do throws(JSONError) {
             members = bytes.isEmpty && mayBeEmpty ? [] : try JSONObject(bytes).members
         } catch {
+            // The rest of that sentence is about messages.
+            let problem = if case .notAnObject = error.problem { "it is another value" } else { "\(error)" }
             throw Problem(
                 .badJSON,
-                bytes.isEmpty ? "the body is empty; it is an object of JSON" : "the body is no object of JSON: \(error)"
-            )
+                bytes.isEmpty
+                    ? "the body is empty; it is an object of JSON" : "the body is no object of JSON: \(problem)")
         }
         for (name, json) in members {
             guard fields.contains(name) else {

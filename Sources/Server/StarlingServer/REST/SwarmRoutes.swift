@@ -93,14 +93,17 @@ enum SwarmRoutes {
         if route.path.contains(":swarm") { message.add("swarm", try name("swarm", context)) }
         if route.path.contains(":task") { message.add("task", try name("task", context)) }
         if route.path.contains(":agent") { try be(try name("agent", context), &caller) }
-        var hasTTL = false
+        var given: Set<String> = []
         if let fields = route.body {
             try await RESTRoutes.addBody(of: request, fields, mayBeEmpty: true, to: &message) { name, _ in
-                if name == "ttl" { hasTTL = true }
+                given.insert(name)
             }
         }
-        // Who comes by HTTP has no connection to be present by.
-        if route.call == .swarmJoin, !hasTTL { message.add("ttl", 60) }
+        if route.call == .swarmJoin {
+            // Who comes by HTTP has no connection to be present by, and says again and again that it is there.
+            if !given.contains("ttl") { message.add("ttl", 60) }
+            if !given.contains("presence") { message.add("presence", "http") }
+        }
         guard route.call == .taskNext, let wait = try query.number("wait", 0...50), wait > 0 else {
             return answer(try await context.session.ask(message, as: caller), route)
         }

@@ -88,7 +88,11 @@ struct SwarmStatus: AsyncParsableCommand {
 /// `starling swarm end`
 struct SwarmEnd: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "end", abstract: "Cancel the tasks of a swarm, and forget it.")
+        commandName: "end", abstract: "End a swarm: cancel its tasks, and dismiss its members.",
+        discussion: """
+            The rows of its tasks stay as long as those of others that are over (starling serve --task-retention), and so are their names \
+            taken in a swarm that is made under the same name.
+            """)
 
     @Argument(help: "Its name.")
     var swarm: String

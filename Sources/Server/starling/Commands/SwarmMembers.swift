@@ -37,6 +37,7 @@ struct SwarmJoin: AsyncParsableCommand {
         let fields =
             JSON.member("role", role) + JSON.member("parent", parent) + JSON.member("position", number: position)
             + JSON.member("capabilities", capabilities) + JSON.member("ttl", number: ttl)
+            + JSON.member("presence", "command")
         options.show(try await options.call(.swarmJoin, swarm, fields)) { answer in
             Output.line("\(agent) is a member of \(swarm), at position \(answer.integer("position") ?? 0)")
         }

@@ -9,7 +9,7 @@ struct SwarmWatch: AsyncParsableCommand {
         commandName: "watch", abstract: "See the tasks and agents of a swarm, live.",
         discussion: """
             On a terminal the picture is drawn anew as things change. Elsewhere each change of a task is a line: its name, a tab, its \
-            status, a tab, who has it.
+            status, a tab, who has it. It ends with the connection.
             """)
 
     @Argument(help: "Its name.")

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import SyncClient
 import SyncProtocol
 
@@ -47,30 +46,36 @@ struct TaskNext: AsyncParsableCommand {
     func run() async throws {
         // So that a task that is under way is given back.
         let stop = exec == nil ? nil : StopSignals()
-        guard loop else {
-            let isDone = try await options.connect { connection, replies in
-                try await next(connection, &replies, stop)
-            }
-            if !isDone { throw ExitCode(1) }
-            return
-        }
+        let bench = Workbench()
         var rest = Self.rest
-        while stop?.isStopping != true {
+        while true {
             do {
-                try await options.connect { connection, replies in
+                let isDone = try await options.connect { connection, replies in
+                    guard loop else { return try await next(connection, &replies, bench, stop) }
                     try await join(connection, &replies)
-                    while stop?.isStopping != true { _ = try await next(connection, &replies, stop) }
+                    while stop?.isStopping != true { _ = try await next(connection, &replies, bench, stop) }
+                    return true
                 }
-            } catch let error as ClientError where error.code == .badURL {
-                throw error
-            } catch let error where !(error is ServerRefusal || error is UsageError) {
-                // The server has ended, for a while as a rule.
+                if !isDone { throw ExitCode(1) }
+                return
+            } catch let error as ClientError where error.code != .badURL && (loop || bench.task != nil) {
+                // The server has ended, for a while as a rule. What is under way goes on, and is told of when it is back.
                 Output.complaint("\(error); trying again in \(rest.components.seconds) s")
-                try await Task.sleep(for: rest)
-                rest = min(rest * 2, Self.longestRest)
-                continue
+            } catch let error
+                where !(error is ServerRefusal || error is UsageError || error is ExitCode || error is ClientError)
+                && (loop || bench.task != nil)
+            {
+                Output.complaint("\(error); trying again in \(rest.components.seconds) s")
             }
-            rest = Self.rest
+            try await Task.sleep(for: rest)
+            rest = bench.task == nil ? min(rest * 2, Self.longestRest) : Self.rest
+            if let task = bench.task, task.isOver || stop?.isStopping == true {
+                // Nobody knows of it any more, or is to: it goes to somebody else when its lease is over.
+                task.end()
+                bench.task = nil
+                Output.line("\(SwarmView.plain(task.handed.task))\t\(HandedTask.Outcome.lost.rawValue)")
+            }
+            if stop?.isStopping == true { return }
         }
     }
 
@@ -90,8 +95,9 @@ struct TaskNext: AsyncParsableCommand {
     ///
     /// - Returns: whether there was one, and it is done.
     private func next(
-        _ connection: SyncConnection, _ replies: inout Replies, _ stop: StopSignals?
+        _ connection: SyncConnection, _ replies: inout Replies, _ bench: Workbench, _ stop: StopSignals?
     ) async throws -> Bool {
+        if let task = bench.task { return try await finish(task, connection, &replies, bench, stop) }
         // Not for as long as may be: a signal is heard in between.
         let wait = loop ? 5 : wait
         let fields =
@@ -102,9 +108,18 @@ struct TaskNext: AsyncParsableCommand {
             Output.line(options.json ? answer.line : Self.text(answer))
             return true
         }
-        let handed = try HandedTask(swarm, answer)
-        let outcome = try await handed.work(exec, connection, &replies, stop)
-        Output.line("\(SwarmView.plain(handed.task))\t\(outcome.rawValue)")
+        let task = try RunningTask(HandedTask(swarm, answer), exec)
+        bench.task = task
+        return try await finish(task, connection, &replies, bench, stop)
+    }
+
+    private func finish(
+        _ task: RunningTask, _ connection: SyncConnection, _ replies: inout Replies, _ bench: Workbench,
+        _ stop: StopSignals?
+    ) async throws -> Bool {
+        let outcome = try await task.finish(connection, &replies, stop)
+        bench.task = nil
+        Output.line("\(SwarmView.plain(task.handed.task))\t\(outcome.rawValue)")
         return outcome == .completed
     }
 
@@ -112,86 +127,5 @@ struct TaskNext: AsyncParsableCommand {
     private static func text(_ answer: JSONObject) -> String {
         let members = answer.members.filter { $0.name != "type" && $0.name != "id" }
         return "{" + members.map { "\(JSON.quote($0.name)):\(JSON.line($0.value))" }.joined(separator: ",") + "}"
-    }
-}
-
-/// A task that was handed to this process.
-struct HandedTask {
-    enum Outcome: String {
-        case completed, failed, lost, released
-    }
-
-    /// The greatest value that a server takes unless it is told otherwise, with room for escapes, in bytes.
-    private static let maximumResult = 512 << 10
-
-    let swarm: String
-    let task: String
-    let fence: Int64
-    private let input: [UInt8]?
-    /// How often the lease is renewed.
-    private let pulse: Duration
-
-    init(_ swarm: String, _ answer: JSONObject) throws {
-        guard let task = answer.object("task")?.string("task_id"), let fence = answer.integer("fence") else {
-            throw ClientError(.protocolViolation, "the server sent a task without name or fence")
-        }
-        self.swarm = swarm
-        self.task = task
-        self.fence = fence
-        input = answer.raw("input")
-        let lease = answer.object("task")?.raw("lease").flatMap { Double(String(decoding: $0, as: UTF8.self)) } ?? 60
-        pulse = .milliseconds(Int64(max(0.2, lease / 3) * 1_000))
-    }
-
-    /// Does the task by a shell command, and tells the server what came of it.
-    func work(
-        _ command: String, _ connection: SyncConnection, _ replies: inout Replies, _ stop: StopSignals?
-    ) async throws -> Outcome {
-        let process = ShellCommand(command, environment: ["SWARM": swarm, "TASK": task, "FENCE": "\(fence)"])
-        try process.start(input: input ?? [])
-        // Should the connection be lost meanwhile, somebody else gets the task when its lease is over.
-        defer { process.end() }
-        var nextPulse = ContinuousClock.now + pulse
-        while !process.hasEnded {
-            try await Task.sleep(for: .milliseconds(20))
-            if stop?.isStopping == true {
-                process.end()
-                return try await tell(.taskRelease, [], connection, &replies) ? .released : .lost
-            }
-            guard ContinuousClock.now >= nextPulse else { continue }
-            nextPulse = .now + pulse
-            guard try await tell(.taskProgress, [], connection, &replies) else {
-                process.end()
-                return .lost
-            }
-        }
-        let (status, output, errors) = process.result()
-        if output.count > Self.maximumResult {
-            let error =
-                #""error":"the command printed \#(output.count) bytes; a result has \#(Self.maximumResult) at most""#
-            return try await tell(.taskFail, [error], connection, &replies) ? .failed : .lost
-        }
-        if status == 0 {
-            let result = JSON.value(String(decoding: output, as: UTF8.self).trimmingCharacters(in: .newlines))
-            return try await tell(.taskComplete, [#""result":\#(result)"#], connection, &replies) ? .completed : .lost
-        }
-        let said = JSON.quote(String(decoding: errors.suffix(4_096), as: UTF8.self))
-        let error = #""error":{"exit":\#(status),"stderr":\#(said)},"retry":true"#
-        return try await tell(.taskFail, [error], connection, &replies) ? .failed : .lost
-    }
-
-    /// - Returns: false where the task is no longer this process's.
-    private func tell(
-        _ name: Call.Name, _ fields: [String], _ connection: SyncConnection, _ replies: inout Replies
-    ) async throws -> Bool {
-        let own = JSON.member("task", task) + JSON.member("fence", number: fence)
-        try await connection.send(call: name, swarm, own + fields, id: "w")
-        while let message = try await replies.next() {
-            guard message.string("id") == "w" else { continue }
-            guard message.string("type") == "error" else { return true }
-            if ["stale_fence", "absent"].contains(message.string("code")) { return false }
-            throw ServerRefusal(message)
-        }
-        throw ClientError(.unavailable, "the server closed the connection while \(task) was being done")
     }
 }

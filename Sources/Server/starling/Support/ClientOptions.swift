@@ -139,7 +139,19 @@ enum JSON {
 
     /// A value on one line: within strings JSON has no line breaks, and between them a space does as well.
     static func line(_ bytes: [UInt8]?) -> String {
-        text(ExportLine.oneLine(bytes ?? []))
+        // Within strings of JSON it can be written another way, and there is none elsewhere.
+        let line = text(ExportLine.oneLine(bytes ?? []))
+        guard line.unicodeScalars.contains(where: movesTerminal) else { return line }
+        return line.unicodeScalars.map { scalar in
+            guard movesTerminal(scalar) else { return String(scalar) }
+            let digits = String(scalar.value, radix: 16)
+            return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+        }.joined()
+    }
+
+    /// Whether a terminal does something with it that JSON has no escape for of itself: DEL, C1 controls, and what turns text around.
+    private static func movesTerminal(_ scalar: Unicode.Scalar) -> Bool {
+        0x7F...0x9F ~= scalar.value || scalar.properties.isBidiControl
     }
 
     static func text(_ bytes: [UInt8]?) -> String {

@@ -121,7 +121,16 @@ struct SwarmView {
     /// Text of others on a terminal: without what would move the cursor.
     static func plain(_ text: String) -> String {
         String(
-            String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "·" : $0 }))
+            String.UnicodeScalarView(text.unicodeScalars.map { isHarmless($0) ? $0 : "·" }))
+    }
+
+    /// Whether a terminal shows it as what it is: it neither moves a cursor nor turns text around.
+    private static func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.properties.generalCategory {
+        case .control, .lineSeparator, .paragraphSeparator: false
+        case .format: !scalar.properties.isBidiControl
+        default: true
+        }
     }
 
     private static func pad(_ text: String, _ width: Int) -> String {
@@ -142,7 +151,8 @@ struct SwarmView {
         lines.append(
             "ready      \(tasks?.integer("ready") ?? 0)\(oldest); \(answer.integer("waiting") ?? 0) calls wait for a task"
         )
-        lines.append("completed  \(answer.integer("completed_last_minute") ?? 0) in the last minute")
+        let completed = answer.integer("completed_last_minute").map { "\($0) in the last minute" }
+        lines.append("completed  \(completed ?? "not known: the server has run for less than a minute")")
         lines.append("chain      \(answer.integer("longest_chain") ?? 0) tasks have to be done one after the other")
         for agent in (answer.array("agents") ?? []).compactMap({ try? JSONObject($0) }) {
             let work = (agent.array("tasks") ?? []).compactMap(JSONObject.string).map(plain).joined(separator: ", ")
