@@ -86,6 +86,14 @@ let package = Package(
                 "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "Loops", nioCore, nioPosix, nioSSL,
                 logging,
             ]),
+        module("IO", "Follower", ["Registers", "Access", "SyncProtocol", "Loops", nioCore]),
+        module(
+            "IO", "SearchIndex",
+            [
+                "Registers", "Access", "SyncProtocol", "Agents", "Follower",
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ]),
         module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix, nioSSL]),
         module("IO", "LoadGenerator", ["SyncClient", nioCore, nioPosix]),
 
@@ -113,7 +121,7 @@ let package = Package(
             "Server", "StarlingServer",
             [
                 "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "Agents", "SQLiteStore", "Loops",
-                "Transport", nioCore, nioPosix, nioHTTP1, logging,
+                "Follower", "SearchIndex", "Transport", nioCore, nioPosix, nioHTTP1, logging,
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
@@ -141,6 +149,8 @@ let package = Package(
         tests(
             "AgentsTests",
             ["Agents", "SyncEngine", "SyncProtocol", "Access", "Registers", "Simulation", "TestSupport", nioCore]),
+        tests(
+            "SearchIndexTests", ["SearchIndex", "Follower", "Agents", "SyncProtocol", "Registers", "TestSupport"]),
         tests("AccessTests", ["Access", "Registers", "TestSupport"]),
         tests("WebSocketTests", ["WebSocket", "TestSupport", nioCore]),
         tests("SyncProtocolTests", ["SyncProtocol", "Registers", "TestSupport", nioCore]),

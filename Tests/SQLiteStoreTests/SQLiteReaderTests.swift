@@ -29,6 +29,7 @@ final class SQLiteReaderTests {
         func close(_ slot: Int32) {}
         func submit(_ writes: [WriteRequest]) {}
         func submit(_ job: ReadJob) { jobs.append(job) }
+        func submit(_ request: ServiceRequest) {}
     }
 
     init() throws {

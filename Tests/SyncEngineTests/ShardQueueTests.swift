@@ -42,6 +42,7 @@ struct ShardQueueTests {
         func close(_ slot: Int32) { closed.append(slot) }
         func submit(_ writes: [WriteRequest]) {}
         func submit(_ job: ReadJob) { jobs.append(job) }
+        func submit(_ request: ServiceRequest) {}
     }
 
     @Test("The end of a connection that waits for a page comes when it has caught up without one")

@@ -29,6 +29,7 @@ final class ShardTests {
         func close(_ slot: Int32) { closed.append(slot) }
         func submit(_ requests: [WriteRequest]) { writes += requests }
         func submit(_ job: ReadJob) { jobs.append(job) }
+        func submit(_ request: ServiceRequest) {}
     }
 
     private let output = Output()

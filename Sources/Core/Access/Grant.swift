@@ -7,6 +7,8 @@ package final class Grant: Sendable {
     package enum Source: Hashable, Sendable {
         /// There are no access rules: everybody may do everything.
         case noRules
+        /// The server itself, for what it keeps of its own.
+        case server
         /// No credentials were brought. `isAllowed`: the rules give something to those who bring none.
         case anonymous(isAllowed: Bool)
         /// A token of the access file, by its id.
@@ -33,10 +35,13 @@ package final class Grant: Sendable {
     package let maximumKeys: Int?
     /// What its bearers may send together.
     private let rate: RateLimiter?
+    /// The grant that it was made of, for what the server does in the name of that one's bearer.
+    package let basis: Grant?
 
     package init(
         _ source: Source, read: Scope, write: Scope, agent: Agent? = nil, expiresAt: WallTime? = nil,
-        mayMonitor: Bool = false, mayMerge: Bool = false, maximumKeys: Int? = nil, rate: RateLimiter? = nil
+        mayMonitor: Bool = false, mayMerge: Bool = false, maximumKeys: Int? = nil, rate: RateLimiter? = nil,
+        basis: Grant? = nil
     ) {
         self.source = source
         self.read = read
@@ -47,7 +52,21 @@ package final class Grant: Sendable {
         self.mayMerge = mayMerge
         self.maximumKeys = maximumKeys
         self.rate = rate
+        self.basis = basis
     }
+
+    /// The same for as long, without a limit on how much may be sent: what follows from one message is not counted as more of them.
+    package var unlimited: Grant {
+        Grant(
+            source, read: read, write: write, agent: agent, expiresAt: expiresAt, maximumKeys: maximumKeys,
+            basis: basis ?? self)
+    }
+
+    /// Whether its connections are the server's own doing.
+    package var isOfServer: Bool { source == .server || basis != nil }
+
+    /// What the server reads and writes for itself.
+    package static let server = Grant(.server, read: .everything, write: .everything)
 
     /// The grant of a server without access rules.
     package static let unrestricted = Grant(.noRules, read: .everything, write: .everything, mayMonitor: true)
@@ -56,7 +75,7 @@ package final class Grant: Sendable {
     /// tell apart have the same one.
     package var bearer: [UInt8] {
         switch source {
-        case .noRules: []
+        case .noRules, .server: []
         case .anonymous: Array("anonymous".utf8)
         case .token(let id): Array("token \(id)".utf8)
         case .issuer(let id, let subject, _, _): Array("issuer \(id.utf8.count) \(id) \(subject)".utf8)

@@ -64,7 +64,7 @@ package struct Scope: Hashable, Sendable {
     }
 
     /// This scope without what every match of `pattern` fulfils anyway, as far as that is plain to see.
-    func remainder(within pattern: Pattern) -> Scope {
+    package func remainder(within pattern: Pattern) -> Scope {
         Scope(conditions: conditions.filter { !$0.patterns.contains { Self.covers($0, pattern) } })
     }
 

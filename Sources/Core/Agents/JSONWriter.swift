@@ -1,14 +1,14 @@
 import NIOCore
-import Registers
+package import Registers
 import SyncProtocol
 
 /// Writes a JSON object, member by member.
-struct JSONWriter {
+package struct JSONWriter {
     private var buffer = ByteBuffer()
     private var isFirst: Bool
 
     /// - Parameter continues: whether the members go behind others of an object that somebody else has begun: each has a comma before it.
-    init(continues: Bool = false) {
+    package init(continues: Bool = false) {
         isFirst = !continues
         if !continues { buffer.writeInteger(UInt8(ascii: "{")) }
     }
@@ -20,40 +20,40 @@ struct JSONWriter {
         buffer.writeStaticString("\":")
     }
 
-    mutating func add(_ name: StaticString, raw: [UInt8]) {
+    package mutating func add(_ name: StaticString, raw: [UInt8]) {
         begin(name)
         buffer.writeBytes(raw)
     }
 
-    mutating func add(_ name: StaticString, _ text: [UInt8]?) {
+    package mutating func add(_ name: StaticString, _ text: [UInt8]?) {
         begin(name)
         if let text { buffer.writeJSONString(text) } else { buffer.writeStaticString("null") }
     }
 
-    mutating func add(_ name: StaticString, _ text: String) {
+    package mutating func add(_ name: StaticString, _ text: String) {
         begin(name)
         buffer.writeJSONString(text)
     }
 
-    mutating func add(_ name: StaticString, _ segment: Segment?) { add(name, segment?.bytes) }
+    package mutating func add(_ name: StaticString, _ segment: Segment?) { add(name, segment?.bytes) }
 
-    mutating func add(_ name: StaticString, number: some BinaryInteger) {
+    package mutating func add(_ name: StaticString, number: some BinaryInteger) {
         begin(name)
         buffer.writeString("\(number)")
     }
 
-    mutating func add(_ name: StaticString, optional number: UInt64?) {
+    package mutating func add(_ name: StaticString, optional number: UInt64?) {
         begin(name)
         buffer.writeString(number.map { "\($0)" } ?? "null")
     }
 
-    mutating func add(_ name: StaticString, _ value: Bool) {
+    package mutating func add(_ name: StaticString, _ value: Bool) {
         begin(name)
         buffer.writeStaticString(value ? "true" : "false")
     }
 
     /// Milliseconds, as seconds.
-    mutating func add(_ name: StaticString, seconds milliseconds: UInt64) {
+    package mutating func add(_ name: StaticString, seconds milliseconds: UInt64) {
         begin(name)
         buffer.writeString("\(milliseconds / 1_000)")
         var rest = milliseconds % 1_000
@@ -67,7 +67,7 @@ struct JSONWriter {
         buffer.writeBytes(digits)
     }
 
-    mutating func add(_ name: StaticString, _ texts: [[UInt8]]) {
+    package mutating func add(_ name: StaticString, _ texts: [[UInt8]]) {
         begin(name)
         for (index, text) in texts.enumerated() {
             buffer.writeInteger(UInt8(ascii: index == 0 ? "[" : ","))
@@ -77,7 +77,7 @@ struct JSONWriter {
     }
 
     /// The text of the object, or of the members.
-    consuming func finish() -> [UInt8] {
+    package consuming func finish() -> [UInt8] {
         var buffer = buffer
         if buffer.readableBytesView.first == UInt8(ascii: "{") { buffer.writeInteger(UInt8(ascii: "}")) }
         return Array(buffer.readableBytesView)

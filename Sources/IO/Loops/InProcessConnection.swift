@@ -62,6 +62,12 @@ package struct InProcessConnection: Sendable {
         eventLoop.execute { transport.value.send(request) }
     }
 
+    /// Has a message `position` put behind everything up to a commit, for ``next(within:)``: once that was handed over, and nothing is caught up
+    /// with any more. It is not sent where the connection ends before that, or asks again.
+    package func tellPosition(from least: Revision) {
+        eventLoop.execute { transport.value.tellPosition(from: least) }
+    }
+
     /// What comes next of what was not asked for.
     package enum Received: Sendable {
         /// Messages, each as its JSON, in their order. To take them slowly is to have a backlog.

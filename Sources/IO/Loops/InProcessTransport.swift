@@ -68,6 +68,7 @@ final class InProcessTransport: ConnectionTransport {
 
     /// How much is given out at once, in bytes: what was taken cannot be dropped any more.
     private static let portion = 64 << 10
+    private static let positionDelay = TimeAmount.milliseconds(1)
 
     private(set) var id = ConnectionID(slot: 0, generation: 0)
     private(set) var backlog = 0
@@ -82,6 +83,8 @@ final class InProcessTransport: ConnectionTransport {
     private var asked: [UInt64: Answer] = [:]
     private var taker: Taker?
     private var silence: Scheduled<Void>?
+    /// What ``tellPosition(from:)`` waits for.
+    private var wantedPosition: Revision?
     /// When something was taken last, or began to wait.
     private var lastTaken = NIODeadline.now()
 
@@ -177,6 +180,27 @@ final class InProcessTransport: ConnectionTransport {
         if !messages.isEmpty { return .messages(messages) }
         if case .ended(let end) = state { return .end(end) }
         return nil
+    }
+
+    /// Looks whether it has been handed everything up to a commit, until it has: that is at once, but for a commit that is on its way from another
+    /// event loop, and while it catches up.
+    func tellPosition(from least: Revision) {
+        guard case .open = state else { return }
+        wantedPosition = least
+        lookForPosition()
+    }
+
+    private func lookForPosition() {
+        guard let least = wantedPosition, case .open = state else { return }
+        guard let position = driver.position(of: id), position >= least else {
+            let delay = Self.positionDelay
+            driver.eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] in
+                if wantedPosition == least { lookForPosition() }
+            }
+            return
+        }
+        wantedPosition = nil
+        wait(for: .message(ByteBuffer(string: #"{"type":"position","revision":\#(position.rawValue)}"#)))
     }
 
     /// Ends it, as if a client had gone.

@@ -88,6 +88,7 @@ package final class LoopDriver: @unchecked Sendable {
             case .committed(let commit): shard.changesCommitted(commit, turn)
             case .page(let page): shard.pageRead(page, turn)
             case .lookups(let result): shard.lookupsRead(result, turn)
+            case .answered(let answer): shard.serviceAnswered(answer, turn)
             }
             run()
         }
@@ -347,6 +348,13 @@ extension LoopDriver: ShardOutput {
     package func submit(_ job: ReadJob) {
         services.submitRead(job, loop)
     }
+
+    package func submit(_ request: ServiceRequest) {
+        services.serve(request, loop)
+    }
+
+    /// Up to which commit a connection has been handed everything that it is subscribed to; nil: it is catching up.
+    func position(of id: ConnectionID) -> Revision? { shard.position(of: id) }
 
     /// The connection in a slot that the shard has named: it knows of the end of one before its slot is left.
     private func connected(_ slot: Int32) -> (any ConnectionTransport)? {

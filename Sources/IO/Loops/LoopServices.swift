@@ -9,6 +9,8 @@ package struct LoopServices: Sendable {
     package var submitWrites: @Sendable ([WriteRequest]) -> Bool
     /// Hands a job to the readers, for the event loop with this index.
     package var submitRead: @Sendable (ReadJob, _ loop: Int) -> Void
+    /// Hands a call to what answers it, and that in turn the answer to the event loop with this index.
+    package var serve: @Sendable (ServiceRequest, _ loop: Int) -> Void
     /// The revision of the latest commit.
     package var head: @Sendable () -> Revision
     /// The wall clock, in milliseconds since 1970.
@@ -27,7 +29,8 @@ package struct LoopServices: Sendable {
         submitRead: @escaping @Sendable (ReadJob, _ loop: Int) -> Void, head: @escaping @Sendable () -> Revision,
         now: @escaping @Sendable () -> WallTime, random: @escaping @Sendable () -> UInt64,
         unframe: @escaping @Sendable (ByteBuffer) -> [ByteBuffer], authority: any Authority = OpenAuthority(),
-        memory: InboundMemory = InboundMemory()
+        memory: InboundMemory = InboundMemory(),
+        serve: @escaping @Sendable (ServiceRequest, _ loop: Int) -> Void = { _, _ in }
     ) {
         self.submitWrites = submitWrites
         self.submitRead = submitRead
@@ -37,6 +40,7 @@ package struct LoopServices: Sendable {
         self.unframe = unframe
         self.authority = authority
         self.memory = memory
+        self.serve = serve
     }
 }
 
@@ -45,6 +49,7 @@ package enum LoopDelivery: Sendable {
     case committed(Committed)
     case page(PageResult)
     case lookups(LookupResult)
+    case answered(ServiceAnswer)
 
     /// About how much memory it keeps, in bytes.
     var size: Int {
@@ -52,6 +57,7 @@ package enum LoopDelivery: Sendable {
         case .committed(let commit): 256 + commit.frames.readableBytes
         case .page(let page): 256 + page.frames.readableBytes
         case .lookups(let result): 256 + result.frames.readableBytes
+        case .answered(let answer): 256 + answer.message.readableBytes
         }
     }
 }

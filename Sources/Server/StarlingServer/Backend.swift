@@ -38,6 +38,7 @@ struct Backend: Sendable {
     let health: StoreHealth
     let group: MultiThreadedEventLoopGroup
     let drivers: [LoopDriver]
+    let services: AgentServices
 
     /// Opens the database, and starts all threads.
     ///
@@ -62,9 +63,19 @@ struct Backend: Sendable {
         committer = CommitterThread(head: database.state.head, health: health, logger: logger)
         readers = ReaderThreads(count: 2)
         group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.threads)
+        let calls = Calls()
         drivers = Self.makeDrivers(
-            configuration, database, committer, readers, group, authority: authority, memory: memory)
+            configuration, database, committer, readers, group, authority: authority, memory: memory
+        ) { request, loop in
+            calls.services.withLock { $0 }?.serve(request, loop: loop)
+        }
         let drivers = drivers
+        // Tokens of an index would be values on a disk as they are.
+        services = AgentServices(
+            drivers, authority, path: cipher == nil ? configuration.data + ".search" : nil, epoch: database.state.epoch,
+            logger: logger)
+        let services = services
+        calls.services.withLock { $0 = services }
         let health = health
         try checkpoints.start(database, noteFailure: { health.noteCheckpointFailure($0) })
         let reader = PageReader(
@@ -78,6 +89,7 @@ struct Backend: Sendable {
             publish: { changes in for driver in drivers { driver.deliver(.committed(changes)) } },
             checkpoints: checkpoints)
         for driver in drivers { driver.eventLoop.execute { driver.start() } }
+        services.start()
     }
 
     /// Says how the rows of an older database get to where they stay, now and then, and ends that when the server is to stop.
@@ -124,7 +136,7 @@ struct Backend: Sendable {
     private static func makeDrivers(
         _ configuration: ServerConfiguration, _ database: SQLiteDatabase, _ committer: CommitterThread,
         _ readers: ReaderThreads, _ group: MultiThreadedEventLoopGroup, authority: any Authority,
-        memory: InboundMemory
+        memory: InboundMemory, serve: @escaping @Sendable (ServiceRequest, Int) -> Void
     ) -> [LoopDriver] {
         var limits = TransportLimits(
             maximumMessageSize: configuration.messageSize, maximumValueSize: configuration.maximumValueSize,
@@ -147,7 +159,7 @@ struct Backend: Sendable {
             random: {
                 var random = SystemRandomNumberGenerator()
                 return random.next()
-            }, unframe: unframe, authority: authority, memory: memory)
+            }, unframe: unframe, authority: authority, memory: memory, serve: serve)
         let drivers = group.makeIterator().enumerated().map { index, eventLoop in
             var shard = Shard.Configuration(loop: index, welcome: welcome, framing: framing)
             shard.rate = configuration.rate
@@ -161,6 +173,11 @@ struct Backend: Sendable {
         }
         inboxes.drivers.withLock { $0 = drivers }
         return drivers
+    }
+
+    /// Who answers calls, which wants the event loops to be there.
+    private final class Calls: Sendable {
+        let services = Mutex<AgentServices?>(nil)
     }
 
     /// What waits for the event loops. When one of them cannot keep up with what the others write, the others have to
@@ -177,6 +194,7 @@ struct Backend: Sendable {
 
     /// Tells all connections, and waits until what they sent is answered.
     func drain() async {
+        await services.stop()
         for future in drivers.map({ $0.shutDown() }) { try? await future.get() }
     }
 

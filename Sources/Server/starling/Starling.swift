@@ -31,6 +31,8 @@ struct Starling: AsyncParsableCommand {
         ],
         groupedSubcommands: [
             CommandGroup(name: "Swarms", subcommands: [Swarm.self, TaskCommand.self, Inbox.self]),
+            CommandGroup(
+                name: "Memory", subcommands: [MemoryCommand.self, KnowledgeCommand.self, SearchCommand.self]),
             CommandGroup(name: "Access", subcommands: [Token.self]),
             CommandGroup(
                 name: "Databases",

@@ -36,6 +36,7 @@ final class SimulatedServer {
         func close(_ slot: Int32) {}
         func submit(_ requests: [WriteRequest]) { writes += requests }
         func submit(_ job: ReadJob) { jobs.append(job) }
+        func submit(_ request: ServiceRequest) {}
 
         private func send(_ frames: ByteBuffer, to slot: Int32, of delivery: Delivery?) {
             guard let connection = connections[slot] else { return }

@@ -74,7 +74,7 @@ extension WriteJudge {
             case .release(let lease):
                 register = Register(key: lease.key, version: version, value: nil, session: current?.register.session)
             case .write(let write):
-                register = Self.register(of: write, version: version, now: now)
+                register = Self.register(of: write, version: version, replacing: current, now: now)
                 assert(Register.merge(register, into: current?.register) == .applied)
             }
             return Change(register: register, kind: .write, fence: current?.fence ?? 0)

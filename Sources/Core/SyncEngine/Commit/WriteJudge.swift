@@ -86,7 +86,7 @@ package struct WriteJudge: Sendable {
         case .success(let stamped): version = stamped
         case .failure(let error): return .answer(.refused(error))
         }
-        let candidate = Self.register(of: write, version: version, now: now)
+        let candidate = Self.register(of: write, version: version, replacing: current, now: now)
         switch Register.merge(candidate, into: current?.register) {
         case .applied:
             clock.receive(version.stamp)
@@ -181,7 +181,7 @@ package struct WriteJudge: Sendable {
 
     private mutating func fanOut(_ write: ClientMessage.Write, _ request: WriteRequest, now: WallTime) -> Verdict {
         switch stamp(write, request, current: nil, now: now, isStored: false) {
-        case .success(let version): .fanOut(Self.register(of: write, version: version, now: now))
+        case .success(let version): .fanOut(Self.register(of: write, version: version, replacing: nil, now: now))
         case .failure(let error): .answer(.refused(error))
         }
     }
@@ -261,12 +261,19 @@ package struct WriteJudge: Sendable {
             hint: "read the key again, and write without a timestamp")
     }
 
-    static func register(of write: ClientMessage.Write, version: Version, now: WallTime) -> Register {
+    static func register(
+        of write: ClientMessage.Write, version: Version, replacing current: StoredRegister?, now: WallTime
+    ) -> Register {
         // The time to live starts with the client's stamp, or, where the server stamps, with its wall clock.
         let isServerStamped = write.stamping == .server || write.condition != .none
         let start = isServerStamped ? now : WallTime(milliseconds: version.stamp.milliseconds)
         var expiresAt = write.timeToLive.map { start + $0 }
         if write.endsWithConnection, expiresAt == nil { expiresAt = now + connectionLease }
-        return Register(write.record, version: version, expiresAt: expiresAt)
+        guard CreationTime.isAsked(by: write.record) else {
+            return Register(write.record, version: version, expiresAt: expiresAt)
+        }
+        let replaced = current.flatMap { $0.register.isVisible(at: now) ? $0.register.record : nil }
+        let record = CreationTime.filled(write.record, replacing: replaced, at: start)
+        return Register(record, version: version, expiresAt: expiresAt)
     }
 }

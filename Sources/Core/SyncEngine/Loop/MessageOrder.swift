@@ -173,7 +173,7 @@ extension Incoming {
             // One at a time of those that may take long: others come in between.
             case .call(let call) where call.mayTakeLong: .writes
             case .write, .lease, .touch, .batch, .call: .lookups
-            case .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: .writes
+            case .service, .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: .writes
             }
         case .replicate: .lookups
         case .credentials, .invalid: .writes
@@ -190,7 +190,7 @@ extension Incoming {
             case .lease(let lease): lease.cost
             case .batch(let batch): batch.cost
             case .call(let call): call.cost
-            case .touch, .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: 0
+            case .touch, .service, .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: 0
             }
         case .replicate(let registers, _): WriteRequest.cost(of: registers)
         case .credentials, .invalid, .close: 0
@@ -211,7 +211,7 @@ extension ClientMessage {
         case .get(let id, let key): .get(id: id, key: key)
         case .list(let list): .list(list)
         case .digest(let digest): .digest(digest)
-        case .write, .lease, .touch, .batch, .call, .subscribe, .unsubscribe, .hello, .ping: nil
+        case .write, .lease, .touch, .batch, .call, .service, .subscribe, .unsubscribe, .hello, .ping: nil
         }
     }
 }

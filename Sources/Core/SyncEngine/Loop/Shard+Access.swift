@@ -130,6 +130,8 @@ extension Shard {
         case .touch(let touch): return forbidden(writing: touch.key, grant, id: touch.id)
         case .batch(let batch): return forbidden(batch, grant)
         case .call(let call): return forbidden(call, state)
+        // What it reads and writes is judged as it does.
+        case .service(let call): return grant.isNothing ? Self.wantsCredentials(id: call.id) : nil
         }
     }
 
@@ -196,7 +198,7 @@ extension Shard {
         case .anonymous:
             WireError(
                 .forbidden, "\(message) without credentials", hint: #"send {"type":"hello","token":…}"#, id: id)
-        case .noRules, .token, .issuer: WireError(.forbidden, message, id: id)
+        case .noRules, .server, .token, .issuer: WireError(.forbidden, message, id: id)
         }
     }
 
@@ -216,7 +218,8 @@ extension Shard {
         case .call(let call) where call.endsWithConnection:
             guard ephemerals.count(of: state.id) >= configuration.maximumEphemerals else { return nil }
             return tooManyHolds(call.id)
-        case .write, .lease, .touch, .batch, .call, .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping:
+        case .write, .lease, .touch, .batch, .call, .service, .get, .list, .digest, .subscribe, .unsubscribe, .hello,
+            .ping:
             return nil
         }
         guard ephemerals.count(of: state.id) >= configuration.maximumEphemerals, !ephemerals.has(key, state.id) else {

@@ -58,6 +58,8 @@ package struct Shard: ~Copyable {
     var connections = SlotMap<ConnectionState>()
     var subscriptions = SlotMap<Subscription>()
     private var lastGeneration: UInt32 = 0
+    /// Connections that are the server's own: nobody else counts them.
+    var own: Set<ConnectionID> = []
     var fanout = Fanout()
     var ephemerals = EphemeralKeys()
     var recent: RecentCommits
@@ -71,6 +73,7 @@ package struct Shard: ~Copyable {
     var deliveries: [Delivery] = []
     var writes: [WriteRequest] = []
     var jobs: [ReadJob] = []
+    var services: [ServiceRequest] = []
     var closing: [ConnectionID] = []
     var expulsions: [Expulsion] = []
 
@@ -104,8 +107,8 @@ package struct Shard: ~Copyable {
             ConnectionState(
                 id: ConnectionID(slot: slot, generation: generation), agent: agent, grant: grant, rate: rate, now: now)
         }
-        counters.connections += 1
         let id = ConnectionID(slot: slot, generation: generation)
+        if grant.isOfServer { own.insert(id) } else { counters.connections += 1 }
         welcome(id, requestID: nil, now: now)
         return id
     }
@@ -117,7 +120,7 @@ package struct Shard: ~Copyable {
         if !state.waitingCalls.isEmpty { withdrawCalls(nil, isAnswered: false, of: id) }
         ask(ephemerals.disconnected(id))
         connections.remove(id.slot)
-        counters.connections -= 1
+        if own.remove(id) == nil { counters.connections -= 1 }
     }
 
     /// Whether a connection has to show credentials before anything else.
@@ -208,6 +211,11 @@ package struct Shard: ~Copyable {
             let due = jobs
             jobs = []
             for job in due { output.submit(job) }
+        }
+        if !services.isEmpty {
+            let due = services
+            services = []
+            for request in due { output.submit(request) }
         }
         if !closing.isEmpty {
             let due = closing

@@ -17,6 +17,8 @@ package protocol ShardOutput: AnyObject {
     func submit(_ writes: [WriteRequest])
     /// Hands a job to the readers.
     func submit(_ job: ReadJob)
+    /// Hands a call to the services.
+    func submit(_ request: ServiceRequest)
 }
 
 /// Frames for many connections, which they can do without: what they tell can be read from the database again.
@@ -85,6 +87,15 @@ extension Shard {
         counters.groups = fanout.groupCount
         counters.patterns = fanout.patternCount
         counters.holds = ephemerals.count
+        for id in own {
+            for subscription in connection(id)?.subscriptions.values ?? [] {
+                if subscriptions[subscription.slot].isLive {
+                    counters.subscriptionsLive -= 1
+                } else {
+                    counters.subscriptionsCatchingUp -= 1
+                }
+            }
+        }
         return counters
     }
 

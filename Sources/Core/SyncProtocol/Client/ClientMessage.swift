@@ -28,6 +28,7 @@ package enum ClientMessage: Sendable {
     case list(List)
     case digest(Digest)
     case call(Call)
+    case service(ServiceCall)
     case ping(id: RequestID?)
 
     /// The id that the answer carries.
@@ -44,6 +45,7 @@ package enum ClientMessage: Sendable {
         case .list(let list): list.id
         case .digest(let digest): digest.id
         case .call(let call): call.id
+        case .service(let call): call.id
         case .ping(let id): id
         }
     }

@@ -48,6 +48,11 @@ package struct ClientMessageDecoder: Sendable {
         switch try kind(fields, text) {
         case .plain(let plain): type = plain
         case .call(let name): return .call(try call(name, fields, text, id: id))
+        case .memory(let message): return try memory(message, fields, text, id: id)
+        case .service(let name):
+            return .service(
+                try ServiceCallDecoder(maximumValueSize: maximumValueSize).decode(
+                    name, Fields.bytes(0..<text.count, text), id: id))
         }
         switch type {
         case .broadcast: return .write(try write(fields, text, id: id, isDelete: false))
@@ -79,6 +84,24 @@ package struct ClientMessageDecoder: Sendable {
     private enum Kind {
         case plain(MessageType)
         case call(Call.Name)
+        case memory(MemoryMessage)
+        case service(ServiceCall.Name)
+
+        init?(_ name: String) {
+            if let call = Call.Name(rawValue: name) {
+                self = .call(call)
+            } else if let message = MemoryMessage(rawValue: name) {
+                self = .memory(message)
+            } else if let service = ServiceCall.Name(rawValue: name) {
+                self = .service(service)
+            } else {
+                return nil
+            }
+        }
+
+        static let names =
+            MessageType.allCases.map(\.rawValue) + Call.Name.allCases.map(\.rawValue)
+            + MemoryMessage.allCases.map(\.rawValue) + ServiceCall.Name.allCases.map(\.rawValue)
     }
 
     private func kind(_ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> Kind {
@@ -89,11 +112,10 @@ package struct ClientMessageDecoder: Sendable {
         }
         if let type = MessageType(bytes.span) { return .plain(type) }
         let name = String(decoding: bytes, as: UTF8.self)
-        if let call = Call.Name(rawValue: name) { return .call(call) }
+        if let kind = Kind(name) { return kind }
         throw WireError(
             .unknownType, "there is no message type \"\(name.prefix(40))\"",
-            hint: "types: "
-                + (MessageType.allCases.map(\.rawValue) + Call.Name.allCases.map(\.rawValue)).joined(separator: ", "))
+            hint: "types: " + Kind.names.joined(separator: ", "))
     }
 
     private func hello(
@@ -296,7 +318,7 @@ package struct ClientMessageDecoder: Sendable {
         return .version(version)
     }
 
-    private func stamping(
+    func stamping(
         _ fields: Fields, _ text: Span<UInt8>
     ) throws(WireError) -> ClientMessage.Write.Stamping {
         if let version = try fields.version(.version, text) { return .version(version) }

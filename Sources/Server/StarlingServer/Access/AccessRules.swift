@@ -132,8 +132,10 @@ struct AccessRules: Sendable {
 
     /// Why a grant of older rules is not good any more.
     func problem(with grant: Grant) -> AccessRefusal? {
-        switch grant.source {
+        let grant = grant.basis ?? grant
+        return switch grant.source {
         case .noRules: .changed
+        case .server: nil
         case .anonymous: grant === anonymous ? nil : .changed
         case .token(let id):
             if let rule = tokens[id] {

@@ -32,8 +32,10 @@ struct Route: Sendable {
     func matches(_ path: Substring) -> Bool {
         guard self.path.contains("{") else { return path == self.path }
         guard self.path.hasSuffix(Self.keyPlace) else { return matchesSegments(path) }
-        let start = self.path.dropLast(Self.keyPlace.count)
-        return path.hasPrefix(start) && path.utf8.count > start.utf8.count
+        let start = self.path.dropLast(Self.keyPlace.count + 1).split(separator: "/", omittingEmptySubsequences: false)
+        let there = path.split(separator: "/", maxSplits: start.count, omittingEmptySubsequences: false)
+        guard there.count == start.count + 1, there[start.count].isEmpty == false else { return false }
+        return zip(start, there).allSatisfy { $0.hasPrefix("{") ? !$1.isEmpty : $0 == $1 }
     }
 }
 

@@ -83,7 +83,7 @@ enum KeyRoutes {
         return try await carryOut(write, of: key, request, context)
     }
 
-    private static func add(ttl: String, to message: inout SyncMessage) throws(Problem) {
+    static func add(ttl: String, to message: inout SyncMessage) throws(Problem) {
         let problem = Problem(.badMessage, "ttl is \(ttl); it is in seconds, and more than 0")
         guard ttl.utf8.allSatisfy({ "0123456789.eE+-".utf8.contains($0) }) else { throw problem }
         do throws(WireError) {
@@ -119,7 +119,8 @@ enum KeyRoutes {
         return try await carryOut(delete, of: key, request, context)
     }
 
-    private static func carryOut(
+    /// Sends a write with what a request says of conditions and who it is from.
+    static func carryOut(
         _ write: SyncMessage, of key: String, _ request: Request, _ context: HTTPContext
     ) async throws(Problem) -> Response {
         var write = write
@@ -133,7 +134,7 @@ enum KeyRoutes {
         return response
     }
 
-    private static func add(bodyOf request: Request, to write: inout SyncMessage) async throws(Problem) {
+    static func add(bodyOf request: Request, to write: inout SyncMessage) async throws(Problem) {
         let body = await RESTRoutes.body(of: request)
         guard body.readableBytes > 0 else {
             throw Problem(.missingField, "a value is the body of the request, as JSON")

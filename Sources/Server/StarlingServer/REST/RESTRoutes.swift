@@ -15,7 +15,7 @@ struct RESTAPI: API {
             Route(path: "/v1/claims/{key}", methods: [.post, .patch, .delete]),
             Route(path: "/v1/batches", methods: [.post]), Route(path: "/v1/events", methods: [.get]),
             Route(path: "/openapi.json", methods: [.get]),
-        ] + SwarmRoutes.described
+        ] + SwarmRoutes.described + MemoryRoutes.described
 
     func add(to router: Router<HTTPContext>) {
         KeyRoutes.add(to: router)
@@ -23,6 +23,7 @@ struct RESTAPI: API {
         BatchRoutes.add(to: router)
         EventRoutes.add(to: router)
         SwarmRoutes.add(to: router)
+        MemoryRoutes.add(to: router)
         let document = ByteBuffer(bytes: PackageResources.openapi_json)
         router.get("/openapi.json") { _, _ in
             Response(

@@ -1,0 +1,68 @@
+package import Access
+package import NIOCore
+package import Registers
+package import SyncProtocol
+
+/// A call that a service answers, with whom it is answered for.
+package struct ServiceRequest: Sendable {
+    package let connection: ConnectionID
+    package let call: ServiceCall
+    package let grant: Grant
+    package let agent: Agent
+    package let session: [UInt8]?
+    /// What its caller may have been told of: the answer is to know of all that.
+    package let head: Revision
+}
+
+/// What a service answers.
+package struct ServiceAnswer: Sendable {
+    package let connection: ConnectionID
+    package let id: RequestID?
+    /// The whole message.
+    package let message: ByteBuffer
+
+    package init(to request: ServiceRequest, _ message: ByteBuffer) {
+        connection = request.connection
+        id = request.call.id
+        self.message = message
+    }
+}
+
+/// Calls that services answer: they wait for the writes before them, and hold nothing up.
+extension Shard {
+    /// How many calls of a connection may wait to be answered.
+    private static let maximumWaiting = 256
+
+    mutating func serve(_ call: ServiceCall, of state: ConnectionState) {
+        guard state.waitingCalls.count < Self.maximumWaiting else {
+            return refuse(
+                WireError(
+                    .overloaded, "\(Self.maximumWaiting) calls of this connection wait to be answered already",
+                    hint: "send it again when some are", id: call.id), of: state.id)
+        }
+        state.waitingCalls.append(call.id)
+        services.append(
+            ServiceRequest(
+                connection: state.id, call: call, grant: state.grant, agent: state.agent, session: state.session,
+                head: delivered))
+    }
+
+    /// Up to which commit a connection has been handed everything that it is subscribed to, be it dropped or not; nil: it is catching up.
+    package func position(of id: ConnectionID) -> Revision? {
+        guard let state = connection(id), state.catchingUp.isEmpty, state.unsynced == 0, !state.isBackedUp else {
+            return nil
+        }
+        return delivered
+    }
+
+    /// A service has answered.
+    package mutating func serviceAnswered(_ answer: ServiceAnswer, _ turn: Turn) {
+        guard let state = connection(answer.connection),
+            let index = state.waitingCalls.firstIndex(of: answer.id)
+        else { return }
+        state.waitingCalls.remove(at: index)
+        if state.waitingCalls.isEmpty { state.waitingCalls = [] }
+        reply(to: state.id) { $0.writeImmutableBuffer(answer.message) }
+        runWaiting(of: state.id, turn)
+    }
+}

@@ -1,0 +1,48 @@
+package import Registers
+
+/// When something was first stored under a key, kept in the metadata of its register from write to write: `{"starling":{"created_at":…`, in seconds
+/// since 1970.
+///
+/// A write whose metadata begins with that member, and has null there, asks the commit to fill it in: with what the register that it replaces has,
+/// else with its own time. Any write may, so that what is queued by a client that is offline keeps it too.
+package enum CreationTime {
+    private static let start = Array(#"{"starling":{"created_at":"#.utf8)
+    private static let null = Array("null".utf8)
+
+    /// What metadata begins with that asks for it; more members, and two braces, come behind.
+    package static let request = start + null
+
+    /// Whether a write asks for it.
+    @inline(__always)
+    package static func isAsked(by record: Record) -> Bool {
+        guard let count = record.count(of: .metadata), count > request.count else { return false }
+        return record.with(.metadata) { ByteOrder.areEqual($0.extracting(0..<request.count), request.span) } ?? false
+    }
+
+    /// The record with its time of creation.
+    ///
+    /// - Parameters:
+    ///   - current: what it replaces; nil: nothing that is there.
+    ///   - now: the time of the write.
+    package static func filled(_ record: Record, replacing current: Record?, at now: WallTime) -> Record {
+        guard isAsked(by: record), let metadata = record.bytes(of: .metadata) else { return record }
+        let created = current.flatMap { $0.with(.metadata, read) ?? nil } ?? now.milliseconds / 1_000
+        return record.replacing(
+            .metadata, by: start + Array("\(created)".utf8) + metadata.dropFirst(request.count))
+    }
+
+    /// The time that metadata has; nil: none, or none that was filled in.
+    package static func read(_ metadata: Span<UInt8>) -> UInt64? {
+        guard metadata.count > start.count, ByteOrder.areEqual(metadata.extracting(0..<start.count), start.span) else {
+            return nil
+        }
+        var seconds: UInt64 = 0
+        var index = start.count
+        while index < metadata.count, UInt8(ascii: "0")...UInt8(ascii: "9") ~= metadata[index], index < start.count + 12
+        {
+            seconds = seconds * 10 + UInt64(metadata[index] - UInt8(ascii: "0"))
+            index += 1
+        }
+        return index > start.count ? seconds : nil
+    }
+}

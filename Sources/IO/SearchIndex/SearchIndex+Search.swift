@@ -1,0 +1,219 @@
+import Access
+package import Agents
+import Dispatch
+import Foundation
+import GRDB
+import GRDBSQLite
+package import Registers
+package import SyncProtocol
+
+/// A register that a search may have found: what the index knows of it, which is to be looked up.
+package struct SearchHit: Sendable {
+    package var key: Key
+    package var kind: DocumentKind
+    package var score: Double
+    /// The greatest confidence that anybody has said of it.
+    package var confidence: Double
+    /// How often it was found and told, as far as that was noted.
+    package var uses: UInt64
+}
+
+/// What a search found.
+package struct SearchHits: Sendable {
+    package var hits: [SearchHit] = []
+    /// Whether all was looked at: else there was no time, or there is no index yet.
+    package var isComplete = true
+}
+
+extension SearchIndex {
+    /// How long a search may take, in milliseconds.
+    private static let patience = 200
+    /// How many finds are ranked: those that the index finds best.
+    private static let ranked = 256
+    /// In how many texts words are looked for as they stand, where the index has found none.
+    private static let scanned = 65_536
+
+    /// Finds what a search may mean, the best first.
+    ///
+    /// - Parameters:
+    ///   - count: how many are wanted at most.
+    ///   - mayRead: whether a key may be told of at all. What may not be is not counted, and not ranked.
+    package func find(_ search: Search, count: Int, mayRead: @escaping @Sendable (Key) -> Bool) async -> SearchHits {
+        guard let queue else { return SearchHits(isComplete: false) }
+        let query = SearchQuery(search.query)
+        let found = try? await queue.read { database in
+            try Self.limited(database) {
+                var hits =
+                    try query.match.map {
+                        try Self.hits(database, search, matching: $0, mayRead: mayRead)
+                    } ?? []
+                if hits.isEmpty { hits = try Self.scan(database, search, mayRead: mayRead) }
+                return hits
+            }
+        }
+        guard let found else { return SearchHits(isComplete: false) }
+        return SearchHits(hits: Array(found.prefix(count)))
+    }
+
+    private final class Deadline {
+        let at: DispatchTime
+
+        init(_ at: DispatchTime) { self.at = at }
+    }
+
+    /// Ends what takes too long.
+    private static func limited<Result>(_ database: Database, _ body: () throws -> Result) throws -> Result {
+        let deadline = Deadline(.now() + .milliseconds(patience))
+        guard let connection = database.sqliteConnection else { return try body() }
+        sqlite3_progress_handler(
+            connection, 10_000,
+            { pointer in
+                guard let pointer else { return 0 }
+                let deadline = Unmanaged<Deadline>.fromOpaque(pointer).takeUnretainedValue()
+                return DispatchTime.now() > deadline.at ? 1 : 0
+            }, Unmanaged.passUnretained(deadline).toOpaque())
+        defer {
+            sqlite3_progress_handler(connection, 0, nil, nil)
+            withExtendedLifetime(deadline) {}
+        }
+        return try body()
+    }
+
+    private static func hits(
+        _ database: Database, _ search: Search, matching match: String, mayRead: (Key) -> Bool
+    ) throws -> [SearchHit] {
+        let weights = SearchRanking.weights
+        let (conditions, arguments) = conditions(search)
+        let rows = try Row.fetchCursor(
+            database,
+            sql: """
+                SELECT d.key, d.kind, d.name, d.tags, d.confidence, bm25(documents_text, ?, ?, ?) AS rank
+                FROM documents_text JOIN documents d ON d.id = documents_text.rowid
+                WHERE documents_text MATCH ?\(conditions) ORDER BY rank
+                """,
+            arguments: [weights.topic, weights.tags, weights.text, match] + arguments)
+        return try ranked(rows, database, search, mayRead)
+    }
+
+    /// Where the index finds nothing the words may stand within others: then texts are looked through, as many as there is time for.
+    private static func scan(
+        _ database: Database, _ search: Search, mayRead: (Key) -> Bool
+    ) throws -> [SearchHit] {
+        let text = String(decoding: search.query, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        guard !text.isEmpty else { return [] }
+        let (conditions, arguments) = conditions(search)
+        let pattern =
+            "%" + text.replacing("\\", with: "\\\\").replacing("%", with: "\\%").replacing("_", with: "\\_") + "%"
+        let rows = try Row.fetchCursor(
+            database,
+            sql: """
+                SELECT d.key, d.kind, d.name, d.tags, d.confidence, -1.0 AS rank
+                FROM (SELECT * FROM documents ORDER BY id DESC LIMIT \(scanned)) d
+                WHERE (d.topic LIKE ? ESCAPE '\\' OR d.body LIKE ? ESCAPE '\\' OR d.tags LIKE ? ESCAPE '\\')\(conditions)
+                """, arguments: [pattern, pattern, pattern] + arguments)
+        return try ranked(rows, database, search, mayRead)
+    }
+
+    private static func conditions(_ search: Search) -> (sql: String, arguments: StatementArguments) {
+        var sql = ""
+        var arguments = StatementArguments()
+        if search.kinds.count == 1 {
+            sql += " AND d.kind = ?"
+            arguments += [
+                search.kinds.contains(.memory) ? DocumentKind.memory.rawValue : DocumentKind.knowledge.rawValue
+            ]
+        }
+        if let agent = search.agent {
+            sql += " AND (d.kind = 1 OR d.namespace = ?)"
+            arguments += [String(decoding: agent.escaped, as: UTF8.self)]
+        }
+        if let session = search.exceptSession {
+            sql += " AND d.session IS NOT ?"
+            arguments += [String(decoding: session, as: UTF8.self)]
+        }
+        return (sql, arguments)
+    }
+
+    private static func ranked(
+        _ rows: RowCursor, _ database: Database, _ search: Search, _ mayRead: (Key) -> Bool
+    ) throws -> [SearchHit] {
+        let matcher = search.pattern.map(Pattern.Matcher.init)
+        var hits: [SearchHit] = []
+        while hits.count < ranked, let row = try rows.next() {
+            guard let key = try? Key(row[0] as String), let kind = DocumentKind(rawValue: row[1]), mayRead(key),
+                matcher?.matches(key) ?? true, search.tags.allSatisfy({ Tags.has($0, in: row[3]) })
+            else { continue }
+            var hit = SearchHit(key: key, kind: kind, score: 0, confidence: row[4], uses: 0)
+            if kind == .knowledge { try complete(&hit, of: row[2], database) }
+            hit.score = SearchRanking.score(bm25: row[5], confidence: hit.confidence, uses: hit.uses)
+            hits.append(hit)
+        }
+        switch search.order {
+        case .relevance: hits.sort { $0.score > $1.score }
+        case .seed: hits.sort { ($0.confidence, Double($0.uses)) > ($1.confidence, Double($1.uses)) }
+        }
+        return hits
+    }
+
+    private static func complete(_ hit: inout SearchHit, of id: String, _ database: Database) throws {
+        let confidence = try Double.fetchOne(
+            database.cachedStatement(sql: "SELECT MAX(confidence) FROM sources WHERE knowledge = ?"), arguments: [id])
+        hit.confidence = min(1, max(hit.confidence, confidence ?? 0))
+        let uses = try Int64.fetchOne(
+            database.cachedStatement(sql: "SELECT SUM(count) FROM uses WHERE knowledge = ?"), arguments: [id])
+        hit.uses = UInt64(max(0, uses ?? 0))
+    }
+
+    // MARK: Lists
+
+    /// Agents that remember something under a name.
+    package func agents(remembering name: [UInt8], mayRead: @escaping @Sendable (Key) -> Bool) async -> [String] {
+        let keys = try? await queue?.read { database in
+            try String.fetchAll(
+                database, sql: "SELECT key FROM documents WHERE name = ? AND kind = 0 ORDER BY namespace LIMIT 64",
+                arguments: [String(decoding: name, as: UTF8.self)])
+        }
+        return (keys ?? []).compactMap { try? Key($0) }.filter(mayRead).compactMap { MemoryKey($0)?.agent.description }
+    }
+
+    /// The keys of knowledge with a topic, or a tag, in their order.
+    package func topics(_ filter: KnowledgeFilter, mayRead: @escaping @Sendable (Key) -> Bool) async -> SearchHits {
+        guard let queue else { return SearchHits(isComplete: false) }
+        let found = try? await queue.read { database in
+            try Self.limited(database) {
+                var sql = "SELECT key, kind, name, tags, confidence FROM documents WHERE kind = 1"
+                var arguments = StatementArguments()
+                if let topic = filter.topic {
+                    sql += " AND topic = ? COLLATE NOCASE"
+                    arguments += [String(decoding: topic, as: UTF8.self)]
+                }
+                if let after = filter.after {
+                    sql += " AND key > ?"
+                    arguments += [String(decoding: after.bytes, as: UTF8.self)]
+                }
+                let rows = try Row.fetchCursor(database, sql: sql + " ORDER BY key", arguments: arguments)
+                var hits: [SearchHit] = []
+                while hits.count < filter.limit, let row = try rows.next() {
+                    guard let key = try? Key(row[0] as String), mayRead(key),
+                        filter.tag.map({ Tags.has($0, in: row[3]) }) ?? true
+                    else { continue }
+                    var hit = SearchHit(key: key, kind: .knowledge, score: 0, confidence: row[4], uses: 0)
+                    try Self.complete(&hit, of: row[2], database)
+                    hits.append(hit)
+                }
+                return hits
+            }
+        }
+        return found.map { SearchHits(hits: $0) } ?? SearchHits(isComplete: false)
+    }
+
+    /// What is known of one knowledge: the greatest confidence that anybody has said, and how often it was found.
+    package func facts(of id: Segment) async -> (confidence: Double, uses: UInt64) {
+        let hit = try? await queue?.read { database in
+            var hit = SearchHit(key: Key(unchecked: []), kind: .knowledge, score: 0, confidence: 0, uses: 0)
+            try Self.complete(&hit, of: String(decoding: id.escaped, as: UTF8.self), database)
+            return hit
+        }
+        return (hit?.confidence ?? 0, hit?.uses ?? 0)
+    }
+}

@@ -1,0 +1,179 @@
+import Access
+import Agents
+import Crypto
+import Follower
+import Foundation
+import Loops
+import NIOCore
+import Registers
+import SearchIndex
+import SyncEngine
+import SyncProtocol
+
+/// Memories that are read, and knowledge.
+extension AgentServices {
+    private static let patience = Duration.milliseconds(250)
+    /// How many agents are named that remember something under a name which the asked one does not.
+    private static let maximumOthers = 3
+
+    func recall(
+        _ memory: MemoryKey, _ request: ServiceRequest, _ caller: ServiceCaller
+    ) async throws(WireError) -> [UInt8] {
+        let key: Key
+        do throws(TextError) {
+            key = try memory.key()
+        } catch {
+            throw WireError(.badKey, error.description)
+        }
+        var object = JSONWriter(continues: true)
+        guard let register = try await caller.get(key) else {
+            object.add("key", key.bytes)
+            object.add("found", false)
+            // Stored and not found: most often it is somebody else's.
+            _ = await follower.reach(request.head, within: Self.patience)
+            let read = request.grant.read
+            let others = await index.agents(remembering: memory.name) { read.admits($0) }
+            object.add("agents", others.prefix(Self.maximumOthers).map { Array($0.utf8) })
+            return object.finish()
+        }
+        let metadata = MemoryMetadata(register.raw("metadata"))
+        if metadata.refreshesOnRead, let timeToLive = metadata.timeToLive, let end = register.integer("expires_at") {
+            // Not each time: a memory that is read often would be written as often.
+            let left = Double(end) - Double(SystemClock.now().milliseconds)
+            if left < timeToLive * 900 { touches.touch(key, timeToLive: timeToLive) }
+        }
+        return Self.members(of: register)
+    }
+
+    /// The members of a `register`, without what only pairs it with a question.
+    private static func members(of register: JSONObject) -> [UInt8] {
+        register.members.filter { $0.name != "type" && $0.name != "id" }.flatMap { member in
+            Array(",\"\(member.name)\":".utf8) + member.value
+        }
+    }
+
+    // MARK: Knowledge
+
+    private static func key(_ id: Segment) throws(WireError) -> Key {
+        let bytes = Array("knowledge:".utf8) + id.escaped
+        return Key(unchecked: bytes)
+    }
+
+    /// The name of what somebody knows: the same text is one knowledge, whoever says so.
+    private static func id(of new: NewKnowledge) -> Segment {
+        let digits = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
+        let topic = String(decoding: new.topic, as: UTF8.self).lowercased().split(whereSeparator: \.isWhitespace)
+            .joined(separator: " ")
+        var bits = 0
+        var held = 0
+        var text = Array("k-".utf8)
+        for byte in SHA256.hash(data: Array(topic.utf8) + [0] + new.content) where text.count < 28 {
+            bits = bits << 8 | Int(byte)
+            held += 8
+            while held >= 5, text.count < 28 {
+                held -= 5
+                text.append(digits[bits >> held & 31])
+            }
+            bits &= (1 << held) - 1
+        }
+        guard let id = try? Segment(text.span) else { preconditionFailure("it is a name") }
+        return id
+    }
+
+    func learn(
+        _ new: NewKnowledge, _ request: ServiceRequest, _ caller: ServiceCaller
+    ) async throws(WireError) -> [UInt8] {
+        let id = new.id ?? Self.id(of: new)
+        let key = try Self.key(id)
+        let now = SystemClock.now().milliseconds / 1_000
+        // Who may not read what it replaces replaces it without.
+        let old: JSONObject?
+        do throws(WireError) {
+            old = try await caller.get(key)?.object("value")
+        } catch  where error.code == .forbidden {
+            old = nil
+        }
+        let value = Self.value(of: new, id, replacing: old, now: now)
+        var source = JSONWriter()
+        source.add("source", new.source)
+        source.add("confidence", raw: new.confidence ?? Array("1".utf8))
+        source.add("session_id", request.session)
+        source.add("seen_at", number: now)
+        let sourceKey = key.bytes + Array(":source:".utf8) + Segment(request.agent).escaped
+        var batch = SyncMessage("batch")
+        let life = new.timeToLive.map { ",\"ttl\":" + String(decoding: $0, as: UTF8.self) } ?? ""
+        var writes = ByteBuffer(string: "[")
+        for (index, (key, value)) in [(key.bytes, value), (sourceKey, source.finish())].enumerated() {
+            writes.writeString(index == 0 ? "{\"key\":" : ",{\"key\":")
+            writes.writeJSONString(key)
+            writes.writeString(",\"value\":")
+            writes.writeBytes(value)
+            writes.writeString(life + "}")
+        }
+        writes.writeString("]")
+        try batch.add("writes", json: writes)
+        let answer = try await caller.ask(batch)
+        guard answer.bool("applied") == true else {
+            throw WireError(
+                .held, "somebody holds \(key), or what says who said so", hint: "try again when the claim is over")
+        }
+        var object = JSONWriter(continues: true)
+        object.add("knowledge", id)
+        object.add("key", key.bytes)
+        object.add("created", old == nil)
+        if let versions = answer.array("versions"), let first = versions.first { object.add("version", raw: first) }
+        if let first = answer.raw("first") { object.add("revision", raw: first) }
+        return object.finish()
+    }
+
+    private static func value(
+        of new: NewKnowledge, _ id: Segment, replacing old: JSONObject?, now: UInt64
+    ) -> [UInt8] {
+        var value = JSONWriter()
+        value.add("id", id)
+        value.add("topic", new.topic)
+        value.add("content", new.content)
+        // Who says the same again without tags or a source takes none away.
+        value.add("tags", raw: (new.tags.isEmpty ? old?.raw("tags") : nil) ?? Self.texts(new.tags))
+        value.add("source", raw: (new.source == nil ? old?.raw("source") : nil) ?? Self.text(new.source))
+        value.add("confidence", raw: new.confidence ?? Array("1".utf8))
+        value.add("created_at", raw: old?.raw("created_at") ?? Array("\(now)".utf8))
+        value.add("updated_at", number: now)
+        if let supersedes = new.supersedes { value.add("supersedes", supersedes) }
+        // What somebody who knows nothing of us has counted.
+        if let count = old?.raw("usage_count") { value.add("usage_count", raw: count) }
+        return value.finish()
+    }
+
+    private static func text(_ text: [UInt8]?) -> [UInt8] {
+        guard let text else { return Array("null".utf8) }
+        var buffer = ByteBuffer()
+        buffer.writeJSONString(text)
+        return Array(buffer.readableBytesView)
+    }
+
+    private static func texts(_ texts: [[UInt8]]) -> [UInt8] { array(texts.map { text($0) }) }
+
+    func knowledge(
+        _ id: Segment, _ request: ServiceRequest, _ caller: ServiceCaller
+    ) async throws(WireError) -> [UInt8] {
+        let key = try Self.key(id)
+        var object = JSONWriter(continues: true)
+        object.add("knowledge", id)
+        guard let register = try await caller.get(key) else {
+            object.add("key", key.bytes)
+            object.add("found", false)
+            return object.finish()
+        }
+        let position = await follower.reach(request.head, within: Self.patience)
+        let isKnown = await follower.isComplete && position == .reached
+        let facts = await index.facts(of: id)
+        let said =
+            register.object("value")?.raw("confidence").flatMap { Double(String(decoding: $0, as: UTF8.self)) } ?? 1
+        object.add("confidence", raw: Array("\(min(1, max(said, facts.confidence)))".utf8))
+        // What others have said, and what was counted, is not known as long as the index is not.
+        let pending = await uses.pending(String(decoding: id.escaped, as: UTF8.self))
+        object.add("usage_count", optional: isKnown ? facts.uses + pending : nil)
+        return object.finish() + Self.members(of: register)
+    }
+}

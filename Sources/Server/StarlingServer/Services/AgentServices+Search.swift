@@ -1,0 +1,198 @@
+import Access
+import Agents
+import Follower
+import Registers
+import SearchIndex
+import SyncEngine
+import SyncProtocol
+
+/// Searching: the index says what may be meant, and each register is looked up before it is told of.
+extension AgentServices {
+    /// How long a search waits for the index to know of all that its caller may have been told of.
+    private static let patience = Duration.milliseconds(250)
+    /// How much of a value is told, in bytes; the rest is there to be read.
+    private static let greatestValue = 16 << 10
+    /// How many finds are looked up beyond those that are wanted: some may be gone.
+    private static let spare = 8
+
+    func search(
+        _ search: Search, _ request: ServiceRequest, _ caller: ServiceCaller
+    ) async throws(WireError) -> [UInt8] {
+        let position = await follower.reach(request.head, within: Self.patience)
+        let read = request.grant.read
+        let found = await index.find(search, count: search.limit + Self.spare) { read.admits($0) }
+        let words = SearchQuery(search.query).words
+        var results: [[UInt8]] = []
+        var told: [String] = []
+        for (hit, register) in try await lookUp(found.hits, caller) where results.count < search.limit {
+            // It may have been written since, for another session or without the tags.
+            guard let register, Self.fits(register, search, hit.kind) else { continue }
+            results.append(await result(hit, register, around: words))
+            if hit.kind == .knowledge { told.append(Self.id(of: hit.key)) }
+        }
+        // A read waits for no count, and fails with none.
+        await uses.note(told)
+        var object = JSONWriter(continues: true)
+        object.add("results", raw: Self.array(results))
+        object.add("searched", raw: await searched(search, read))
+        let isComplete = await follower.isComplete
+        if case .behind(let commits) = position { object.add("behind", number: commits) }
+        object.add("complete", found.isComplete && isComplete && position == .reached)
+        return object.finish()
+    }
+
+    /// The register of each, in their order.
+    private func lookUp(
+        _ hits: [SearchHit], _ caller: ServiceCaller
+    ) async throws(WireError) -> [(SearchHit, JSONObject?)] {
+        // All are asked for before the first answer is waited for: so they are read together.
+        let answers = await withTaskGroup(of: (Int, Result<JSONObject?, WireError>).self) { group in
+            for (index, hit) in hits.enumerated() {
+                group.addTask {
+                    do throws(WireError) {
+                        return (index, .success(try await caller.get(hit.key)))
+                    } catch {
+                        return (index, .failure(error))
+                    }
+                }
+            }
+            var answers = [Result<JSONObject?, WireError>?](repeating: nil, count: hits.count)
+            for await (index, answer) in group { answers[index] = answer }
+            return answers
+        }
+        var found: [(SearchHit, JSONObject?)] = []
+        for (hit, answer) in zip(hits, answers) {
+            switch answer {
+            case .success(let register)?: found.append((hit, register))
+            // What may not be read any more is not there.
+            case .failure(let error)? where error.code == .forbidden: break
+            case .failure(let error)?: throw error
+            case nil: break
+            }
+        }
+        return found
+    }
+
+    private static func fits(_ register: JSONObject, _ search: Search, _ kind: DocumentKind) -> Bool {
+        if let session = search.exceptSession, register.string("session").map({ Array($0.utf8) }) == session {
+            return false
+        }
+        if search.tags.isEmpty { return true }
+        let tags: [[UInt8]]
+        switch kind {
+        case .memory: tags = MemoryMetadata(register.raw("metadata")).tags
+        case .knowledge:
+            tags = (register.object("value")?.array("tags") ?? []).compactMap {
+                JSONObject.string($0).map { Array($0.utf8) }
+            }
+        }
+        return search.tags.allSatisfy(tags.contains)
+    }
+
+    private static func id(of key: Key) -> String {
+        String(decoding: key.bytes.dropFirst("knowledge:".utf8.count), as: UTF8.self)
+    }
+
+    func result(_ hit: SearchHit, _ register: JSONObject, around words: [[UInt8]]) async -> [UInt8] {
+        var object = JSONWriter()
+        object.add("key", hit.key.bytes)
+        object.add("kind", hit.kind == .memory ? "memory" : "knowledge")
+        object.add("score", raw: Array("\((hit.score * 1_000_000).rounded() / 1_000_000)".utf8))
+        let value = register.raw("value") ?? []
+        switch hit.kind {
+        case .memory:
+            if let memory = MemoryKey(hit.key) {
+                object.add("agent_id", memory.agent)
+                object.add("name", memory.name)
+            }
+            object.add("snippet", SearchText.snippet(of: SearchText.plain(value), around: words))
+            add("value", value, to: &object)
+            if let tags = (try? JSONObject(register.raw("metadata") ?? []))?.object("starling")?.raw("tags") {
+                object.add("tags", raw: tags)
+            }
+        case .knowledge:
+            let fields = try? JSONObject(value)
+            object.add("knowledge", Array(Self.id(of: hit.key).utf8))
+            object.add("topic", raw: fields?.raw("topic") ?? Array("null".utf8))
+            let content = fields?.raw("content") ?? value
+            object.add("snippet", SearchText.snippet(of: SearchText.plain(content), around: words))
+            add("content", content, to: &object)
+            object.add("tags", raw: fields?.raw("tags") ?? Array("[]".utf8))
+            object.add("confidence", raw: Array("\(hit.confidence)".utf8))
+            object.add("usage_count", number: hit.uses + (await uses.pending(Self.id(of: hit.key))))
+        }
+        if let session = register.raw("session") { object.add("session", raw: session) }
+        if let version = register.raw("version") { object.add("version", raw: version) }
+        if let expiresAt = register.raw("expires_at") { object.add("expires_at", raw: expiresAt) }
+        return object.finish()
+    }
+
+    private func add(_ name: StaticString, _ value: [UInt8], to object: inout JSONWriter) {
+        if value.count <= Self.greatestValue {
+            object.add(name, raw: value)
+        } else {
+            object.add("truncated", true)
+        }
+    }
+
+    /// How much was looked through, as far as the caller may know: null where it may read a part of it.
+    private func searched(_ search: Search, _ read: Scope) async -> [UInt8] {
+        var counts: [DocumentKind: UInt64?] = [.memory: 0, .knowledge: 0]
+        var namespaces: [String]? = []
+        for (namespace, count) in index.namespaces {
+            if namespace.kind == .memory, let agent = search.agent,
+                namespace.name != String(decoding: agent.escaped, as: UTF8.self)
+            {
+                continue
+            }
+            let start = namespace.kind == .memory ? "memory:\(namespace.name):" : "knowledge:"
+            guard let pattern = try? Pattern(Pattern.escaping(Array(start.utf8)) + [UInt8(ascii: "*")]) else {
+                continue
+            }
+            let isWhole = read.remainder(within: pattern) == .everything
+            guard isWhole || read.mayMeet(pattern) else { continue }
+            counts[namespace.kind] = isWhole ? (counts[namespace.kind] ?? nil).map { $0 + UInt64(count) } : .some(nil)
+            if namespace.kind == .memory {
+                // That there is one tells that something is in it.
+                if isWhole { namespaces?.append(namespace.name) } else { namespaces = nil }
+            }
+        }
+        var object = JSONWriter()
+        for (kind, name) in [(DocumentKind.memory, "memory" as StaticString), (.knowledge, "knowledge")] {
+            guard search.kinds.contains(kind == .memory ? .memory : .knowledge) else { continue }
+            object.add(name, optional: counts[kind] ?? nil)
+        }
+        if search.kinds.contains(.memory) {
+            if let namespaces {
+                object.add("namespaces", namespaces.sorted().prefix(100).map { Array($0.utf8) })
+            } else {
+                object.add("namespaces", raw: Array("null".utf8))
+            }
+        }
+        return object.finish()
+    }
+
+    static func array(_ elements: [[UInt8]]) -> [UInt8] {
+        Array("[".utf8) + Array(elements.joined(separator: Array(",".utf8))) + Array("]".utf8)
+    }
+
+    // MARK: Lists
+
+    func topics(
+        _ filter: KnowledgeFilter, _ request: ServiceRequest, _ caller: ServiceCaller
+    ) async throws(WireError) -> [UInt8] {
+        let position = await follower.reach(request.head, within: Self.patience)
+        let read = request.grant.read
+        let found = await index.topics(filter) { read.admits($0) }
+        var results: [[UInt8]] = []
+        for (hit, register) in try await lookUp(found.hits, caller) {
+            if let register { results.append(await result(hit, register, around: [])) }
+        }
+        var object = JSONWriter(continues: true)
+        object.add("results", raw: Self.array(results))
+        if found.hits.count == filter.limit, let last = found.hits.last { object.add("next", last.key.bytes) }
+        let isComplete = await follower.isComplete
+        object.add("complete", found.isComplete && isComplete && position == .reached)
+        return object.finish()
+    }
+}

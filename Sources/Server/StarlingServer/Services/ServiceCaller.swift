@@ -1,0 +1,62 @@
+import Access
+import Loops
+import NIOCore
+import Registers
+import SyncEngine
+import SyncProtocol
+
+/// Reads and writes in the name of who made a call: on a connection with the same grant, agent and session, so that what that one may not, a service
+/// for it may not either.
+struct ServiceCaller {
+    private let connection: InProcessConnection
+
+    /// - Throws: ``WireError`` where the call's grant is not good any more.
+    init(
+        _ request: ServiceRequest, _ connections: InProcessConnections, on eventLoop: any EventLoop, writes: Bool
+    ) async throws(WireError) {
+        do throws(AccessRefusal) {
+            connection = try await connections.open(request.grant.unlimited, on: eventLoop, isTaken: false)
+        } catch {
+            throw WireError(.accessChanged, "what these credentials allow has changed")
+        }
+        guard writes else { return }
+        var hello = SyncMessage("hello")
+        hello.add("agent", "\(request.agent)")
+        hello.add("session", request.session.map { String(decoding: $0, as: UTF8.self) })
+        do throws(WireError) {
+            _ = try await ask(hello)
+        } catch {
+            connection.close()
+            throw error
+        }
+    }
+
+    func close() { connection.close() }
+
+    /// Asks something.
+    ///
+    /// - Throws: ``WireError``: what is answered, where that is an error.
+    func ask(_ message: SyncMessage) async throws(WireError) -> JSONObject {
+        let text: ByteBuffer
+        do throws(ConnectionEnd) {
+            text = try await connection.ask(message)
+        } catch {
+            throw WireError(error.wasSent ? .outcomeUnknown : error.code ?? .shuttingDown, error.reason)
+        }
+        guard let answer = try? JSONObject(Array(text.readableBytesView)) else {
+            throw WireError(.storageFailed, "the answer is no JSON")
+        }
+        guard answer.string("type") == "error" else { return answer }
+        throw WireError(
+            answer.string("code").flatMap(ErrorCode.init) ?? .storageFailed, answer.string("message") ?? "refused",
+            hint: answer.string("hint"))
+    }
+
+    /// The register of a key, as `register` has it; nil: there is none.
+    func get(_ key: Key) async throws(WireError) -> JSONObject? {
+        var message = SyncMessage("get")
+        message.add("key", "\(key)")
+        let answer = try await ask(message)
+        return answer.bool("found") == true ? answer : nil
+    }
+}
