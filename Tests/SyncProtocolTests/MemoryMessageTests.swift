@@ -32,7 +32,7 @@ struct MemoryMessageTests {
         #expect("\(put.key)" == "memory:a%3Ab:x/y" && put.timeToLive == 1_500)
         #expect(put.record.bytes(of: .value) == Array("[1]".utf8) && put.record.bytes(of: .op) == Array("o".utf8))
         let metadata = String(decoding: put.record.bytes(of: .metadata) ?? [], as: UTF8.self)
-        #expect(metadata == #"{"starling":{"created_at":null,"ttl":1.5,"refresh_on_read":true,"tags":["t"]},"mine":1}"#)
+        #expect(metadata == #"{"starling":{"created_at":0,"ttl":1.5,"refresh_on_read":true,"tags":["t"]},"mine":1}"#)
         #expect(CreationTime.isAsked(by: put.record))
         let first = CreationTime.filled(put.record, replacing: nil, at: 5_000_000)
         let second = CreationTime.filled(put.record, replacing: first, at: 9_000_000)

@@ -1,4 +1,4 @@
-package import Access
+import Access
 package import Loops
 package import NIOCore
 package import Registers
@@ -27,6 +27,9 @@ package actor Follower<Store: DerivedStore> {
 
     /// How many changes are kept at once.
     private static var portionSize: Int { 256 }
+    /// For how long it leaves the machine to others after a full portion, as so many times what that took.
+    private static var idleShare: Int { 2 }
+    private static var slice: Duration { .milliseconds(2) }
     /// How long it rests before it begins anew, so that a store which cannot be kept does not take all of the machine.
     private static var rest: Duration { .milliseconds(200) }
 
@@ -136,7 +139,18 @@ package actor Follower<Store: DerivedStore> {
         guard !portion.isEmpty else { return }
         let full = portion
         portion = Portion()
+        let began = ContinuousClock.now
         try await store.apply(full)
+        // Whoever writes as fast as can be is not to wait for a store that nobody asks.
+        if full.changes.count >= Self.portionSize { await pause(for: (.now - began) * Self.idleShare) }
+    }
+
+    /// Leaves the machine to others, as long as nobody waits.
+    private func pause(for duration: Duration) async {
+        let end = ContinuousClock.now + duration
+        while ContinuousClock.now < end, waiters.isEmpty, !Task.isCancelled {
+            try? await Task.sleep(for: min(Self.slice, end - .now))
+        }
     }
 
     // MARK: Waiting for it

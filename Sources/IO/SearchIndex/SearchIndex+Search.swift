@@ -1,5 +1,5 @@
 import Access
-package import Agents
+import Agents
 import Dispatch
 import Foundation
 import GRDB
@@ -28,8 +28,10 @@ package struct SearchHits: Sendable {
 extension SearchIndex {
     /// How long a search may take, in milliseconds.
     private static let patience = 200
-    /// How many finds are ranked: those that the index finds best.
-    private static let ranked = 256
+    /// How many texts that have the words are ranked: the newest. A word that is in most of them says little of any.
+    private static let ranked = 1_024
+    /// In how many texts a word is that says little of any.
+    private static let common = 2_000
     /// In how many texts words are looked for as they stand, where the index has found none.
     private static let scanned = 65_536
 
@@ -43,11 +45,11 @@ extension SearchIndex {
         let query = SearchQuery(search.query)
         let found = try? await queue.read { database in
             try Self.limited(database) {
-                var hits =
-                    try query.match.map {
-                        try Self.hits(database, search, matching: $0, mayRead: mayRead)
-                    } ?? []
-                if hits.isEmpty { hits = try Self.scan(database, search, mayRead: mayRead) }
+                var hits = try Self.hits(database, search, for: query, mayRead: mayRead)
+                // Words that are all there, and not together, are no parts of others.
+                if hits.isEmpty, try Self.hasUnknown(query, database) {
+                    hits = try Self.scan(database, search, mayRead: mayRead)
+                }
                 return hits
             }
         }
@@ -79,20 +81,55 @@ extension SearchIndex {
         return try body()
     }
 
+    /// The texts that have the words, the newest of them, ranked.
+    ///
+    /// BM25 looks at every text that has a word, to know how many there are. So words that are in many texts have no part in it: they are asked for, and
+    /// say little.
     private static func hits(
-        _ database: Database, _ search: Search, matching match: String, mayRead: (Key) -> Bool
+        _ database: Database, _ search: Search, for query: SearchQuery, mayRead: (Key) -> Bool
     ) throws -> [SearchHit] {
-        let weights = SearchRanking.weights
+        guard let match = query.match else { return [] }
+        let terms = query.alternatives.joined()
+        let rare = try terms.filter { try frequency(of: $0, database) < common }
         let (conditions, arguments) = conditions(search)
+        let weights = SearchRanking.weights
+        let isRanked = rare.count == terms.count
+        let rank = isRanked ? "bm25(documents_text, \(weights.topic), \(weights.tags), \(weights.text))" : "0.0"
         let rows = try Row.fetchCursor(
             database,
             sql: """
-                SELECT d.key, d.kind, d.name, d.tags, d.confidence, bm25(documents_text, ?, ?, ?) AS rank
+                SELECT d.key, d.kind, d.name, d.tags, d.confidence, \(rank), d.id
                 FROM documents_text JOIN documents d ON d.id = documents_text.rowid
-                WHERE documents_text MATCH ?\(conditions) ORDER BY rank
-                """,
-            arguments: [weights.topic, weights.tags, weights.text, match] + arguments)
-        return try ranked(rows, database, search, mayRead)
+                WHERE documents_text MATCH ?\(conditions) ORDER BY documents_text.rowid DESC
+                """, arguments: [match] + arguments)
+        let ranks = isRanked ? nil : try self.ranks(of: rare, database)
+        return try ranked(rows, database, search, mayRead) { ranks?[$0] ?? nil }
+    }
+
+    /// In how many texts a term is, up to what counts as many.
+    private static func frequency(of term: SearchQuery.Term, _ database: Database) throws -> Int {
+        guard let match = SearchQuery([[term]]).match else { return 0 }
+        return try Int.fetchOne(
+            database.cachedStatement(
+                sql: "SELECT COUNT(*) FROM (SELECT 1 FROM documents_text WHERE documents_text MATCH ? LIMIT \(common))"),
+            arguments: [match]) ?? 0
+    }
+
+    private static func hasUnknown(_ query: SearchQuery, _ database: Database) throws -> Bool {
+        try query.alternatives.isEmpty || query.alternatives.joined().contains { try frequency(of: $0, database) == 0 }
+    }
+
+    /// The rank by some terms of each text that has any of them.
+    private static func ranks(of terms: [SearchQuery.Term], _ database: Database) throws -> [Int64: Double] {
+        guard let match = SearchQuery(terms.map { [$0] }).match else { return [:] }
+        let weights = SearchRanking.weights
+        let rows = try Row.fetchCursor(
+            database,
+            sql: "SELECT rowid, bm25(documents_text, ?, ?, ?) FROM documents_text WHERE documents_text MATCH ?",
+            arguments: [weights.topic, weights.tags, weights.text, match])
+        var ranks: [Int64: Double] = [:]
+        while let row = try rows.next() { ranks[row[0]] = row[1] }
+        return ranks
     }
 
     /// Where the index finds nothing the words may stand within others: then texts are looked through, as many as there is time for.
@@ -107,7 +144,7 @@ extension SearchIndex {
         let rows = try Row.fetchCursor(
             database,
             sql: """
-                SELECT d.key, d.kind, d.name, d.tags, d.confidence, -1.0 AS rank
+                SELECT d.key, d.kind, d.name, d.tags, d.confidence, -1.0, d.id
                 FROM (SELECT * FROM documents ORDER BY id DESC LIMIT \(scanned)) d
                 WHERE (d.topic LIKE ? ESCAPE '\\' OR d.body LIKE ? ESCAPE '\\' OR d.tags LIKE ? ESCAPE '\\')\(conditions)
                 """, arguments: [pattern, pattern, pattern] + arguments)
@@ -135,7 +172,8 @@ extension SearchIndex {
     }
 
     private static func ranked(
-        _ rows: RowCursor, _ database: Database, _ search: Search, _ mayRead: (Key) -> Bool
+        _ rows: RowCursor, _ database: Database, _ search: Search, _ mayRead: (Key) -> Bool,
+        rank: (Int64) -> Double? = { _ in nil }
     ) throws -> [SearchHit] {
         let matcher = search.pattern.map(Pattern.Matcher.init)
         var hits: [SearchHit] = []
@@ -145,7 +183,7 @@ extension SearchIndex {
             else { continue }
             var hit = SearchHit(key: key, kind: kind, score: 0, confidence: row[4], uses: 0)
             if kind == .knowledge { try complete(&hit, of: row[2], database) }
-            hit.score = SearchRanking.score(bm25: row[5], confidence: hit.confidence, uses: hit.uses)
+            hit.score = SearchRanking.score(bm25: rank(row[6]) ?? row[5], confidence: hit.confidence, uses: hit.uses)
             hits.append(hit)
         }
         switch search.order {

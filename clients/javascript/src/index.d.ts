@@ -226,6 +226,12 @@ export class Client {
   batch(writes: BatchWrite[], options?: BatchOptions): Promise<BatchOutcome>;
   /** Asks what this client has no method for; resolves to the answer with all its fields. Not queued. */
   request(type: string, fields?: Record<string, unknown>, options?: { timeout?: number }): Promise<Record<string, any>>;
+  /** What agents remember. */
+  readonly memory: Memory;
+  /** What is known. */
+  readonly knowledge: Knowledge;
+  /** Finds memories and knowledge by their words. */
+  search(query: string, options?: SearchOptions): Promise<{ results: Record<string, any>[]; searched: Record<string, any>; complete: boolean; behind?: number }>;
   claim(
     key: string,
     options?: {
@@ -270,6 +276,67 @@ export class Task<Input = any> {
   fail(error?: unknown, options?: { retry?: boolean }): Promise<void>;
   release(): Promise<void>;
   park(reason?: string): Promise<void>;
+}
+
+export interface SearchOptions {
+  in?: ("memory" | "knowledge")[];
+  agent?: string;
+  pattern?: string;
+  tags?: string[];
+  limit?: number;
+  order?: "relevance" | "seed";
+  except_session?: string;
+  timeout?: number;
+}
+
+export interface StoreOptions {
+  /** Whose memory it is; this client's agent unless it is named. */
+  agent?: string;
+  /** In seconds. */
+  ttl?: number;
+  tags?: string[];
+  /** It lives for `ttl` again when `retrieve` reads it. */
+  refreshOnRead?: boolean;
+  priority?: string;
+  /** false: no search finds it. */
+  index?: boolean;
+  metadata?: Record<string, unknown>;
+  session?: string;
+  expect?: string | null;
+  timeout?: number;
+}
+
+export interface Remembered {
+  value: unknown;
+  version: string;
+  /** In seconds since 1970, as `createdAt`. */
+  timestamp: number;
+  createdAt?: number;
+  tags: string[];
+  metadata: Record<string, unknown>;
+  expiresAt?: number;
+  session?: string;
+}
+
+/** What agents remember. */
+export class Memory {
+  private constructor();
+  store(name: string, value: unknown, options?: StoreOptions): Promise<Outcome>;
+  retrieve(name: string, options?: { agent?: string; timeout?: number }): Promise<Remembered | undefined>;
+  list(prefix?: string, options?: { agent?: string; timeout?: number }): Promise<(Remembered & { name: string })[]>;
+  delete(name: string, options?: { agent?: string; expect?: string | null; timeout?: number }): Promise<Outcome>;
+}
+
+/** What is known, whoever said it. */
+export class Knowledge {
+  private constructor();
+  add(
+    topic: string,
+    content: string,
+    options?: { knowledge?: string; tags?: string[]; source?: string; confidence?: number; ttl?: number; supersedes?: string; timeout?: number },
+  ): Promise<string>;
+  get(knowledge: string, options?: { timeout?: number }): Promise<Record<string, any> | undefined>;
+  list(options?: { topic?: string; tag?: string; timeout?: number }): Promise<Record<string, any>[]>;
 }
 
 /** A swarm of agents that share tasks. */

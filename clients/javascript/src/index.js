@@ -4,6 +4,7 @@ import {
 import { packBatch } from "./batch.js";
 import { Engine } from "./engine.js";
 import { StarlingError } from "./errors.js";
+import { Knowledge, Memory } from "./memory.js";
 import { completeOptions } from "./options.js";
 import { MemoryOutbox } from "./outbox.js";
 import { after, before, inTurn, pause } from "./patience.js";
@@ -13,7 +14,7 @@ import { describe } from "./subscription.js";
 
 export { IndexedDBOutbox } from "./indexeddb-outbox.js";
 export { Swarm, Task } from "./swarm.js";
-export { MemoryOutbox, Pattern, StarlingError };
+export { Knowledge, Memory, MemoryOutbox, Pattern, StarlingError };
 
 /**
  * Opens a local-first replica of a server. It is usable at once: reads and writes work while the connection is made, and while there
@@ -443,6 +444,29 @@ export class Client {
     const members = fields === undefined ? {} : JSON.parse(toJSON(fields, `the fields of ${type}`));
     if (typeof members !== "object" || members === null || Array.isArray(members)) throw refuse("fields", fields, "an object");
     return inTurn(this.#answer({ ...members, type }, timeout));
+  }
+
+  /** What agents remember. @returns {Memory} */
+  get memory() {
+    return new Memory(this);
+  }
+
+  /** What is known. @returns {Knowledge} */
+  get knowledge() {
+    return new Knowledge(this);
+  }
+
+  /**
+   * Finds memories and knowledge by their words, on the server: what was acknowledged a moment ago, too.
+   *
+   * @param {string} query words, all of which have to be there; `"a phrase"`; `begin*`; `OR`
+   * @param {{in?: string[], agent?: string, pattern?: string, tags?: string[], limit?: number, order?: string, except_session?: string,
+   *   timeout?: number}} [options]
+   * @returns {Promise<{results: object[], searched: object, complete: boolean, behind?: number}>}
+   */
+  async search(query, { timeout, ...fields } = {}) {
+    const { results, searched, complete, behind } = await this.request("search", { query, ...fields }, { timeout });
+    return { results, searched, complete, ...(behind === undefined ? {} : { behind }) };
   }
 
   /** Goes through all registers on the server that match, page by page. @throws {StarlingError} `offline`, `bad_pattern` */

@@ -21,6 +21,7 @@ from ._errors import StarlingError, StarlingTimeoutError
 from ._leases import Lease
 from ._file_outbox import FileOutbox
 from ._options import ClientOptions
+from ._memory import Knowledge, Memory, Remembered
 from ._outbox import MemoryOutbox, OutboxStore, Outcome
 from ._pattern import Pattern
 from ._subscription import Subscription
@@ -38,11 +39,14 @@ __all__ = [
     "Client",
     "EdgeStatus",
     "FileOutbox",
+    "Knowledge",
     "Lease",
+    "Memory",
     "MemoryOutbox",
     "OutboxStore",
     "Outcome",
     "Pattern",
+    "Remembered",
     "StarlingError",
     "StarlingTimeoutError",
     "Subscription",

@@ -20,6 +20,7 @@ from ._edges import EdgeStatus
 from ._engine import Engine
 from ._errors import StarlingError, StarlingTimeoutError
 from ._leases import Lease
+from ._memory import Knowledge, Memory
 from ._options import Logger, Options, Token
 from ._outbox import MemoryOutbox, OutboxStore, Outcome, Pending
 from ._pattern import Pattern
@@ -554,6 +555,29 @@ class Client:
             raise StarlingError("bad_option", f"{kind} cannot be asked like this: the client has a method for it, or does it by itself")
         members = json.loads(to_json(to_object(fields or {}, "fields"), f"the fields of {kind}"))
         return await self._answer({**members, "type": kind}, timeout)
+
+    @property
+    def memory(self) -> Memory:
+        """What agents remember."""
+        return Memory(self)
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What is known."""
+        return Knowledge(self)
+
+    async def search(self, query: str, *, timeout: float = TIMEOUT, **fields: Any) -> dict[str, Any]:
+        """Finds memories and knowledge by their words, on the server: what was acknowledged a moment ago, too.
+
+        :param query: words, all of which have to be there; ``"a phrase"``; ``begin*``; ``OR``
+        :param fields: ``agent``, ``pattern``, ``tags``, ``limit``, ``order``, ``except_session``, and as ``within`` a list of ``memory`` and ``knowledge``
+        :return: ``results``, ``searched``, ``complete``, and ``behind`` where the index is
+        :raises StarlingError: what the server has against it
+        """
+        if "within" in fields:
+            fields["in"] = fields.pop("within")
+        answer = await self.request("search", {"query": query, **fields}, timeout=timeout)
+        return {name: value for name, value in answer.items() if name not in ("type", "id")}
 
     async def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = TIMEOUT) -> AsyncIterator[Update]:
         """Goes through all registers on the server that match, page by page.

@@ -26,6 +26,7 @@ from ._delivery import Callback
 from ._edges import EdgeStatus
 from ._errors import StarlingError, StarlingTimeoutError
 from ._leases import Lease as _AsyncLease
+from ._memory import Knowledge as _AsyncKnowledge, Memory as _AsyncMemory, Remembered
 from ._options import ClientOptions
 from ._outbox import Outcome, Pending
 from ._subscription import Subscription as _AsyncSubscription
@@ -95,6 +96,43 @@ class Lease:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self.is_held:
             self._thread.wait(lambda: self._lease.__aexit__(kind, *rest))
+
+
+class Memory:
+    """What agents remember, as :class:`starling.Memory` has it; each call waits for what becomes of it."""
+
+    def __init__(self, thread: LoopThread, memory: _AsyncMemory) -> None:
+        self._thread = thread
+        self._memory = memory
+
+    def store(self, name: str, value: Any, **options: Any) -> Outcome:
+        return self._thread.wait(lambda: self._memory.store(name, value, **options))
+
+    def retrieve(self, name: str, **options: Any) -> Remembered | None:
+        return self._thread.wait(lambda: self._memory.retrieve(name, **options))
+
+    def list(self, prefix: str = "", **options: Any) -> list[Remembered]:
+        return self._thread.wait(lambda: self._memory.list(prefix, **options))
+
+    def delete(self, name: str, **options: Any) -> Outcome:
+        return self._thread.wait(lambda: self._memory.delete(name, **options))
+
+
+class Knowledge:
+    """What is known, as :class:`starling.Knowledge` has it; each call waits for its answer."""
+
+    def __init__(self, thread: LoopThread, knowledge: _AsyncKnowledge) -> None:
+        self._thread = thread
+        self._knowledge = knowledge
+
+    def add(self, topic: str, content: str, **fields: Any) -> str:
+        return self._thread.wait(lambda: self._knowledge.add(topic, content, **fields))
+
+    def get(self, knowledge: str, **options: Any) -> dict[str, Any] | None:
+        return self._thread.wait(lambda: self._knowledge.get(knowledge, **options))
+
+    def list(self, **options: Any) -> list[dict[str, Any]]:
+        return self._thread.wait(lambda: self._knowledge.list(**options))
 
 
 class Subscription:
@@ -414,6 +452,20 @@ class Client:
     def request(self, kind: str, fields: Mapping[str, Any] | None = None, *, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Asks the server what this client has no method for: the answer, with all its fields."""
         return self._thread.wait(lambda: self._client.request(kind, fields, timeout=timeout))
+
+    @property
+    def memory(self) -> Memory:
+        """What agents remember."""
+        return Memory(self._thread, self._client.memory)
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What is known."""
+        return Knowledge(self._thread, self._client.knowledge)
+
+    def search(self, query: str, *, timeout: float = TIMEOUT, **fields: Any) -> dict[str, Any]:
+        """Finds memories and knowledge by their words, as :meth:`Client.search` does."""
+        return self._thread.wait(lambda: self._client.search(query, timeout=timeout, **fields))
 
     def fetch_all(self, pattern: str = "*", page_size: int = 1000, *, timeout: float = TIMEOUT) -> Iterator[Update]:
         """Goes through all registers on the server that match, page by page.

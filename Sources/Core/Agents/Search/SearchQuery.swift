@@ -32,6 +32,9 @@ package struct SearchQuery: Equatable, Sendable {
         self.alternatives = alternatives
     }
 
+    /// Of terms that were taken apart before.
+    package init(_ alternatives: [[Term]]) { self.alternatives = alternatives }
+
     private struct Word {
         var text: String
         var isQuoted = false

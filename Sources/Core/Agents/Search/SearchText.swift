@@ -1,4 +1,3 @@
-package import Registers
 import SyncProtocol
 
 /// The text of values, for an index and for people.

@@ -55,7 +55,7 @@ extension Shard {
         case .touch(let touch): submit(.touch(touch), of: state)
         case .batch(let batch): submit(batch, of: state)
         case .call(let call): submit(.call(call), of: state)
-        case .service(let call): serve(call, of: state)
+        case .service(let call): serve(call, of: state, turn)
         case .get, .list, .digest:
             guard let lookup = message.lookup else { preconditionFailure("\(message) is no lookup") }
             state.order.lookupsBegan([lookup])

@@ -10,7 +10,7 @@ package struct ServiceRequest: Sendable {
     package let grant: Grant
     package let agent: Agent
     package let session: [UInt8]?
-    /// What its caller may have been told of: the answer is to know of all that.
+    /// The latest commit: whoever was told of anything was told of nothing later. The answer is to know of all that.
     package let head: Revision
 }
 
@@ -33,7 +33,7 @@ extension Shard {
     /// How many calls of a connection may wait to be answered.
     private static let maximumWaiting = 256
 
-    mutating func serve(_ call: ServiceCall, of state: ConnectionState) {
+    mutating func serve(_ call: ServiceCall, of state: ConnectionState, _ turn: Turn) {
         guard state.waitingCalls.count < Self.maximumWaiting else {
             return refuse(
                 WireError(
@@ -44,7 +44,7 @@ extension Shard {
         services.append(
             ServiceRequest(
                 connection: state.id, call: call, grant: state.grant, agent: state.agent, session: state.session,
-                head: delivered))
+                head: turn.head))
     }
 
     /// Up to which commit a connection has been handed everything that it is subscribed to, be it dropped or not; nil: it is catching up.

@@ -20,13 +20,19 @@ struct CallFields {
 
     /// A field that stands twice.
     var repeated: String? {
-        var seen: Set<[UInt8]> = []
-        return object.members.first { !seen.insert(Array($0.name.utf8)).inserted }?.name
+        // Most have a handful, which are compared faster than they are gathered.
+        guard object.members.count > 16 else {
+            return object.members.indices.first { index in
+                object.members[..<index].contains { $0.name == object.members[index].name }
+            }.map { object.members[$0].name }
+        }
+        var seen: Set<String> = []
+        return object.members.first { !seen.insert($0.name).inserted }?.name
     }
 
     /// A field that is none of `known`.
-    func unknown(beside known: Set<String>) -> String? {
-        object.members.first { !known.contains($0.name) }?.name
+    func unknown(beside known: Set<String>, _ others: String...) -> String? {
+        object.members.first { !known.contains($0.name) && !others.contains($0.name) }?.name
     }
 
     /// The text of a field that is there, and not null.

@@ -30,7 +30,7 @@ extension ClientMessageDecoder {
         if let repeated = named.repeated { throw WireError(.badMessage, "field \"\(repeated)\" stands twice") }
         // A mistyped "ttl" would be kept for ever.
         let known = Self.known[message] ?? []
-        if let unknown = named.unknown(beside: known.union(["type", "id"])) {
+        if let unknown = named.unknown(beside: known, "type", "id") {
             throw WireError(
                 .badMessage, "there is no field \"\(unknown.prefix(40))\"",
                 hint: "\(message.rawValue) has " + known.sorted().joined(separator: ", "))

@@ -21,7 +21,7 @@ package struct MemoryMetadata: Equatable, Sendable {
     /// Reads metadata. What is there and is none of ours says nothing.
     package init(_ metadata: [UInt8]?) {
         guard let metadata, let object = (try? JSONObject(metadata))?.object("starling") else { return }
-        createdAt = object.integer("created_at").flatMap { UInt64(exactly: $0) }
+        createdAt = object.integer("created_at").flatMap { $0 > 0 ? UInt64($0) : nil }
         timeToLive = object.raw("ttl").flatMap { Double(String(decoding: $0, as: UTF8.self)) }.flatMap {
             $0 > 0 ? $0 : nil
         }
@@ -36,7 +36,7 @@ package struct MemoryMetadata: Equatable, Sendable {
     /// - Parameters:
     ///   - timeToLive: its JSON.
     ///   - other: what the writer has there: an object, which has no member `starling`.
-    func json(timeToLive: [UInt8]?, beside other: [UInt8]?) -> [UInt8] {
+    package func json(timeToLive: [UInt8]?, beside other: [UInt8]?) -> [UInt8] {
         var buffer = ByteBuffer()
         buffer.writeBytes(CreationTime.request)
         if let timeToLive {

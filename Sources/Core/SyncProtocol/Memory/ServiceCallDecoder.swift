@@ -27,7 +27,7 @@ struct ServiceCallDecoder {
         let fields = CallFields(object, of: name.rawValue)
         if let repeated = fields.repeated { throw WireError(.badMessage, "field \"\(repeated)\" stands twice") }
         let known = Self.known[name] ?? []
-        if let unknown = fields.unknown(beside: known.union(["type", "id"])) {
+        if let unknown = fields.unknown(beside: known, "type", "id") {
             throw WireError(
                 .badMessage, "there is no field \"\(unknown.prefix(40))\"",
                 hint: "\(name.rawValue) has " + known.sorted().joined(separator: ", "))

@@ -5,6 +5,7 @@ import Registers
 import SearchIndex
 import SyncEngine
 import SyncProtocol
+import Synchronization
 
 /// Searching: the index says what may be meant, and each register is looked up before it is told of.
 extension AgentServices {
@@ -46,31 +47,37 @@ extension AgentServices {
         _ hits: [SearchHit], _ caller: ServiceCaller
     ) async throws(WireError) -> [(SearchHit, JSONObject?)] {
         // All are asked for before the first answer is waited for: so they are read together.
-        let answers = await withTaskGroup(of: (Int, Result<JSONObject?, WireError>).self) { group in
+        let lookups = Lookups()
+        await withTaskGroup(of: Void.self) { group in
             for (index, hit) in hits.enumerated() {
                 group.addTask {
                     do throws(WireError) {
-                        return (index, .success(try await caller.get(hit.key)))
+                        lookups.note(try await caller.get(hit.key), at: index)
                     } catch {
-                        return (index, .failure(error))
+                        lookups.note(error)
                     }
                 }
             }
-            var answers = [Result<JSONObject?, WireError>?](repeating: nil, count: hits.count)
-            for await (index, answer) in group { answers[index] = answer }
-            return answers
         }
-        var found: [(SearchHit, JSONObject?)] = []
-        for (hit, answer) in zip(hits, answers) {
-            switch answer {
-            case .success(let register)?: found.append((hit, register))
+        if let problem = lookups.problem { throw problem }
+        return hits.indices.map { (hits[$0], lookups.found($0)) }
+    }
+
+    /// The registers that were found, by the places of those who asked for them.
+    private final class Lookups: Sendable {
+        private let registers = Mutex<[Int: JSONObject]>([:])
+        private let failure = Mutex<WireError?>(nil)
+
+        func note(_ register: JSONObject?, at index: Int) { registers.withLock { $0[index] = register } }
+
+        func note(_ error: WireError) {
             // What may not be read any more is not there.
-            case .failure(let error)? where error.code == .forbidden: break
-            case .failure(let error)?: throw error
-            case nil: break
-            }
+            if error.code != .forbidden { failure.withLock { $0 = error } }
         }
-        return found
+
+        func found(_ index: Int) -> JSONObject? { registers.withLock { $0[index] } }
+
+        var problem: WireError? { failure.withLock { $0 } }
     }
 
     private static func fits(_ register: JSONObject, _ search: Search, _ kind: DocumentKind) -> Bool {

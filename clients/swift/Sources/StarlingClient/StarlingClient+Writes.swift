@@ -68,7 +68,10 @@ extension StarlingClient {
         try write(key, nil, nil, try metadata.map { try Self.json($0, of: key) }, session)
     }
 
-    private func write(
+    /// - Parameters:
+    ///   - value: its JSON; nil: it is deleted.
+    ///   - metadata: its JSON.
+    func write(
         _ key: String, _ value: String?, _ ttl: Duration?, _ metadata: String?, _ session: String?
     ) throws -> PendingWrite {
         let promise = Promise<Outcome>()
