@@ -206,7 +206,10 @@ let package = Package(
         // What strangers' bytes reach: Fuzzing/README.md
         .target(
             name: "FuzzTargets",
-            dependencies: ["StarlingServer", "WebSocket", "SyncProtocol", "Registers", "Access", nioCore],
+            dependencies: [
+                "StarlingServer", "WebSocket", "SyncProtocol", "Registers", "Access", "Agents", nioCore,
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             path: "Fuzzing/Targets", swiftSettings: settings),
         tests("StarlingClientTests", ["StarlingClient", "SyncProtocol", "Registers", "TestSupport"]),
         tests("LoadGeneratorTests", ["LoadGenerator", "TestSupport"]),

@@ -1,5 +1,7 @@
 import Access
+import Agents
 import Foundation
+import GRDB
 import NIOCore
 import Registers
 import StarlingServer
@@ -19,6 +21,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case patterns
     /// The access file.
     case access
+    /// What somebody looks for, and the text that it is looked for in.
+    case search
 
     /// Feeds `bytes` to the parser. Traps where something does not hold.
     public func run(_ bytes: [UInt8]) {
@@ -28,6 +32,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .messages: Self.messages(bytes)
         case .patterns: Self.patterns(bytes)
         case .access: Self.access(bytes)
+        case .search: Self.search(bytes)
         }
     }
 
@@ -215,6 +220,39 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
             return result
         }
         return run(0, 0)
+    }
+
+    // MARK: Searches
+
+    /// FTS5, with something in it.
+    private static let index: DatabaseQueue? = {
+        let queue = try? DatabaseQueue()
+        try? queue?.write { database in
+            try database.execute(
+                sql: "CREATE VIRTUAL TABLE t USING fts5 (a, b); INSERT INTO t VALUES ('one two', 'three')")
+        }
+        return queue
+    }()
+
+    private static func search(_ bytes: [UInt8]) {
+        let query = SearchQuery(bytes)
+        if let match = query.match {
+            let count = try? index?.read { database in
+                try Int.fetchOne(database, sql: "SELECT COUNT(*) FROM t WHERE t MATCH ?", arguments: [match])
+            }
+            check(count != nil, "\(match) is syntax")
+        }
+        check(query.alternatives.joined().count <= SearchQuery.maximumTerms, "more terms than there may be")
+        // What is indexed has been text all along.
+        guard String(validating: bytes, as: UTF8.self) != nil else { return }
+        let plain = SearchText.plain(bytes)
+        check(plain.count <= SearchText.maximumLength, "more text than there may be")
+        for text in [plain, bytes] {
+            let snippet = SearchText.snippet(of: text, around: query.words)
+            check(snippet.count <= 300 && !snippet.contains { $0 < 0x20 }, "a snippet is no line")
+            check(String(validating: snippet, as: UTF8.self) != nil, "a snippet cuts a character in two")
+        }
+        _ = MemoryMetadata(bytes)
     }
 
     // MARK: Access files

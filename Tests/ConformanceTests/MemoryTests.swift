@@ -308,6 +308,11 @@ extension ConformanceTests {
             #expect(nothing.status == 1 && nothing.errors.contains("nothing found in 1 of memory and 1 of knowledge"))
             #expect(try run("memory", "delete", "auth/decision", "--agent", "ada").status == 0)
             #expect(try run("memory", "search", "tokens").status == 1)
+            #expect(try run("search", "-short").status == 0)
+            #expect(try run("memory", "store", "k", "1", "--agent", "ada", "--if-absent").status == 0)
+            #expect(try run("memory", "store", "k", "2", "--agent", "ada", "--if-absent").status == 1)
+            #expect(try run("knowledge", "delete", String(id)).status == 0)
+            #expect(try run("search", "tokens").status == 1)
             #expect(try run("memory", "store", "x", "1").errors.contains("--agent says who remembers it"))
         }
 

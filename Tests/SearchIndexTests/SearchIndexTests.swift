@@ -129,7 +129,7 @@ final class SearchIndexTests {
             change("usage:knowledge:used:e2", #"{"usage_count":600000}"#))
         #expect(try await find("clock") == ["knowledge:used", "knowledge:sure"])
         #expect(try await find("clock") { $0.order = .seed } == ["knowledge:sure", "knowledge:used"])
-        try await apply(change("knowledge:used:source:bob", #"{"confidence":1}"#))
+        try await apply(change("knowledge:used:source:bob", #"{"confidence":1,"seen_at":0}"#))
         #expect(try await find("clock") { $0.order = .seed } == ["knowledge:used", "knowledge:sure"])
         let facts = await index.facts(of: try Segment("used"))
         #expect(facts.confidence == 1 && facts.uses == 600_400)

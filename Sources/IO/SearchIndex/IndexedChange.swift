@@ -8,7 +8,8 @@ import SyncProtocol
 enum IndexedChange {
     case document(Document)
     case gone(key: String)
-    case source(knowledge: String, agent: String, confidence: Double?)
+    /// `confidence`: nil: it is gone. `seen`: when it was said, in seconds.
+    case source(knowledge: String, agent: String, confidence: Double?, seen: Int64)
     case uses(knowledge: String, epoch: String, count: Int64?)
 
     struct Document {
@@ -21,6 +22,8 @@ enum IndexedChange {
         var body: String
         var session: String?
         var confidence = 1.0
+        /// Of knowledge, in seconds.
+        var created: Int64 = 0
     }
 
     /// - Returns: nil where it is none of what is indexed.
@@ -34,8 +37,10 @@ enum IndexedChange {
         switch (parts.first, parts.count) {
         case ("knowledge", 2): self = Self.knowledge(parts[1], key, change)
         case ("knowledge", 4) where parts[2] == "source":
-            let confidence = change.value.map { (try? JSONObject($0))?.double("confidence") ?? 1 }
-            self = .source(knowledge: parts[1], agent: parts[3], confidence: confidence)
+            let value = change.value.flatMap { try? JSONObject($0) }
+            let confidence = change.value.map { _ in value?.double("confidence") ?? 1 }
+            self = .source(
+                knowledge: parts[1], agent: parts[3], confidence: confidence, seen: value?.integer("seen_at") ?? 0)
         case ("usage", 4) where parts[1] == "knowledge":
             let count = change.value.map { (try? JSONObject($0))?.integer("usage_count") ?? 0 }
             self = .uses(knowledge: parts[2], epoch: parts[3], count: count.map { max(0, $0) })
@@ -65,7 +70,8 @@ enum IndexedChange {
             Document(
                 key: key, kind: .knowledge, name: id, topic: object?.string("topic") ?? "", tags: Tags.text(tags),
                 body: String(decoding: SearchText.plain(body), as: UTF8.self), session: change.session,
-                confidence: min(1, max(0, object?.double("confidence") ?? 1))))
+                confidence: min(1, max(0, object?.double("confidence") ?? 1)),
+                created: object?.integer("created_at") ?? 0))
     }
 
     func apply(to database: Database, counting counts: inout NamespaceCounts) throws {
@@ -75,10 +81,10 @@ enum IndexedChange {
             try document.insert(database)
             counts.add(.init(kind: document.kind, name: document.namespace), 1)
         case .gone(let key): try Self.remove(key, database, &counts)
-        case .source(let knowledge, let agent, let confidence?):
-            try database.cachedStatement(sql: "INSERT OR REPLACE INTO sources VALUES (?, ?, ?)")
-                .execute(arguments: [knowledge, agent, confidence])
-        case .source(let knowledge, let agent, nil):
+        case .source(let knowledge, let agent, let confidence?, let seen):
+            try database.cachedStatement(sql: "INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?)")
+                .execute(arguments: [knowledge, agent, confidence, seen])
+        case .source(let knowledge, let agent, nil, _):
             try database.cachedStatement(sql: "DELETE FROM sources WHERE knowledge = ? AND agent = ?")
                 .execute(arguments: [knowledge, agent])
         case .uses(let knowledge, let epoch, let count?):
@@ -106,10 +112,10 @@ extension IndexedChange.Document {
     fileprivate func insert(_ database: Database) throws {
         try database.cachedStatement(
             sql: """
-                INSERT INTO documents (key, kind, namespace, name, topic, tags, body, session, confidence)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO documents (key, kind, namespace, name, topic, tags, body, session, confidence, created)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """
-        ).execute(arguments: [key, kind.rawValue, namespace, name, topic, tags, body, session, confidence])
+        ).execute(arguments: [key, kind.rawValue, namespace, name, topic, tags, body, session, confidence, created])
         try database.cachedStatement(
             sql: "INSERT INTO documents_text (rowid, topic, tags, body) VALUES (?, ?, ?, ?)"
         ).execute(arguments: [database.lastInsertedRowID, topic, tags, body])

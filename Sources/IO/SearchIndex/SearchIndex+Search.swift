@@ -161,7 +161,7 @@ extension SearchIndex {
             ]
         }
         if let agent = search.agent {
-            sql += " AND (d.kind = 1 OR d.namespace = ?)"
+            sql += " AND d.kind = 0 AND d.namespace = ?"
             arguments += [String(decoding: agent.escaped, as: UTF8.self)]
         }
         if let session = search.exceptSession {
@@ -195,7 +195,12 @@ extension SearchIndex {
 
     private static func complete(_ hit: inout SearchHit, of id: String, _ database: Database) throws {
         let confidence = try Double.fetchOne(
-            database.cachedStatement(sql: "SELECT MAX(confidence) FROM sources WHERE knowledge = ?"), arguments: [id])
+            database.cachedStatement(
+                // What was said of one that was deleted meanwhile is not said of this.
+                sql: """
+                    SELECT MAX(s.confidence) FROM sources s JOIN documents d ON d.name = s.knowledge AND d.kind = 1
+                    WHERE s.knowledge = ? AND s.seen >= d.created
+                    """), arguments: [id])
         hit.confidence = min(1, max(hit.confidence, confidence ?? 0))
         let uses = try Int64.fetchOne(
             database.cachedStatement(sql: "SELECT SUM(count) FROM uses WHERE knowledge = ?"), arguments: [id])

@@ -12,7 +12,7 @@ package final class SearchIndex: DerivedStore {
     /// The registers that it follows.
     package static let patterns = ["memory:*", "knowledge:*", "usage:knowledge:*"]
 
-    private static let layout = 1
+    private static let layout = 2
 
     private struct State {
         var queue: DatabaseQueue?
@@ -70,14 +70,15 @@ package final class SearchIndex: DerivedStore {
             sql: """
                 CREATE TABLE documents (
                     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-                    topic TEXT NOT NULL, tags TEXT NOT NULL, body TEXT NOT NULL, session TEXT, confidence REAL NOT NULL
+                    topic TEXT NOT NULL, tags TEXT NOT NULL, body TEXT NOT NULL, session TEXT, confidence REAL NOT NULL,
+                    created INTEGER NOT NULL
                 );
                 CREATE INDEX documents_by_name ON documents (name, kind);
                 CREATE INDEX documents_by_topic ON documents (topic COLLATE NOCASE, key) WHERE kind = 1;
                 CREATE VIRTUAL TABLE documents_text USING fts5 (
                     topic, tags, body, content = 'documents', content_rowid = 'id', tokenize = "unicode61 remove_diacritics 2"
                 );
-                CREATE TABLE sources (knowledge TEXT, agent TEXT, confidence REAL NOT NULL, PRIMARY KEY (knowledge, agent)) WITHOUT ROWID;
+                CREATE TABLE sources (knowledge TEXT, agent TEXT, confidence REAL NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (knowledge, agent)) WITHOUT ROWID;
                 CREATE TABLE uses (knowledge TEXT, epoch TEXT, count INTEGER NOT NULL, PRIMARY KEY (knowledge, epoch)) WITHOUT ROWID;
                 CREATE TABLE cursors (pattern TEXT PRIMARY KEY, cursor TEXT NOT NULL) WITHOUT ROWID;
                 PRAGMA user_version = \(layout);

@@ -336,6 +336,7 @@ export class Knowledge {
     options?: { knowledge?: string; tags?: string[]; source?: string; confidence?: number; ttl?: number; supersedes?: string; timeout?: number },
   ): Promise<string>;
   get(knowledge: string, options?: { timeout?: number }): Promise<Record<string, any> | undefined>;
+  delete(knowledge: string, options?: { expect?: string | null; timeout?: number }): Promise<Outcome>;
   list(options?: { topic?: string; tag?: string; timeout?: number }): Promise<Record<string, any>[]>;
 }
 

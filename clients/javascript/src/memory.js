@@ -63,6 +63,7 @@ export class Memory {
       ...(priority === undefined ? {} : { priority }),
       ...(index ? {} : { index: false }),
     };
+    if (!Array.isArray(tags)) return Promise.reject(new StarlingError("bad_option", "tags is an array of texts"));
     if (refreshOnRead && ttl === undefined) return Promise.reject(new StarlingError("bad_option", "refreshOnRead needs ttl: for how many seconds it lives on when it is read"));
     try {
       return this.#client.broadcast(this.#key(name, agent), value, { ...others, ttl, metadata: { starling, ...metadata } });
@@ -132,6 +133,11 @@ export class Knowledge {
    */
   async add(topic, content, { timeout, ...fields } = {}) {
     return (await this.#client.request("knowledge.put", { topic, content, ...fields }, { timeout })).knowledge;
+  }
+
+  /** Forgets what is known under a name, whoever said it. @returns a promise of what became of it, as `delete` gives */
+  delete(knowledge, options) {
+    return this.#client.delete(`knowledge:${escape(knowledge)}`, options);
   }
 
   /** What is known under a name, how sure it is, and how often it was found; undefined: nothing. */

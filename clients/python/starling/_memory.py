@@ -84,6 +84,8 @@ class Memory:
         :param expect: the version that has to be in place, or None: nothing may be
         :return: an awaitable of what became of it, as of ``broadcast``
         """
+        if isinstance(tags, str):
+            raise StarlingError("bad_option", "tags is a list of texts; a text alone would be a tag for each of its letters")
         if refresh_on_read and ttl is None:
             raise StarlingError("bad_option", "refresh_on_read needs ttl: for how many seconds it lives on when it is read")
         # The time of creation stands first, and 0 asks the server for it.
@@ -154,6 +156,10 @@ class Knowledge:
         :return: its name
         """
         return (await self._client.request("knowledge.put", {"topic": topic, "content": content, **fields}, timeout=timeout))["knowledge"]
+
+    def delete(self, knowledge: str, **options: Any) -> Awaitable[Outcome]:
+        """Forgets what is known under a name, whoever said it; the options are those of ``Client.delete``."""
+        return self._client.delete(f"knowledge:{knowledge.replace('%', '%25').replace(':', '%3A')}", **options)
 
     async def get(self, knowledge: str, *, timeout: float = 10.0) -> dict[str, Any] | None:
         """What is known under a name, how sure it is, and how often it was found; None: nothing."""

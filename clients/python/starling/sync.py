@@ -128,6 +128,9 @@ class Knowledge:
     def add(self, topic: str, content: str, **fields: Any) -> str:
         return self._thread.wait(lambda: self._knowledge.add(topic, content, **fields))
 
+    def delete(self, knowledge: str, **options: Any) -> Outcome:
+        return self._thread.wait(lambda: self._knowledge.delete(knowledge, **options))
+
     def get(self, knowledge: str, **options: Any) -> dict[str, Any] | None:
         return self._thread.wait(lambda: self._knowledge.get(knowledge, **options))
 

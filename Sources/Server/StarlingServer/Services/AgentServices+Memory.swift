@@ -134,8 +134,9 @@ extension AgentServices {
         value.add("topic", new.topic)
         value.add("content", new.content)
         // Who says the same again without tags or a source takes none away.
-        value.add("tags", raw: (new.tags.isEmpty ? old?.raw("tags") : nil) ?? Self.texts(new.tags))
-        value.add("source", raw: (new.source == nil ? old?.raw("source") : nil) ?? Self.text(new.source))
+        let same = old?.string("content").map { Array($0.utf8) } == new.content ? old : nil
+        value.add("tags", raw: (new.tags.isEmpty ? same?.raw("tags") : nil) ?? Self.texts(new.tags))
+        value.add("source", raw: (new.source == nil ? same?.raw("source") : nil) ?? Self.text(new.source))
         value.add("confidence", raw: new.confidence ?? Array("1".utf8))
         value.add("created_at", raw: old?.raw("created_at") ?? Array("\(now)".utf8))
         value.add("updated_at", number: now)

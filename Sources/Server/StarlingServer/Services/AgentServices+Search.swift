@@ -119,14 +119,16 @@ extension AgentServices {
             }
         case .knowledge:
             let fields = try? JSONObject(value)
-            object.add("knowledge", Array(Self.id(of: hit.key).utf8))
+            let id = Self.id(of: hit.key)
+            object.add("knowledge", Segment(escaped: Array(id.utf8))?.bytes ?? Array(id.utf8))
             object.add("topic", raw: fields?.raw("topic") ?? Array("null".utf8))
             let content = fields?.raw("content") ?? value
             object.add("snippet", SearchText.snippet(of: SearchText.plain(content), around: words))
             add("content", content, to: &object)
             object.add("tags", raw: fields?.raw("tags") ?? Array("[]".utf8))
             object.add("confidence", raw: Array("\(hit.confidence)".utf8))
-            object.add("usage_count", number: hit.uses + (await uses.pending(Self.id(of: hit.key))))
+            object.add("usage_count", number: hit.uses + (await uses.pending(id)))
+            if let supersedes = fields?.raw("supersedes") { object.add("supersedes", raw: supersedes) }
         }
         if let session = register.raw("session") { object.add("session", raw: session) }
         if let version = register.raw("version") { object.add("version", raw: version) }

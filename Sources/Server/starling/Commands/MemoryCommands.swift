@@ -47,13 +47,20 @@ struct MemoryStore: AsyncParsableCommand {
         help: ArgumentHelp("What it is to replace, as 'starling memory get --json' shows it.", valueName: "version"))
     var expect: String?
 
+    @Flag(help: "Store it only where nothing is remembered under that name.")
+    var ifAbsent = false
+
     @OptionGroup var options: ClientOptions
+
+    func validate() throws {
+        if ifAbsent, expect != nil { throw ValidationError("--expect and --if-absent do not go together") }
+    }
 
     func run() async throws {
         let fields =
             try target.fields(options) + [#""value":\#(JSON.value(value))"#] + JSON.member("ttl", number: ttl)
             + (refreshOnRead ? [#""refresh_on_read":true"#] : []) + JSON.member("tags", tags)
-            + JSON.member("session", session) + JSON.member("expect", expect)
+            + JSON.member("session", session) + (ifAbsent ? [#""expect":null"#] : JSON.member("expect", expect))
         let answer = try await options.ask(MemoryMessage.put.rawValue, fields)
         options.show(answer) { answer in
             if answer.bool("applied") == true { Output.line(answer.string("key") ?? "") }

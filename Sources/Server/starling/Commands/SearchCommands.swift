@@ -5,10 +5,11 @@ import SyncProtocol
 /// What all commands that search have.
 struct SearchOptions: ParsableArguments {
     @Argument(
+        parsing: .allUnrecognized,
         help: "Words, all of which have to be there; '\"a phrase\"'; 'begin*'; 'one OR other'. Nothing else is syntax.")
     var query: [String]
 
-    @Option(name: .customLong("of"), help: ArgumentHelp("Whose memories; without it everybody's.", valueName: "agent"))
+    @Option(name: .customLong("of"), help: ArgumentHelp("Only what this agent remembers.", valueName: "agent"))
     var owner: String?
 
     @Option(
@@ -59,12 +60,12 @@ struct SearchCommand: AsyncParsableCommand {
             first. Exits with 1 when nothing is found.
             """)
 
-    @Option(name: .customLong("in"), help: "memory or knowledge. (default: both)")
-    var kind: String?
+    @Option(name: .customLong("in"), help: ArgumentHelp("memory or knowledge. (default: both)", valueName: "kind"))
+    var kinds: [String] = []
 
     @OptionGroup var search: SearchOptions
 
-    func run() async throws { try await search.run(in: kind.map { [$0] } ?? []) }
+    func run() async throws { try await search.run(in: kinds) }
 }
 
 /// `starling memory search`
@@ -91,7 +92,9 @@ struct KnowledgeSearch: AsyncParsableCommand {
 struct KnowledgeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "knowledge", abstract: "Say what an agent knows, and see what is known.",
-        subcommands: [KnowledgeAdd.self, KnowledgeShow.self, KnowledgeList.self, KnowledgeSearch.self])
+        subcommands: [
+            KnowledgeAdd.self, KnowledgeShow.self, KnowledgeList.self, KnowledgeDelete.self, KnowledgeSearch.self,
+        ])
 }
 
 /// `starling knowledge add`
@@ -112,11 +115,17 @@ struct KnowledgeAdd: AsyncParsableCommand {
     @Option(help: "Where it is from.")
     var source: String?
 
-    @Option(help: "How sure it is, from 0 to 1.")
+    @Option(help: "How sure it is, from 0 to 1. (default: 1)")
     var confidence: Double?
 
     @Option(help: ArgumentHelp("A name of its own for it.", valueName: "name"))
     var name: String?
+
+    @Option(help: ArgumentHelp("What it takes the place of: a note for who finds it.", valueName: "name"))
+    var supersedes: String?
+
+    @Option(help: ArgumentHelp("How long it lives; without it, for ever.", valueName: "seconds"))
+    var ttl: Double?
 
     @OptionGroup var options: ClientOptions
 
@@ -124,7 +133,8 @@ struct KnowledgeAdd: AsyncParsableCommand {
         let fields =
             JSON.member("topic", topic) + JSON.member("content", content) + JSON.member("tags", tags)
             + JSON.member("source", source) + JSON.member("confidence", number: confidence)
-            + JSON.member("knowledge", name)
+            + JSON.member("knowledge", name) + JSON.member("supersedes", supersedes)
+            + JSON.member("ttl", number: ttl)
         options.show(try await options.ask(ServiceCall.Name.knowledgePut.rawValue, fields)) { answer in
             Output.line(answer.string("knowledge") ?? "")
         }
@@ -155,6 +165,24 @@ struct KnowledgeShow: AsyncParsableCommand {
                 ("source", value?.raw("source")), ("confidence", answer.raw("confidence")),
                 ("found", answer.raw("usage_count")),
             ] { Output.line("\(name)\t\(JSON.line(json))") }
+        }
+    }
+}
+
+/// `starling knowledge delete`
+struct KnowledgeDelete: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Forget what is known under a name, whoever said it.")
+
+    @Argument(help: "Its name.")
+    var name: String
+
+    @OptionGroup var options: ClientOptions
+
+    func run() async throws {
+        let key = "knowledge:\(try SwarmNames.escaped(name))"
+        options.show(try await options.ask("delete", JSON.member("key", key))) { answer in
+            Output.line(answer.string("key") ?? "")
         }
     }
 }

@@ -20,7 +20,7 @@ struct ClientOptions: ParsableArguments {
     @Flag(help: "Print the server's messages as they are, one a line.")
     var json = false
 
-    @Option(help: "The name to write under.")
+    @Option(help: "The name to act under.")
     var agent: String?
 
     @OptionGroup var way: ConnectionOptions

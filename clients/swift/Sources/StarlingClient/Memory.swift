@@ -174,6 +174,20 @@ public struct Knowledge: Sendable {
         return name
     }
 
+    /// Forgets what is known under a name, whoever said it.
+    ///
+    /// - Throws: ``StarlingError`` as `delete` does.
+    @discardableResult
+    public func delete(_ name: String) throws -> PendingWrite {
+        let escaped: [UInt8]
+        do throws(TextError) {
+            escaped = try Segment(name).escaped
+        } catch {
+            throw StarlingError("bad_key", error.description)
+        }
+        return try client.delete("knowledge:" + String(decoding: escaped, as: UTF8.self))
+    }
+
     /// What is known under a name: the answer as JSON, with `value`, `confidence` and `usage_count`; nil: nothing.
     ///
     /// - Throws: ``StarlingError``: what the server has against it.
