@@ -237,6 +237,28 @@ extension ConformanceTests {
             #expect(try search(stranger, "word").string("code") == "unauthorized")
         }
 
+        @Test("Neither what is found nor its score goes by what may not be read")
+        func oracles() throws {
+            let rules = try AccessFixture()
+            try rules.add("all", read: ["*"], write: ["*"])
+            try rules.add("eve", read: ["memory:eve:*"], write: ["memory:eve:*"])
+            let server = try rules.start()
+            let (root, eve) = (try rules.connect(server, "all"), try rules.connect(server, "eve"))
+            try put(eve, "eve", "o", #""qhunt* and the salary""#)
+            func asked() throws -> [[String?]] {
+                try ["hunt*", "unt", "salary"].map { query in
+                    (try search(eve, query).array("results") ?? []).map { result in
+                        (try? JSONObject(result))?.raw("score").map { String(decoding: $0, as: UTF8.self) }
+                    }
+                }
+            }
+            let before = try asked()
+            #expect(before.allSatisfy { $0.count == 1 })
+            try put(root, "bob", "pw", #""hunter2xyz salary salary""#)
+            try put(root, "bob", "long", "\"\(String(repeating: "word ", count: 500))\"")
+            #expect(try asked() == before)
+        }
+
         @Test("What a service looks up for a call is not counted as more messages")
         func rates() throws {
             let limited = try AccessFixture()

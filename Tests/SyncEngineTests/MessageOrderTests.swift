@@ -25,11 +25,11 @@ struct MessageOrderTests {
     }
 
     private func mayRun(_ incoming: Incoming, isBackedUp: Bool = false, isSettled: Bool = true) -> Bool {
-        order.mayRunNow(incoming, isBackedUp: isBackedUp, isSettled: isSettled)
+        order.mayRunNow(incoming, isBackedUp: isBackedUp, isSettled: isSettled, isServed: false)
     }
 
     private mutating func next(isBackedUp: Bool = false, isSettled: Bool = true) -> String {
-        switch order.next(isBackedUp: isBackedUp, isSettled: isSettled) {
+        switch order.next(isBackedUp: isBackedUp, isSettled: isSettled, isServed: false) {
         case .run(.message(.write))?: "write"
         case .run(.message)?: "message"
         case .run(.credentials)?: "credentials"

@@ -43,7 +43,8 @@ enum IndexedChange {
                 knowledge: parts[1], agent: parts[3], confidence: confidence, seen: value?.integer("seen_at") ?? 0)
         case ("usage", 4) where parts[1] == "knowledge":
             let count = change.value.map { (try? JSONObject($0))?.integer("usage_count") ?? 0 }
-            self = .uses(knowledge: parts[2], epoch: parts[3], count: count.map { max(0, $0) })
+            // No sum of these is too great.
+            self = .uses(knowledge: parts[2], epoch: parts[3], count: count.map { min(max(0, $0), 1 << 40) })
         default: return nil
         }
     }
@@ -112,10 +113,12 @@ extension IndexedChange.Document {
     fileprivate func insert(_ database: Database) throws {
         try database.cachedStatement(
             sql: """
-                INSERT INTO documents (key, kind, namespace, name, topic, tags, body, session, confidence, created)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO documents (key, kind, namespace, name, topic, folded, tags, body, session, confidence, created)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """
-        ).execute(arguments: [key, kind.rawValue, namespace, name, topic, tags, body, session, confidence, created])
+        ).execute(arguments: [
+            key, kind.rawValue, namespace, name, topic, topic.lowercased(), tags, body, session, confidence, created,
+        ])
         try database.cachedStatement(
             sql: "INSERT INTO documents_text (rowid, topic, tags, body) VALUES (?, ?, ?, ?)"
         ).execute(arguments: [database.lastInsertedRowID, topic, tags, body])
@@ -125,11 +128,13 @@ extension IndexedChange.Document {
 /// Tags in one column: each with a line break before and behind it, which no tag has.
 enum Tags {
     static func text(_ tags: [[UInt8]]) -> String {
-        tags.isEmpty ? "" : "\n" + tags.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n") + "\n"
+        let plain = tags.filter { tag in !tag.contains { $0 < 0x20 } }
+        return plain.isEmpty
+            ? "" : "\n" + plain.map { String(decoding: $0, as: UTF8.self) }.joined(separator: "\n") + "\n"
     }
 
     static func has(_ tag: [UInt8], in text: String) -> Bool {
-        text.split(separator: "\n").contains { $0.utf8.elementsEqual(tag) }
+        text.utf8.split(separator: UInt8(ascii: "\n")).contains { $0.elementsEqual(tag) }
     }
 }
 

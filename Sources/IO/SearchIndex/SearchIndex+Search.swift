@@ -6,6 +6,7 @@ import GRDB
 import GRDBSQLite
 package import Registers
 package import SyncProtocol
+import Synchronization
 
 /// A register that a search may have found: what the index knows of it, which is to be looked up.
 package struct SearchHit: Sendable {
@@ -26,6 +27,9 @@ package struct SearchHits: Sendable {
 }
 
 extension SearchIndex {
+    /// How many searches may wait, and how many agents are named that remember something.
+    private static let maximumWaiting = 64
+    private static let maximumAgents = 3
     /// How long a search may take, in milliseconds.
     private static let patience = 200
     /// How many texts that have the words are ranked: the newest. A word that is in most of them says little of any.
@@ -39,16 +43,22 @@ extension SearchIndex {
     ///
     /// - Parameters:
     ///   - count: how many are wanted at most.
+    ///   - isOpen: whether everything may be read: then ranks go by all texts. Else by the find alone, or they would tell of others.
+    ///   - isWanted: whether somebody still waits for it.
     ///   - mayRead: whether a key may be told of at all. What may not be is not counted, and not ranked.
-    package func find(_ search: Search, count: Int, mayRead: @escaping @Sendable (Key) -> Bool) async -> SearchHits {
-        guard let queue else { return SearchHits(isComplete: false) }
+    package func find(
+        _ search: Search, count: Int, isOpen: Bool = true, isWanted: @escaping @Sendable () -> Bool = { true },
+        mayRead: @escaping @Sendable (Key) -> Bool
+    ) async -> SearchHits {
+        guard let queue, let turn = Turn(self) else { return SearchHits(isComplete: false) }
+        defer { turn.end() }
         let query = SearchQuery(search.query)
         let found = try? await queue.read { database in
-            try Self.limited(database) {
-                var hits = try Self.hits(database, search, for: query, mayRead: mayRead)
-                // Words that are all there, and not together, are no parts of others.
-                if hits.isEmpty, try Self.hasUnknown(query, database) {
-                    hits = try Self.scan(database, search, mayRead: mayRead)
+            try self.limited(database, isWanted) {
+                var hits = try Self.hits(database, search, for: query, isOpen: isOpen, mayRead: mayRead)
+                // Words that are all there, and not together, are no parts of others. Whether they are there is told only to who reads everything.
+                if try hits.isEmpty && (!isOpen || Self.hasUnknown(query, database)) {
+                    hits = try Self.scan(database, search, isOpen: isOpen, mayRead: mayRead)
                 }
                 return hits
             }
@@ -63,9 +73,32 @@ extension SearchIndex {
         init(_ at: DispatchTime) { self.at = at }
     }
 
-    /// Ends what takes too long.
-    private static func limited<Result>(_ database: Database, _ body: () throws -> Result) throws -> Result {
-        let deadline = Deadline(.now() + .milliseconds(patience))
+    /// A search that waits for its turn, or has it. There are not many at a time: each may take a while.
+    private struct Turn {
+        let index: SearchIndex
+
+        /// - Returns: nil: there are as many as there may be, or the index is closing.
+        init?(_ index: SearchIndex) {
+            guard !index.isClosing, index.waiting.add(1, ordering: .relaxed).newValue <= SearchIndex.maximumWaiting
+            else {
+                if !index.isClosing { index.waiting.subtract(1, ordering: .relaxed) }
+                return nil
+            }
+            self.index = index
+        }
+
+        func end() { index.waiting.subtract(1, ordering: .relaxed) }
+    }
+
+    private struct Unwanted: Error {}
+
+    /// Ends what takes too long: the more wait, the sooner.
+    private func limited<Result>(
+        _ database: Database, _ isWanted: () -> Bool = { true }, _ body: () throws -> Result
+    ) throws -> Result {
+        guard isWanted(), !isClosing else { throw Unwanted() }
+        let share = max(1, waiting.load(ordering: .relaxed) / 4)
+        let deadline = Deadline(.now() + .milliseconds(Self.patience / share))
         guard let connection = database.sqliteConnection else { return try body() }
         sqlite3_progress_handler(
             connection, 10_000,
@@ -86,11 +119,12 @@ extension SearchIndex {
     /// BM25 looks at every text that has a word, to know how many there are. So words that are in many texts have no part in it: they are asked for, and
     /// say little.
     private static func hits(
-        _ database: Database, _ search: Search, for query: SearchQuery, mayRead: (Key) -> Bool
+        _ database: Database, _ search: Search, for query: SearchQuery, isOpen: Bool,
+        mayRead: (Key) -> Bool
     ) throws -> [SearchHit] {
         guard let match = query.match else { return [] }
         let terms = query.alternatives.joined()
-        let rare = try terms.filter { try frequency(of: $0, database) < common }
+        let rare = isOpen ? try terms.filter { try frequency(of: $0, database) < common } : []
         let (conditions, arguments) = conditions(search)
         let weights = SearchRanking.weights
         let isRanked = rare.count == terms.count
@@ -102,8 +136,11 @@ extension SearchIndex {
                 FROM documents_text JOIN documents d ON d.id = documents_text.rowid
                 WHERE documents_text MATCH ?\(conditions) ORDER BY documents_text.rowid DESC
                 """, arguments: [match] + arguments)
-        let ranks = isRanked ? nil : try self.ranks(of: rare, database)
-        return try ranked(rows, database, search, mayRead) { ranks?[$0] ?? nil }
+        let ranks =
+            if isRanked { [Int64: Double]() } else if isOpen { try self.ranks(of: rare, database) } else {
+                try self.places(of: query, database)
+            }
+        return try ranked(rows, database, search, isOpen, mayRead) { ranks[$0] }
     }
 
     /// In how many texts a term is, up to what counts as many.
@@ -117,6 +154,20 @@ extension SearchIndex {
 
     private static func hasUnknown(_ query: SearchQuery, _ database: Database) throws -> Bool {
         try query.alternatives.isEmpty || query.alternatives.joined().contains { try frequency(of: $0, database) == 0 }
+    }
+
+    /// The rank of texts that have a word in their topic, or in their tags: by nothing but themselves.
+    private static func places(of query: SearchQuery, _ database: Database) throws -> [Int64: Double] {
+        guard let match = SearchQuery(query.alternatives.joined().map { [$0] }).match else { return [:] }
+        var ranks: [Int64: Double] = [:]
+        for (column, weight) in [("topic", SearchRanking.weights.topic), ("tags", SearchRanking.weights.tags)] {
+            let rows = try Row.fetchCursor(
+                database,
+                sql: "SELECT rowid FROM documents_text WHERE documents_text MATCH ? ORDER BY rowid DESC LIMIT 20000",
+                arguments: ["{\(column)} : (\(match))"])
+            while let row = try rows.next() { ranks[row[0], default: 0] -= weight }
+        }
+        return ranks
     }
 
     /// The rank by some terms of each text that has any of them.
@@ -134,7 +185,7 @@ extension SearchIndex {
 
     /// Where the index finds nothing the words may stand within others: then texts are looked through, as many as there is time for.
     private static func scan(
-        _ database: Database, _ search: Search, mayRead: (Key) -> Bool
+        _ database: Database, _ search: Search, isOpen: Bool, mayRead: (Key) -> Bool
     ) throws -> [SearchHit] {
         let text = String(decoding: search.query, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
         guard !text.isEmpty else { return [] }
@@ -148,7 +199,7 @@ extension SearchIndex {
                 FROM (SELECT * FROM documents ORDER BY id DESC LIMIT \(scanned)) d
                 WHERE (d.topic LIKE ? ESCAPE '\\' OR d.body LIKE ? ESCAPE '\\' OR d.tags LIKE ? ESCAPE '\\')\(conditions)
                 """, arguments: [pattern, pattern, pattern] + arguments)
-        return try ranked(rows, database, search, mayRead)
+        return try ranked(rows, database, search, isOpen, mayRead)
     }
 
     private static func conditions(_ search: Search) -> (sql: String, arguments: StatementArguments) {
@@ -172,7 +223,7 @@ extension SearchIndex {
     }
 
     private static func ranked(
-        _ rows: RowCursor, _ database: Database, _ search: Search, _ mayRead: (Key) -> Bool,
+        _ rows: RowCursor, _ database: Database, _ search: Search, _ isOpen: Bool, _ mayRead: (Key) -> Bool,
         rank: (Int64) -> Double? = { _ in nil }
     ) throws -> [SearchHit] {
         let matcher = search.pattern.map(Pattern.Matcher.init)
@@ -182,7 +233,7 @@ extension SearchIndex {
                 matcher?.matches(key) ?? true, search.tags.allSatisfy({ Tags.has($0, in: row[3]) })
             else { continue }
             var hit = SearchHit(key: key, kind: kind, score: 0, confidence: row[4], uses: 0)
-            if kind == .knowledge { try complete(&hit, of: row[2], database) }
+            if kind == .knowledge, isOpen { try complete(&hit, of: row[2], database) }
             hit.score = SearchRanking.score(bm25: rank(row[6]) ?? row[5], confidence: hit.confidence, uses: hit.uses)
             hits.append(hit)
         }
@@ -211,24 +262,37 @@ extension SearchIndex {
 
     /// Agents that remember something under a name.
     package func agents(remembering name: [UInt8], mayRead: @escaping @Sendable (Key) -> Bool) async -> [String] {
-        let keys = try? await queue?.read { database in
-            try String.fetchAll(
-                database, sql: "SELECT key FROM documents WHERE name = ? AND kind = 0 ORDER BY namespace LIMIT 64",
-                arguments: [String(decoding: name, as: UTF8.self)])
+        guard let queue, let turn = Turn(self) else { return [] }
+        defer { turn.end() }
+        let found = try? await queue.read { database in
+            try self.limited(database) {
+                let rows = try String.fetchCursor(
+                    database, sql: "SELECT key FROM documents WHERE name = ? AND kind = 0 ORDER BY namespace",
+                    arguments: [String(decoding: name, as: UTF8.self)])
+                var agents: [String] = []
+                while agents.count < Self.maximumAgents, let text = try rows.next() {
+                    guard let key = try? Key(text), mayRead(key), let memory = MemoryKey(key) else { continue }
+                    agents.append(memory.agent.description)
+                }
+                return agents
+            }
         }
-        return (keys ?? []).compactMap { try? Key($0) }.filter(mayRead).compactMap { MemoryKey($0)?.agent.description }
+        return found ?? []
     }
 
     /// The keys of knowledge with a topic, or a tag, in their order.
-    package func topics(_ filter: KnowledgeFilter, mayRead: @escaping @Sendable (Key) -> Bool) async -> SearchHits {
-        guard let queue else { return SearchHits(isComplete: false) }
+    package func topics(
+        _ filter: KnowledgeFilter, isOpen: Bool = true, mayRead: @escaping @Sendable (Key) -> Bool
+    ) async -> SearchHits {
+        guard let queue, let turn = Turn(self) else { return SearchHits(isComplete: false) }
+        defer { turn.end() }
         let found = try? await queue.read { database in
-            try Self.limited(database) {
+            try self.limited(database) {
                 var sql = "SELECT key, kind, name, tags, confidence FROM documents WHERE kind = 1"
                 var arguments = StatementArguments()
                 if let topic = filter.topic {
-                    sql += " AND topic = ? COLLATE NOCASE"
-                    arguments += [String(decoding: topic, as: UTF8.self)]
+                    sql += " AND folded = ?"
+                    arguments += [String(decoding: topic, as: UTF8.self).lowercased()]
                 }
                 if let after = filter.after {
                     sql += " AND key > ?"
@@ -241,7 +305,7 @@ extension SearchIndex {
                         filter.tag.map({ Tags.has($0, in: row[3]) }) ?? true
                     else { continue }
                     var hit = SearchHit(key: key, kind: .knowledge, score: 0, confidence: row[4], uses: 0)
-                    try Self.complete(&hit, of: row[2], database)
+                    if isOpen { try Self.complete(&hit, of: row[2], database) }
                     hits.append(hit)
                 }
                 return hits

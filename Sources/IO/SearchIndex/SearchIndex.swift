@@ -12,7 +12,7 @@ package final class SearchIndex: DerivedStore {
     /// The registers that it follows.
     package static let patterns = ["memory:*", "knowledge:*", "usage:knowledge:*"]
 
-    private static let layout = 2
+    private static let layout = 3
 
     private struct State {
         var queue: DatabaseQueue?
@@ -22,6 +22,11 @@ package final class SearchIndex: DerivedStore {
     /// nil: it is in memory only, since values are to be on no disk as they are.
     private let path: String?
     private let state = Mutex(State())
+    /// How many searches wait, or run.
+    let waiting = Atomic<Int>(0)
+    private let closing = Atomic<Bool>(false)
+    /// Whether nothing is looked for any more.
+    var isClosing: Bool { closing.load(ordering: .relaxed) }
 
     package init(path: String?) { self.path = path }
 
@@ -34,6 +39,7 @@ package final class SearchIndex: DerivedStore {
     // MARK: Keeping
 
     package func open(patterns: [String]) async throws -> [String?] {
+        closing.store(false, ordering: .relaxed)
         let queue = try state.withLock { try $0.queue ?? Self.makeQueue(path) }
         let (cursors, counts) = try await queue.write { database in
             if try Int.fetchOne(database, sql: "PRAGMA user_version") != Self.layout {
@@ -55,7 +61,10 @@ package final class SearchIndex: DerivedStore {
         configuration.prepareDatabase { database in
             // It is worth no fsync: a machine that crashes leaves it damaged, which is noticed, or a little behind.
             try database.execute(
-                sql: "PRAGMA synchronous = OFF; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY")
+                // Alone with its file it maps no memory of that: what somebody else does to it is an error, and no signal.
+                sql:
+                    "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY"
+            )
         }
         guard let path else { return try DatabaseQueue(configuration: configuration) }
         configuration.journalMode = .wal
@@ -70,11 +79,11 @@ package final class SearchIndex: DerivedStore {
             sql: """
                 CREATE TABLE documents (
                     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-                    topic TEXT NOT NULL, tags TEXT NOT NULL, body TEXT NOT NULL, session TEXT, confidence REAL NOT NULL,
+                    topic TEXT NOT NULL, folded TEXT NOT NULL, tags TEXT NOT NULL, body TEXT NOT NULL, session TEXT, confidence REAL NOT NULL,
                     created INTEGER NOT NULL
                 );
                 CREATE INDEX documents_by_name ON documents (name, kind);
-                CREATE INDEX documents_by_topic ON documents (topic COLLATE NOCASE, key) WHERE kind = 1;
+                CREATE INDEX documents_by_topic ON documents (folded, key) WHERE kind = 1;
                 CREATE VIRTUAL TABLE documents_text USING fts5 (
                     topic, tags, body, content = 'documents', content_rowid = 'id', tokenize = "unicode61 remove_diacritics 2"
                 );
@@ -99,8 +108,12 @@ package final class SearchIndex: DerivedStore {
         state.withLock { $0.counts.add(changes) }
     }
 
+    /// Has searches that wait find nothing.
+    package func refuseMore() { closing.store(true, ordering: .relaxed) }
+
     /// Closes the file: whoever looks for it finds nothing any more.
     package func close() async throws {
+        refuseMore()
         let old = state.withLock { state in
             defer { state = State() }
             return state.queue
@@ -115,10 +128,8 @@ package final class SearchIndex: DerivedStore {
         }
         try? old?.close()
         guard let path else { return }
-        for suffix in ["", "-wal", "-shm"] {
-            do {
-                try FileManager.default.removeItem(atPath: path + suffix)
-            } catch CocoaError.fileNoSuchFile {}
+        for suffix in ["", "-wal", "-shm"] where unlink(path + suffix) != 0 && errno != ENOENT {
+            throw DatabaseError(message: "\(path + suffix) cannot be deleted: \(String(cString: strerror(errno)))")
         }
     }
 }

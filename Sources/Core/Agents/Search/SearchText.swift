@@ -15,7 +15,8 @@ package enum SearchText {
             case UInt8(ascii: "\""):
                 var scanner = JSONScanner(position: index)
                 guard let slice = try? scanner.scanString(span) else { return text }
-                add(JSONText.unescape(slice, in: span) ?? [], to: &text)
+                // Half of a pair is no text; what stands around it is.
+                add(JSONText.unescape(slice, in: span) ?? Array(json[slice.range]), to: &text)
                 index = scanner.position
             case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"):
                 let start = index
@@ -38,7 +39,8 @@ package enum SearchText {
 
     private static func add(_ bytes: some Collection<UInt8>, to text: inout [UInt8]) {
         if !text.isEmpty { text.append(UInt8(ascii: " ")) }
-        text.append(contentsOf: bytes)
+        // A zero ends texts of SQLite's.
+        text.append(contentsOf: bytes.lazy.map { $0 == 0 ? UInt8(ascii: " ") : $0 })
     }
 
     /// The greatest place up to `index` that is not in the middle of a character.

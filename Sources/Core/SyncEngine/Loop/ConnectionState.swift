@@ -36,12 +36,16 @@ final class ConnectionState {
     var order = MessageOrder()
     /// The ids of calls that wait to be answered, whatever else the connection sends.
     var waitingCalls: [RequestID?] = []
+    /// Whether it is there, for the services that answer its calls; nil: there were none.
+    var life: CallLife?
 
     /// How many subscriptions have not sent `synced`, and how many have `echo:false`.
     var unsynced: Int32 = 0
     var silent: Int32 = 0
     /// How many more messages came too fast than in time, and how many credentials were not valid.
     var strikes: Int32 = 0
+    /// How many of its calls services are answering.
+    var services: Int32 = 0
     var attempts: Int32 = 0
 
     var socket = Socket.keepsUp
@@ -66,14 +70,20 @@ final class ConnectionState {
 
     /// Whether a message that has just come may take effect.
     func mayRunNow(_ incoming: Incoming) -> Bool {
-        order.mayRunNow(incoming, isBackedUp: isBackedUp, isSettled: isSettled)
+        order.mayRunNow(incoming, isBackedUp: isBackedUp, isSettled: isSettled, isServed: isServed)
     }
 
     /// Whether every subscription has sent `synced`, and no call waits.
     private var isSettled: Bool { unsynced == 0 && waitingCalls.isEmpty }
 
     /// Takes what waits for its turn and may take effect now.
-    func nextStep() -> MessageOrder.Step? { order.next(isBackedUp: isBackedUp, isSettled: isSettled) }
+    func nextStep() -> MessageOrder.Step? {
+        order.next(isBackedUp: isBackedUp, isSettled: isSettled, isServed: isServed)
+    }
+
+    /// How many calls of one connection services answer at once; the next one waits, and what comes behind it.
+    private static let maximumServices: Int32 = 16
+    private var isServed: Bool { services >= Self.maximumServices }
 
     /// A subscription is not catching up any more.
     func hasCaughtUp(_ id: SubscriptionID) {

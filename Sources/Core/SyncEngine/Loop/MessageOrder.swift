@@ -65,15 +65,17 @@ struct MessageOrder {
     /// - Parameters:
     ///   - isBackedUp: whether the socket has no room for an answer.
     ///   - isSettled: whether every subscription has sent `synced`, and no call waits.
-    func mayRunNow(_ incoming: Incoming, isBackedUp: Bool, isSettled: Bool) -> Bool {
-        waiting.isEmpty && mayRun(incoming, isBackedUp: isBackedUp, isSettled: isSettled)
+    ///   - isServed: whether services have as many of its calls as they may.
+    func mayRunNow(_ incoming: Incoming, isBackedUp: Bool, isSettled: Bool, isServed: Bool) -> Bool {
+        waiting.isEmpty && mayRun(incoming, isBackedUp: isBackedUp, isSettled: isSettled, isServed: isServed)
     }
 
-    private func mayRun(_ incoming: Incoming, isBackedUp: Bool, isSettled: Bool) -> Bool {
+    private func mayRun(_ incoming: Incoming, isBackedUp: Bool, isSettled: Bool, isServed: Bool) -> Bool {
         if isReading || isBackedUp { return false }
         return switch incoming.predecessors {
         case .lookups: true
         case .writes: writes == 0
+        case .services: writes == 0 && !isServed
         case .everything: writes == 0 && isSettled
         }
     }
@@ -86,8 +88,10 @@ struct MessageOrder {
     }
 
     /// Takes what waits and may take effect now; nil: there is nothing.
-    mutating func next(isBackedUp: Bool, isSettled: Bool) -> Step? {
-        guard let first = waiting.first, mayRun(first, isBackedUp: isBackedUp, isSettled: isSettled) else { return nil }
+    mutating func next(isBackedUp: Bool, isSettled: Bool, isServed: Bool) -> Step? {
+        guard let first = waiting.first,
+            mayRun(first, isBackedUp: isBackedUp, isSettled: isSettled, isServed: isServed)
+        else { return nil }
         guard first.lookup != nil else { return .run(dequeue()) }
         var due: [LookupRequest.Lookup] = []
         while due.count < Self.maximumLookups, let lookup = waiting.first?.lookup {
@@ -162,6 +166,8 @@ extension Incoming {
     fileprivate enum Predecessors {
         case lookups
         case writes
+        /// Of calls that services answer as many as are too many, too.
+        case services
         /// Snapshots and calls that wait too.
         case everything
     }
@@ -173,7 +179,8 @@ extension Incoming {
             // One at a time of those that may take long: others come in between.
             case .call(let call) where call.mayTakeLong: .writes
             case .write, .lease, .touch, .batch, .call: .lookups
-            case .service, .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: .writes
+            case .service: .services
+            case .get, .list, .digest, .subscribe, .unsubscribe, .hello, .ping: .writes
             }
         case .replicate: .lookups
         case .credentials, .invalid: .writes

@@ -2,6 +2,7 @@ package import Access
 package import NIOCore
 package import Registers
 package import SyncProtocol
+import Synchronization
 
 /// A call that a service answers, with whom it is answered for.
 package struct ServiceRequest: Sendable {
@@ -12,6 +13,17 @@ package struct ServiceRequest: Sendable {
     package let session: [UInt8]?
     /// The latest commit: whoever was told of anything was told of nothing later. The answer is to know of all that.
     package let head: Revision
+    /// Whether somebody still waits for the answer.
+    package let life: CallLife
+}
+
+/// Whether a connection is still there, for who works for it elsewhere.
+package final class CallLife: Sendable {
+    private let isOver = Atomic<Bool>(false)
+
+    package var isWanted: Bool { !isOver.load(ordering: .relaxed) }
+
+    func end() { isOver.store(true, ordering: .relaxed) }
 }
 
 /// What a service answers.
@@ -30,21 +42,15 @@ package struct ServiceAnswer: Sendable {
 
 /// Calls that services answer: they wait for the writes before them, and hold nothing up.
 extension Shard {
-    /// How many calls of a connection may wait to be answered.
-    private static let maximumWaiting = 256
-
     mutating func serve(_ call: ServiceCall, of state: ConnectionState, _ turn: Turn) {
-        guard state.waitingCalls.count < Self.maximumWaiting else {
-            return refuse(
-                WireError(
-                    .overloaded, "\(Self.maximumWaiting) calls of this connection wait to be answered already",
-                    hint: "send it again when some are", id: call.id), of: state.id)
-        }
         state.waitingCalls.append(call.id)
+        state.services += 1
+        let life = state.life ?? CallLife()
+        state.life = life
         services.append(
             ServiceRequest(
                 connection: state.id, call: call, grant: state.grant, agent: state.agent, session: state.session,
-                head: turn.head))
+                head: turn.head, life: life))
     }
 
     /// Up to which commit a connection has been handed everything that it is subscribed to, be it dropped or not; nil: it is catching up.
@@ -62,6 +68,7 @@ extension Shard {
         else { return }
         state.waitingCalls.remove(at: index)
         if state.waitingCalls.isEmpty { state.waitingCalls = [] }
+        state.services -= 1
         reply(to: state.id) { $0.writeImmutableBuffer(answer.message) }
         runWaiting(of: state.id, turn)
     }

@@ -119,6 +119,7 @@ package struct Shard: ~Copyable {
         for subscription in state.subscriptions.values { end(subscription) }
         if !state.waitingCalls.isEmpty { withdrawCalls(nil, isAnswered: false, of: id) }
         ask(ephemerals.disconnected(id))
+        state.life?.end()
         connections.remove(id.slot)
         if own.remove(id) == nil { counters.connections -= 1 }
     }

@@ -79,9 +79,7 @@ extension ClientMessageDecoder {
     private func marks(_ named: CallFields, _ fields: Fields, _ text: Span<UInt8>) throws(WireError) -> [UInt8] {
         var marks = MemoryMetadata()
         marks.tags = try named.strings("tags", maximum: MemoryMetadata.maximumTags)
-        for tag in marks.tags where !(1...Segment.maximumLength ~= tag.count) {
-            throw CallFields.wrong("tags", "an array of strings of 1 to \(Segment.maximumLength) bytes")
-        }
+        try Self.check(tags: marks.tags)
         marks.refreshesOnRead = try named.bool("refresh_on_read") ?? false
         marks.priority = try named.text("priority", maximumLength: 32)
         marks.isIndexed = try named.bool("index") ?? true
@@ -101,6 +99,13 @@ extension ClientMessageDecoder {
                 .tooLarge, "metadata would be \(json.count) bytes; the limit is \(Self.maximumMetadataSize - 16)")
         }
         return json
+    }
+
+    static func check(tags: [[UInt8]]) throws(WireError) {
+        for tag in tags where !(1...Segment.maximumLength ~= tag.count) || tag.contains(where: { $0 < 0x20 }) {
+            throw CallFields.wrong(
+                "tags", "an array of strings of 1 to \(Segment.maximumLength) bytes without control characters")
+        }
     }
 
     private func memories(

@@ -29,23 +29,9 @@ package enum CreationTime {
     ///   - now: the time of the write.
     package static func filled(_ record: Record, replacing current: Record?, at now: WallTime) -> Record {
         guard isAsked(by: record), let metadata = record.bytes(of: .metadata) else { return record }
-        let created = current.flatMap { $0.with(.metadata, read) ?? nil } ?? now.milliseconds / 1_000
+        let before = current.flatMap { $0.bytes(of: .metadata) }.flatMap { MemoryMetadata($0).createdAt }
+        let created = before ?? now.milliseconds / 1_000
         return record.replacing(
             .metadata, by: start + Array("\(created)".utf8) + metadata.dropFirst(request.count))
-    }
-
-    /// The time that metadata has; nil: none, or none that was filled in.
-    package static func read(_ metadata: Span<UInt8>) -> UInt64? {
-        guard metadata.count > start.count, ByteOrder.areEqual(metadata.extracting(0..<start.count), start.span) else {
-            return nil
-        }
-        var seconds: UInt64 = 0
-        var index = start.count
-        while index < metadata.count, UInt8(ascii: "0")...UInt8(ascii: "9") ~= metadata[index], index < start.count + 12
-        {
-            seconds = seconds * 10 + UInt64(metadata[index] - UInt8(ascii: "0"))
-            index += 1
-        }
-        return seconds > 0 ? seconds : nil
     }
 }

@@ -21,7 +21,7 @@ package struct MemoryMetadata: Equatable, Sendable {
     /// Reads metadata. What is there and is none of ours says nothing.
     package init(_ metadata: [UInt8]?) {
         guard let metadata, let object = (try? JSONObject(metadata))?.object("starling") else { return }
-        createdAt = object.integer("created_at").flatMap { $0 > 0 ? UInt64($0) : nil }
+        createdAt = object.integer("created_at").flatMap { 1..<253_402_300_800 ~= $0 ? UInt64($0) : nil }
         timeToLive = object.raw("ttl").flatMap { Double(String(decoding: $0, as: UTF8.self)) }.flatMap {
             $0 > 0 ? $0 : nil
         }

@@ -103,6 +103,7 @@ struct ServiceCallDecoder {
         var new = NewKnowledge(topic: topic, content: content)
         new.id = try fields.optionalSegment("knowledge")
         new.tags = try fields.strings("tags", maximum: Self.maximumTags)
+        try ClientMessageDecoder.check(tags: new.tags)
         new.source = try fields.text("source", maximumLength: 1_024)
         if let raw = fields.raw("confidence") {
             guard let first = raw.first, first != UInt8(ascii: "\""),

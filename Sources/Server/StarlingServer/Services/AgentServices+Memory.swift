@@ -85,42 +85,66 @@ extension AgentServices {
     ) async throws(WireError) -> [UInt8] {
         let id = new.id ?? Self.id(of: new)
         let key = try Self.key(id)
-        let now = SystemClock.now().milliseconds / 1_000
-        // Who may not read what it replaces replaces it without.
-        let old: JSONObject?
-        do throws(WireError) {
-            old = try await caller.get(key)?.object("value")
-        } catch  where error.code == .forbidden {
-            old = nil
+        for attempt in 0... {
+            // Who may not read what it replaces replaces it without.
+            let old: JSONObject?
+            var expect: String?
+            do throws(WireError) {
+                old = try await caller.get(key)
+                expect = old?.string("version").map { "\"\($0)\"" } ?? "null"
+            } catch  where error.code == .forbidden {
+                old = nil
+            }
+            // Of two that say the same at once the second one adds to the first.
+            if attempt == Self.maximumAttempts { expect = nil }
+            let answer = try await caller.ask(Self.write(new, id, key, request, old?.object("value"), expect: expect))
+            guard answer.bool("applied") == true else {
+                let reasons = (answer.array("failed") ?? []).compactMap { try? JSONObject($0).string("reason") }
+                if expect != nil, reasons.allSatisfy({ $0 == "condition" }) { continue }
+                throw WireError(
+                    .held, "somebody holds \(key), or what says who said so", hint: "try again when the claim is over")
+            }
+            return Self.answer(answer, id, key, isNew: old == nil)
         }
-        let value = Self.value(of: new, id, replacing: old, now: now)
+        preconditionFailure("there is no end to numbers")
+    }
+
+    /// How often it is tried anew because somebody was faster.
+    private static let maximumAttempts = 8
+
+    /// The batch that says what somebody knows, and who says so.
+    ///
+    /// - Parameter expect: the JSON of the version that is to be in place; nil: any.
+    private static func write(
+        _ new: NewKnowledge, _ id: Segment, _ key: Key, _ request: ServiceRequest, _ old: JSONObject?, expect: String?
+    ) throws(WireError) -> SyncMessage {
+        let now = SystemClock.now().milliseconds / 1_000
         var source = JSONWriter()
         source.add("source", new.source)
         source.add("confidence", raw: new.confidence ?? Array("1".utf8))
         source.add("session_id", request.session)
         source.add("seen_at", number: now)
         let sourceKey = key.bytes + Array(":source:".utf8) + Segment(request.agent).escaped
-        var batch = SyncMessage("batch")
         let life = new.timeToLive.map { ",\"ttl\":" + String(decoding: $0, as: UTF8.self) } ?? ""
-        var writes = ByteBuffer(string: "[")
-        for (index, (key, value)) in [(key.bytes, value), (sourceKey, source.finish())].enumerated() {
-            writes.writeString(index == 0 ? "{\"key\":" : ",{\"key\":")
-            writes.writeJSONString(key)
-            writes.writeString(",\"value\":")
-            writes.writeBytes(value)
-            writes.writeString(life + "}")
-        }
-        writes.writeString("]")
+        var writes = ByteBuffer(string: "[{\"key\":")
+        writes.writeJSONString(key.bytes)
+        writes.writeString(",\"value\":")
+        writes.writeBytes(value(of: new, id, replacing: old, now: now))
+        writes.writeString((expect.map { ",\"expect\":\($0)" } ?? "") + life + "},{\"key\":")
+        writes.writeJSONString(sourceKey)
+        writes.writeString(",\"value\":")
+        writes.writeBytes(source.finish())
+        writes.writeString(life + "}]")
+        var batch = SyncMessage("batch")
         try batch.add("writes", json: writes)
-        let answer = try await caller.ask(batch)
-        guard answer.bool("applied") == true else {
-            throw WireError(
-                .held, "somebody holds \(key), or what says who said so", hint: "try again when the claim is over")
-        }
+        return batch
+    }
+
+    private static func answer(_ answer: JSONObject, _ id: Segment, _ key: Key, isNew: Bool) -> [UInt8] {
         var object = JSONWriter(continues: true)
         object.add("knowledge", id)
         object.add("key", key.bytes)
-        object.add("created", old == nil)
+        object.add("created", isNew)
         if let versions = answer.array("versions"), let first = versions.first { object.add("version", raw: first) }
         if let first = answer.raw("first") { object.add("revision", raw: first) }
         return object.finish()
@@ -168,13 +192,14 @@ extension AgentServices {
         }
         let position = await follower.reach(request.head, within: Self.patience)
         let isKnown = await follower.isComplete && position == .reached
-        let facts = await index.facts(of: id)
+        // What others have said, and what was counted, may be what the caller may not read.
+        let isOpen = Self.isOpen(request.grant.read)
+        let facts = isOpen ? await index.facts(of: id) : (confidence: 0, uses: 0)
         let said =
             register.object("value")?.raw("confidence").flatMap { Double(String(decoding: $0, as: UTF8.self)) } ?? 1
         object.add("confidence", raw: Array("\(min(1, max(said, facts.confidence)))".utf8))
-        // What others have said, and what was counted, is not known as long as the index is not.
         let pending = await uses.pending(String(decoding: id.escaped, as: UTF8.self))
-        object.add("usage_count", optional: isKnown ? facts.uses + pending : nil)
+        object.add("usage_count", optional: isKnown && isOpen ? facts.uses + pending : nil)
         return object.finish() + Self.members(of: register)
     }
 }

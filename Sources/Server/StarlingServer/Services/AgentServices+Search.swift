@@ -13,6 +13,8 @@ extension AgentServices {
     private static let patience = Duration.milliseconds(250)
     /// How much of a value is told, in bytes; the rest is there to be read.
     private static let greatestValue = 16 << 10
+    /// How much all values of an answer take, in bytes.
+    private static let greatestAnswer = 256 << 10
     /// How many finds are looked up beyond those that are wanted: some may be gone.
     private static let spare = 8
 
@@ -21,14 +23,20 @@ extension AgentServices {
     ) async throws(WireError) -> [UInt8] {
         let position = await follower.reach(request.head, within: Self.patience)
         let read = request.grant.read
-        let found = await index.find(search, count: search.limit + Self.spare) { read.admits($0) }
+        let isOpen = Self.isOpen(read)
+        let life = request.life
+        let found = await index.find(
+            search, count: search.limit + Self.spare, isOpen: isOpen, isWanted: { life.isWanted }
+        ) { read.admits($0) }
         let words = SearchQuery(search.query).words
         var results: [[UInt8]] = []
         var told: [String] = []
         for (hit, register) in try await lookUp(found.hits, caller) where results.count < search.limit {
             // It may have been written since, for another session or without the tags.
             guard let register, Self.fits(register, search, hit.kind) else { continue }
-            results.append(await result(hit, register, around: words))
+            let size = results.reduce(0) { $0 + $1.count }
+            results.append(
+                await result(hit, register, around: words, isOpen: isOpen, hasRoom: size < Self.greatestAnswer))
             if hit.kind == .knowledge { told.append(Self.id(of: hit.key)) }
         }
         // A read waits for no count, and fails with none.
@@ -100,7 +108,16 @@ extension AgentServices {
         String(decoding: key.bytes.dropFirst("knowledge:".utf8.count), as: UTF8.self)
     }
 
-    func result(_ hit: SearchHit, _ register: JSONObject, around words: [[UInt8]]) async -> [UInt8] {
+    /// Whether a caller may read everything that there is an index of: then what is told may go by that.
+    static func isOpen(_ read: Scope) -> Bool {
+        SearchIndex.patterns.allSatisfy { pattern in
+            (try? Pattern(pattern)).map { read.remainder(within: $0) == .everything } ?? false
+        }
+    }
+
+    func result(
+        _ hit: SearchHit, _ register: JSONObject, around words: [[UInt8]], isOpen: Bool, hasRoom: Bool
+    ) async -> [UInt8] {
         var object = JSONWriter()
         object.add("key", hit.key.bytes)
         object.add("kind", hit.kind == .memory ? "memory" : "knowledge")
@@ -113,7 +130,7 @@ extension AgentServices {
                 object.add("name", memory.name)
             }
             object.add("snippet", SearchText.snippet(of: SearchText.plain(value), around: words))
-            add("value", value, to: &object)
+            add("value", value, hasRoom, to: &object)
             if let tags = (try? JSONObject(register.raw("metadata") ?? []))?.object("starling")?.raw("tags") {
                 object.add("tags", raw: tags)
             }
@@ -124,10 +141,10 @@ extension AgentServices {
             object.add("topic", raw: fields?.raw("topic") ?? Array("null".utf8))
             let content = fields?.raw("content") ?? value
             object.add("snippet", SearchText.snippet(of: SearchText.plain(content), around: words))
-            add("content", content, to: &object)
+            add("content", content, hasRoom, to: &object)
             object.add("tags", raw: fields?.raw("tags") ?? Array("[]".utf8))
             object.add("confidence", raw: Array("\(hit.confidence)".utf8))
-            object.add("usage_count", number: hit.uses + (await uses.pending(id)))
+            object.add("usage_count", optional: isOpen ? hit.uses + (await uses.pending(id)) : nil)
             if let supersedes = fields?.raw("supersedes") { object.add("supersedes", raw: supersedes) }
         }
         if let session = register.raw("session") { object.add("session", raw: session) }
@@ -136,8 +153,8 @@ extension AgentServices {
         return object.finish()
     }
 
-    private func add(_ name: StaticString, _ value: [UInt8], to object: inout JSONWriter) {
-        if value.count <= Self.greatestValue {
+    private func add(_ name: StaticString, _ value: [UInt8], _ hasRoom: Bool, to object: inout JSONWriter) {
+        if hasRoom, value.count <= Self.greatestValue {
             object.add(name, raw: value)
         } else {
             object.add("truncated", true)
@@ -192,10 +209,13 @@ extension AgentServices {
     ) async throws(WireError) -> [UInt8] {
         let position = await follower.reach(request.head, within: Self.patience)
         let read = request.grant.read
-        let found = await index.topics(filter) { read.admits($0) }
+        let isOpen = Self.isOpen(read)
+        let found = await index.topics(filter, isOpen: isOpen) { read.admits($0) }
         var results: [[UInt8]] = []
         for (hit, register) in try await lookUp(found.hits, caller) {
-            if let register { results.append(await result(hit, register, around: [])) }
+            guard let register else { continue }
+            let size = results.reduce(0) { $0 + $1.count }
+            results.append(await result(hit, register, around: [], isOpen: isOpen, hasRoom: size < Self.greatestAnswer))
         }
         var object = JSONWriter(continues: true)
         object.add("results", raw: Self.array(results))

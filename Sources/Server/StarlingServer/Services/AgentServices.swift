@@ -54,6 +54,7 @@ final class AgentServices: Sendable {
             defer { work = [] }
             return work
         }
+        index.refuseMore()
         for task in tasks { task.cancel() }
         await uses.flush()
         for task in tasks { await task.value }

@@ -10,6 +10,8 @@ actor UsageCounts {
     /// What a crash may lose.
     private static let pace = Duration.seconds(30)
     private static let batchSize = 200
+    /// How many are counted between two times.
+    private static let maximumCounts = 100_000
 
     private let connections: InProcessConnections
     private let eventLoop: any EventLoop
@@ -25,7 +27,7 @@ actor UsageCounts {
 
     /// - Parameter ids: of knowledge, as they stand in keys.
     func note(_ ids: [String]) {
-        for id in ids { counts[id, default: 0] += 1 }
+        for id in ids where counts[id] != nil || counts.count < Self.maximumCounts { counts[id, default: 0] += 1 }
     }
 
     /// What is not written down yet.
@@ -49,8 +51,16 @@ actor UsageCounts {
         let due = counts.sorted { $0.key < $1.key }
         for start in stride(from: 0, to: due.count, by: Self.batchSize) {
             let part = due[start..<min(due.count, start + Self.batchSize)]
-            guard await write(Array(part), connection) else { return }
-            for (id, count) in part { subtract(count, from: id) }
+            guard let isWritten = await write(Array(part), connection) else { return }
+            if isWritten {
+                for (id, count) in part { subtract(count, from: id) }
+                continue
+            }
+            // One that cannot be written keeps no other from being: it is counted no longer.
+            for one in part {
+                guard await write([one], connection) != nil else { return }
+                subtract(one.value, from: one.key)
+            }
         }
     }
 
@@ -59,15 +69,17 @@ actor UsageCounts {
         counts[id] = left == 0 ? nil : left
     }
 
-    private func write(_ part: [(key: String, value: UInt64)], _ connection: InProcessConnection) async -> Bool {
+    /// - Returns: whether it was; nil: nobody knows, or there is no connection any more.
+    private func write(_ part: [(key: String, value: UInt64)], _ connection: InProcessConnection) async -> Bool? {
         var writes = ByteBuffer(string: "[")
         for (index, (id, count)) in part.enumerated() {
             let key = "usage:knowledge:\(id):\(epoch)"
             var question = SyncMessage("get")
             question.add("key", key)
             guard let answer = try? await connection.ask(question),
-                let register = try? JSONObject(Array(answer.readableBytesView)), register.string("type") == "register"
-            else { return false }
+                let register = try? JSONObject(Array(answer.readableBytesView)), register.string("type") != "bye"
+            else { return nil }
+            guard register.string("type") == "register" else { return false }
             let before = register.object("value")?.integer("usage_count").flatMap { UInt64(exactly: $0) } ?? 0
             writes.writeString(index == 0 ? "{\"key\":" : ",{\"key\":")
             writes.writeJSONString(Array(key.utf8))
@@ -78,7 +90,7 @@ actor UsageCounts {
         var batch = SyncMessage("batch")
         guard (try? batch.add("writes", json: writes)) != nil, let answer = try? await connection.ask(batch),
             let outcome = try? JSONObject(Array(answer.readableBytesView))
-        else { return false }
+        else { return nil }
         return outcome.bool("applied") == true
     }
 }
