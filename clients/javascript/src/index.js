@@ -446,6 +446,11 @@ export class Client {
     return inTurn(this.#answer({ ...members, type }, timeout));
   }
 
+  /** @internal Logs what whoever works for this client has to say. */
+  warn(message) {
+    this.#log("warn", message);
+  }
+
   /** What agents remember. @returns {Memory} */
   get memory() {
     return new Memory(this);

@@ -187,6 +187,7 @@ export class Swarm {
   }
 
   async #workOn(work, { lease, capabilities, signal, wait }, arrive, miss) {
+    let isMissed = false;
     while (!signal?.aborted && this.#client.state !== "closed") {
       await arrive();
       let task;
@@ -195,10 +196,13 @@ export class Swarm {
       } catch (error) {
         if (error.code !== "absent") throw error;
         // Nobody has made the swarm yet, or it has ended.
+        if (!isMissed) this.#client.warn(`there is no swarm ${this.name}; waiting until somebody makes it`);
+        isMissed = true;
         miss();
         await pause(NO_SWARM);
         continue;
       }
+      isMissed = false;
       if (task === undefined) continue;
       if (signal?.aborted) return this.#giveBack(task);
       await this.#do(task, work, signal);

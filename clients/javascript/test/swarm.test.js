@@ -91,3 +91,25 @@ withSwarm("a loop lives through the end of the server", async ({ server, open, w
   await planner.submit([{ id: "b" }]);
   await until(async () => (await clients[0].fetch("swarm:s:task:b").catch(() => undefined))?.value.status === "completed", "another is done");
 });
+
+test("a worker says once that there is no swarm of its name, and works when there is one", { skip: !hasServer && "no server is built" }, async () => {
+  const server = await Server.start();
+  const said = [];
+  const client = await connect(server.url, { WebSocket, log: (level, message) => level === "warn" && said.push(message), agent: "ada" });
+  const stop = new AbortController();
+  const swarm = new Swarm(client, "late");
+  const done = [];
+  const loop = swarm.work((task) => done.push(task.id), { signal: stop.signal, wait: 1 });
+  try {
+    await until(() => said.some((text) => text.includes("there is no swarm late")));
+    await swarm.init();
+    await swarm.submit([{ id: "a" }]);
+    await until(() => done.length === 1);
+    assert.equal(said.filter((text) => text.includes("there is no swarm")).length, 1);
+  } finally {
+    stop.abort();
+    await Promise.allSettled([loop]);
+    await client.close();
+    await server.stop();
+  }
+});
