@@ -348,6 +348,8 @@ extension ConformanceTests {
                 contents: Data(
                     "k1 \(Data((0..<32).map { _ in UInt8.random(in: 0...255) }).base64EncodedString())\n".utf8),
                 attributes: [.posixPermissions: 0o600])
+            // One from before, with a value in it.
+            try Data("unmistakable".utf8).write(to: folder.appending(path: "starling.db.search"))
             for _ in 0..<2 {
                 let server = try ServerProcess(in: folder, ["--encryption-key-file", key])
                 let client = try RawClient.connected(server)

@@ -30,8 +30,10 @@ package actor Follower<Store: DerivedStore> {
     /// For how long it leaves the machine to others after a full portion, as so many times what that took.
     private static var idleShare: Int { 2 }
     private static var slice: Duration { .milliseconds(2) }
-    /// How long it rests before it begins anew, so that a store which cannot be kept does not take all of the machine.
+    /// How long it rests before it begins anew, at first and at most: a store that cannot be kept, on a full disk for example, is not to take all of the
+    /// machine.
     private static var rest: Duration { .milliseconds(200) }
+    private static var longestRest: Duration { .seconds(10) }
 
     package nonisolated let store: Store
     private let patterns: [String]
@@ -42,6 +44,8 @@ package actor Follower<Store: DerivedStore> {
     private var connection: InProcessConnection?
     /// The subscriptions that have told of everything there was.
     private var synced: Set<Int> = []
+    /// How long it rests next.
+    private var rest = Follower.rest
     private var position: Revision = 0
     private var waiters: [Waiter] = []
     private var lastWaiter: UInt64 = 0
@@ -75,7 +79,8 @@ package actor Follower<Store: DerivedStore> {
             }
             connection = nil
             synced = []
-            try? await Task.sleep(for: Self.rest)
+            try? await Task.sleep(for: rest)
+            rest = min(rest * 2, Self.longestRest)
         }
         for waiter in waiters { waiter.continuation.resume(returning: false) }
         waiters = []
@@ -126,6 +131,7 @@ package actor Follower<Store: DerivedStore> {
             portion.cursors[index] = object.string("cursor")
             try await keep(&portion)
             synced.insert(index)
+            if isComplete { rest = Self.rest }
         case ("position", _):
             try await keep(&portion)
             reached(Revision(object.integer("revision").flatMap { UInt64(exactly: $0) } ?? 0))

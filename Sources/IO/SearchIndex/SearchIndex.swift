@@ -127,7 +127,14 @@ package final class SearchIndex: DerivedStore {
             return state.queue
         }
         try? old?.close()
-        guard let path else { return }
+        if let path { try Self.delete(at: path) }
+    }
+
+    /// Where the index of a database is kept.
+    package static func path(beside database: String) -> String { database + ".search" }
+
+    /// Deletes an index, where there is one.
+    package static func delete(at path: String) throws {
         for suffix in ["", "-wal", "-shm"] where unlink(path + suffix) != 0 && errno != ENOENT {
             throw DatabaseError(message: "\(path + suffix) cannot be deleted: \(String(cString: strerror(errno)))")
         }

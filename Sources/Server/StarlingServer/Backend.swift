@@ -6,6 +6,7 @@ import NIOCore
 import NIOPosix
 import Registers
 import SQLiteStore
+import SearchIndex
 import ServiceLifecycle
 import SyncEngine
 import SyncProtocol
@@ -70,9 +71,13 @@ struct Backend: Sendable {
             calls.services.withLock { $0 }?.serve(request, loop: loop)
         }
         let drivers = drivers
-        // Tokens of an index would be values on a disk as they are.
+        // Tokens of an index would be values on a disk as they are, and one from before the database was encrypted has them.
+        let index = SearchIndex.path(beside: configuration.data)
+        if cipher != nil {
+            do { try SearchIndex.delete(at: index) } catch { logger.error("The unencrypted index stays: \(error)") }
+        }
         services = AgentServices(
-            drivers, authority, path: cipher == nil ? configuration.data + ".search" : nil, epoch: database.state.epoch,
+            drivers, authority, path: cipher == nil ? index : nil, epoch: database.state.epoch,
             logger: logger)
         let services = services
         calls.services.withLock { $0 = services }

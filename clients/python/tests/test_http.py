@@ -99,6 +99,7 @@ class OpenAPITests(unittest.TestCase):
             self.ask("POST", batches, batches, {"writes": [{"key": "c", "value": 1, "expect": None}]}, Idempotency_Key="0011223344556677")
         self.ask("GET", "/v1/events", "/v1/events?pattern=")
         self.ask_of_swarms()
+        self.ask_of_memory()
         described = {(m.upper(), p) for p, item in _DOCUMENT["paths"].items() for m in item if m != "parameters"}
         self.assertEqual({(method, path) for method, path, _ in self.seen}, described)
 
@@ -146,6 +147,33 @@ class OpenAPITests(unittest.TestCase):
         self.assertEqual([message["key"] for message in inbox["messages"]], [sent["key"]])
         stamp = sent["key"].split(":")[-1]
         self.ask("DELETE", swarm + "/inbox/{agent}/{stamp}", f"{at}/inbox/bob/{stamp}")
+        self.ask("GET", swarm + "/events", f"{at}/events?pattern=x")
         self.ask("GET", swarm, at)
         self.ask("DELETE", swarm + "/agents/{agent}", f"{at}/agents/ada")
         self.ask("DELETE", swarm, at)
+
+    def ask_of_memory(self) -> None:
+        memory, one = "/v1/memory/{agent}/{key}", "/v1/memory/a%3Ab/auth/decision"
+        status, _, first = self.ask("PUT", memory, f"{one}?ttl=60&tag=x&refresh_on_read=true&priority=high&metadata=%7B%22m%22:1%7D", {"text": "words of a memory"})
+        self.assertEqual(status, 200)
+        self.ask("GET", memory, one)
+        self.assertEqual(self.ask("GET", memory, one, If_None_Match=first["etag"])[0], 304)
+        self.ask("PUT", memory, one, 2, If_None_Match="*")
+        self.ask("GET", memory, "/v1/memory/eve/auth/decision")
+        self.ask("GET", "/v1/memory", "/v1/memory?agent=a:b&prefix=auth/")
+        self.ask("GET", "/v1/memory", "/v1/memory")
+        search = "/v1/search"
+        knowledge, named = "/v1/knowledge", "/v1/knowledge/{knowledge}"
+        text = {"topic": "T", "content": "words that are known", "tags": ["x"], "confidence": 0.5, "source": "s", "supersedes": "old"}
+        self.assertEqual([self.ask("POST", knowledge, knowledge, text)[0] for _ in range(2)], [201, 200])
+        self.ask("POST", knowledge, knowledge, {"topic": "T"})
+        self.assertEqual(self.ask("PUT", named, f"{knowledge}/my%3Aown", {"topic": "T", "content": "words of mine"})[0], 201)
+        self.ask("GET", named, f"{knowledge}/my%3Aown")
+        self.ask("GET", named, f"{knowledge}/nothing")
+        self.ask("GET", knowledge, f"{knowledge}?topic=t&tag=x&limit=1")
+        _, found, _ = self.ask("GET", search, f"{search}?q=words&limit=2")
+        self.assertEqual(len(found["results"]), 2)
+        self.ask("GET", search, f"{search}?q=words&in=memory&tag=x&agent=a:b&order=seed")
+        self.ask("GET", search, search)
+        self.ask("DELETE", named, f"{knowledge}/my%3Aown")
+        self.ask("DELETE", memory, one)

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import Registers
 import SQLiteStore
+import SearchIndex
 import StarlingServer
 import SyncEngine
 
@@ -47,6 +48,8 @@ struct Rekey: AsyncParsableCommand {
         guard FileManager.default.fileExists(atPath: path) else {
             return Output.complaint("there is no \(path) yet: a server that makes it with these keys encrypts it")
         }
+        // What it was searched by before that has its values as they are.
+        try SearchIndex.delete(at: SearchIndex.path(beside: path))
         let count = try file.keyUsage()[id] ?? 0
         Output.line("all \(count) registers of \(path) are encrypted with key \(id)")
     }
