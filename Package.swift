@@ -131,7 +131,8 @@ let package = Package(
         .executableTarget(
             name: "starling",
             dependencies: [
-                "StarlingServer", "SQLiteStore", "SearchIndex", "SyncClient", "LoadGenerator", "SyncEngine", "SyncProtocol",
+                "StarlingServer", "SQLiteStore", "SearchIndex", "SyncClient", "LoadGenerator", "SyncEngine",
+                "SyncProtocol",
                 "Registers", "Agents",
                 "Access", "Loops", "Transport", "WebSocket",
                 nioCore, nioPosix, logging,
