@@ -271,6 +271,11 @@ extension ConformanceTests {
             #expect(
                 try search(slow, "word").string("type") == "results", "what it looks up is not counted as more messages"
             )
+            // A limit for each connection is none for the server's own, which would never have an index.
+            let strict = try ServerProcess(["--max-message-rate", "1"])
+            #expect(try RESTClient(strict).ask("PUT", "/v1/memory/a/k", #""word""#).status == 200)
+            let found = try RESTClient(strict).ask("GET", "/v1/search?q=word")
+            #expect(keys(found.json) == ["memory:a:k"] && found.json.bool("complete") == true, "\(found)")
         }
 
         @Test("Over HTTP a memory is a resource with a version, and knowledge is found by topic")

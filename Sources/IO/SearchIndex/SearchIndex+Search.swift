@@ -79,12 +79,11 @@ extension SearchIndex {
 
         /// - Returns: nil: there are as many as there may be, or the index is closing.
         init?(_ index: SearchIndex) {
-            guard !index.isClosing, index.waiting.add(1, ordering: .relaxed).newValue <= SearchIndex.maximumWaiting
-            else {
-                if !index.isClosing { index.waiting.subtract(1, ordering: .relaxed) }
-                return nil
-            }
+            if index.isClosing { return nil }
             self.index = index
+            guard index.waiting.add(1, ordering: .relaxed).newValue > SearchIndex.maximumWaiting else { return }
+            end()
+            return nil
         }
 
         func end() { index.waiting.subtract(1, ordering: .relaxed) }

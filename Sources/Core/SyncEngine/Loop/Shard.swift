@@ -102,7 +102,8 @@ package struct Shard: ~Copyable {
     ///   - now: the wall clock, in milliseconds.
     package mutating func connectionOpened(agent: Agent, grant: Grant = .unrestricted, now: WallTime) -> ConnectionID {
         let generation = makeGeneration()
-        let rate = configuration.rate
+        // What follows from one message is not counted as more of them, and what the server keeps for itself as none.
+        let rate = grant.isOfServer ? nil : configuration.rate
         let slot = connections.insert { slot in
             ConnectionState(
                 id: ConnectionID(slot: slot, generation: generation), agent: agent, grant: grant, rate: rate, now: now)

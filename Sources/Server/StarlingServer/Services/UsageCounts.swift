@@ -77,7 +77,7 @@ actor UsageCounts {
             var question = SyncMessage("get")
             question.add("key", key)
             guard let answer = try? await connection.ask(question),
-                let register = try? JSONObject(Array(answer.readableBytesView)), register.string("type") != "bye"
+                let register = try? JSONObject(Array(answer.readableBytesView))
             else { return nil }
             guard register.string("type") == "register" else { return false }
             let before = register.object("value")?.integer("usage_count").flatMap { UInt64(exactly: $0) } ?? 0

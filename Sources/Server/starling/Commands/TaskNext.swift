@@ -47,6 +47,8 @@ struct TaskNext: AsyncParsableCommand {
         // So that a task that is under way is given back.
         let stop = exec == nil ? nil : StopSignals()
         let bench = Workbench()
+        // What ends this with a task under way ends that, too.
+        defer { bench.task?.end() }
         var rest = Self.rest
         while true {
             do {
@@ -58,13 +60,8 @@ struct TaskNext: AsyncParsableCommand {
                 }
                 if !isDone { throw ExitCode(1) }
                 return
-            } catch let error as ClientError where error.code != .badURL && (loop || bench.task != nil) {
+            } catch let error where Self.mayPass(error) && (loop || bench.task != nil) {
                 // The server has ended, for a while as a rule. What is under way goes on, and is told of when it is back.
-                Output.complaint("\(error); trying again in \(rest.components.seconds) s")
-            } catch let error
-                where !(error is ServerRefusal || error is UsageError || error is ExitCode || error is ClientError)
-                && (loop || bench.task != nil)
-            {
                 Output.complaint("\(error); trying again in \(rest.components.seconds) s")
             }
             try await Task.sleep(for: rest)
@@ -74,9 +71,16 @@ struct TaskNext: AsyncParsableCommand {
                 task.end()
                 bench.task = nil
                 Output.line("\(SwarmView.plain(task.handed.task))\t\(HandedTask.Outcome.lost.rawValue)")
+                if !loop { throw ExitCode(1) }
             }
             if stop?.isStopping == true { return }
         }
+    }
+
+    /// Whether what went wrong is no answer of the server's, and no mistake of the caller's.
+    private static func mayPass(_ error: any Error) -> Bool {
+        if let error = error as? ClientError { return error.code != .badURL }
+        return !(error is ServerRefusal || error is UsageError || error is ExitCode)
     }
 
     /// How long to wait for a server to come back, at first and at most.

@@ -66,7 +66,6 @@ final class RunningTask: Sendable {
     func finish(
         _ connection: SyncConnection, _ replies: inout Replies, _ stop: StopSignals?
     ) async throws -> HandedTask.Outcome {
-        // Whether it is still this process's is asked at once after a connection was lost.
         let pulse = max(.milliseconds(200), handed.lease / 3)
         var nextPulse = renewedAt.withLock { $0 } + pulse
         while !process.hasEnded {
