@@ -94,7 +94,7 @@ let package = Package(
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ]),
-        module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix, nioSSL]),
+        module("IO", "SyncClient", ["WebSocket", nioCore, nioPosix, nioHTTP1, nioSSL]),
         module("IO", "LoadGenerator", ["SyncClient", nioCore, nioPosix]),
 
         // A client for programs in Swift: clients/README.md
@@ -184,7 +184,7 @@ let package = Package(
                 "SyncProtocol",
                 "Access", "Registers", "WebSocket", "TestSupport", nioCore, crypto,
                 .product(name: "JWTKit", package: "jwt-kit"),
-            ], exclude: ["Help", "Certificates"]),
+            ], exclude: ["Help", "Certificates", "Hooks"]),
         tests("TidyTests", ["SyncProtocol", "TestSupport"]),
         tests(
             "SyncEngineTests",

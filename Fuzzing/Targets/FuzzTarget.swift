@@ -23,6 +23,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case access
     /// What somebody looks for, and the text that it is looked for in.
     case search
+    /// What a harness of agents says, and the settings that its hooks are put into.
+    case hooks
 
     /// Feeds `bytes` to the parser. Traps where something does not hold.
     public func run(_ bytes: [UInt8]) {
@@ -33,6 +35,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .patterns: Self.patterns(bytes)
         case .access: Self.access(bytes)
         case .search: Self.search(bytes)
+        case .hooks: Self.hooks(bytes)
         }
     }
 
@@ -253,6 +256,44 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
             check(String(validating: snippet, as: UTF8.self) != nil, "a snippet cuts a character in two")
         }
         _ = MemoryMetadata(bytes)
+    }
+
+    // MARK: Hooks
+
+    private static func hooks(_ bytes: [UInt8]) {
+        // The first byte names the event, where there is one to name.
+        let names: [String?] = [
+            nil, "PostToolUse", "UserPromptSubmit", "Stop", "post-edit", "SessionEnd", "PostToolUseFailure",
+        ]
+        let text = Array(bytes.dropFirst())
+        for keepsContent in [true, false] {
+            guard let name = bytes.first.map({ names[Int($0) % names.count] }),
+                let input = HookInput(text, name: name, keepsContent: keepsContent)
+            else { continue }
+            let json = input.json
+            check(json.count <= 1 << 20, "\(json.count) bytes are left of \(bytes.count)")
+            check((try? JSONObject(json)) != nil, "what is left is no JSON")
+            check(HookInput(json) == input, "what is left is read otherwise")
+            if case .edited(let edit) = input.event, !keepsContent || SecretFile.isSecret(edit.file) {
+                check(edit.changes.allSatisfy { ($0.old ?? []).isEmpty && ($0.new ?? []).isEmpty }, "a secret is kept")
+            }
+            if case .taskStarted(let prompt) = input.event, let query = PromptWords.query(prompt) {
+                check(query.count <= 1_024, "a query of \(query.count) bytes")
+            }
+        }
+        settings(text)
+    }
+
+    /// Settings that handlers are put into, and taken out of.
+    private static func settings(_ text: [UInt8]) {
+        let settings = HookSettings(
+            url: "http://h/hooks", agent: "a", tokenVariable: "T", command: "starling hook", tellsOfClaims: true)
+        guard let installed = try? settings.installed(in: text, .claude) else { return }
+        check((try? settings.installed(in: installed, .claude)) == installed, "to install twice is not to install once")
+        let before = (try? HookSettings.handlers(in: text)) ?? []
+        let removal = try? HookSettings.removed(from: installed, original: text)
+        check(
+            removal == .original || !before.isEmpty, "settings are not what they were: \(String(describing: removal))")
     }
 
     // MARK: Access files

@@ -19,6 +19,7 @@ struct faults {
     int32_t write_error;     // errno of writes to them; 0: none
     int64_t clock_offset_ms; // added to the wall clock
     int32_t table_sync_error; // errno of fsync and fdatasync on the database itself, and not on its log; 0: none
+    int32_t sync_delay_ms;    // how much longer fsync and fdatasync on a database's files take
 };
 
 static volatile struct faults none;
@@ -58,6 +59,8 @@ static int is_table(int descriptor) {
 }
 
 static int sync_fails(int descriptor) {
+    // Not at once: a test that is over is not waited for.
+    for (int32_t waited = 0; waited < faults->sync_delay_ms && is_database(descriptor); waited += 10) usleep(10000);
     if (fails(faults->sync_error, descriptor)) return 1;
     if (faults->table_sync_error == 0 || !is_table(descriptor)) return 0;
     errno = faults->table_sync_error;

@@ -81,13 +81,18 @@ package struct Dialer: Sendable {
             .connect(host: endpoint.host, port: endpoint.port)
     }
 
-    /// Makes a WebSocket of a channel.
-    func addHandlers(to channel: any Channel, opened: EventLoopPromise<Void>) throws {
+    /// Encrypts a channel, where the URL says so.
+    func addTLS(to channel: any Channel) throws {
         if let context {
             // A name is checked; an address cannot be sent as one (RFC 6066, section 3), but is checked too.
             let name = (try? SocketAddress(ipAddress: endpoint.host, port: 0)) == nil ? endpoint.host : nil
             try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: context, serverHostname: name))
         }
+    }
+
+    /// Makes a WebSocket of a channel.
+    func addHandlers(to channel: any Channel, opened: EventLoopPromise<Void>) throws {
+        try addTLS(to: channel)
         try channel.pipeline.syncOperations.addHandler(
             ClientChannelHandler(
                 endpoint: endpoint, token: token, maximumMessageSize: maximumMessageSize, opened: opened))

@@ -39,7 +39,7 @@ package struct Endpoint: Equatable, Sendable {
     }
 
     /// The value for a `Host` header.
-    var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    package var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
 /// What went wrong between a client and its server.

@@ -44,7 +44,7 @@ struct Frontend: Sendable {
         let policy = RequestPolicy(
             allowed: configuration.allowedOrigins, isLoopbackOnly: isForThisMachine,
             requiresLocalHost: isForThisMachine && access == nil)
-        let others: [any API] = [RESTAPI()]
+        let others: [any API] = [RESTAPI(), HooksAPI(state: backend.services.hooks)]
         let probes = OperationsAPI.Probes(
             problem: { backend.health.problem },
             warnings: { [certificates] in

@@ -33,6 +33,7 @@ struct Starling: AsyncParsableCommand {
             CommandGroup(name: "Swarms", subcommands: [Swarm.self, TaskCommand.self, Inbox.self]),
             CommandGroup(
                 name: "Memory", subcommands: [MemoryCommand.self, KnowledgeCommand.self, SearchCommand.self]),
+            CommandGroup(name: "Hooks", subcommands: [Hook.self, Hooks.self]),
             CommandGroup(name: "Access", subcommands: [Token.self]),
             CommandGroup(
                 name: "Databases",
@@ -40,6 +41,7 @@ struct Starling: AsyncParsableCommand {
         ])
 
     static func main() async {
+        if Hook.isAsked(CommandLine.arguments) { await Hook.run(CommandLine.arguments) }
         do {
             var command = try parseAsRoot()
             if var command = command as? any AsyncParsableCommand {

@@ -35,6 +35,8 @@ final class Faults {
     func failSyncs(_ error: Int32) { set(error, at: 0) }
     /// The error of every fsync of the database itself, and not of its log; 0: none.
     func failTableSyncs(_ error: Int32) { set(error, at: 16) }
+    /// How much longer every fsync takes, in milliseconds; 0 lets those go on that wait.
+    func delaySyncs(_ milliseconds: Int32) { set(milliseconds, at: 20) }
     /// The error of every write to them; 0: none.
     func failWrites(_ error: Int32) { set(error, at: 4) }
     /// What is added to the wall clock.

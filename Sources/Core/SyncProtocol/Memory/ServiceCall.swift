@@ -9,6 +9,7 @@ package final class ServiceCall: Sendable {
         case knowledgePut = "knowledge.put"
         case knowledgeGet = "knowledge.get"
         case knowledgeList = "knowledge.list"
+        case hook
     }
 
     package enum Action: Sendable {
@@ -17,6 +18,7 @@ package final class ServiceCall: Sendable {
         case learn(NewKnowledge)
         case knowledge(Segment)
         case topics(KnowledgeFilter)
+        case hook(HookCall)
     }
 
     package let name: Name
@@ -63,12 +65,17 @@ package struct Search: Equatable, Sendable {
     package var order = Order.relevance
     /// The session whose own memories do not count; nil: all do.
     package var exceptSession: [UInt8]?
+    /// For how long it waits at most until all is found that was acknowledged before, in milliseconds.
+    package var patience = 250
 
     package init(query: [UInt8]) { self.query = query }
 }
 
 /// `{"type":"knowledge.put","topic":…,"content":…}`
 package struct NewKnowledge: Equatable, Sendable {
+    /// The greatest length of a topic, in bytes.
+    package static let maximumTopic = 256
+
     /// nil: made of topic and content.
     package var id: Segment?
     package var topic: [UInt8]
@@ -98,4 +105,20 @@ package struct KnowledgeFilter: Equatable, Sendable {
     package var after: Key?
 
     package init() {}
+}
+
+/// `{"type":"hook","event":…,"input":{…}}`
+package struct HookCall: Equatable, Sendable {
+    /// What the event is called; nil: the input says it.
+    package var event: [UInt8]?
+    /// What a harness has said: the JSON of an object.
+    package var input: [UInt8]
+    /// Whose work it is; nil: the connection's agent's.
+    package var agent: Agent?
+    /// Where the agent's messages and tasks are.
+    package var swarm: Segment?
+    /// Whether what was written may be kept, and not only that it was.
+    package var keepsContent = true
+
+    package init(input: [UInt8]) { self.input = input }
 }

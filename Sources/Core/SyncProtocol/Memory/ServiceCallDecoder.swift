@@ -2,15 +2,15 @@ import Registers
 
 /// Reads calls that services answer.
 struct ServiceCallDecoder {
-    private static let maximumTopic = 256
     private static let maximumTags = MemoryMetadata.maximumTags
 
     private static let known: [ServiceCall.Name: Set<String>] = [
-        .search: ["query", "in", "agent", "pattern", "tags", "limit", "order", "except_session"],
+        .search: ["query", "in", "agent", "pattern", "tags", "limit", "order", "except_session", "wait"],
         .memoryGet: ["agent", "key"],
         .knowledgePut: ["topic", "content", "knowledge", "tags", "source", "confidence", "ttl", "supersedes", "op"],
         .knowledgeGet: ["knowledge"],
         .knowledgeList: ["topic", "tag", "limit", "after"],
+        .hook: ["event", "input", "agent", "swarm", "content"],
     ]
 
     /// The greatest size of content, in bytes.
@@ -45,6 +45,7 @@ struct ServiceCallDecoder {
         case .knowledgePut: .learn(try knowledge(fields))
         case .knowledgeGet: .knowledge(try fields.segment("knowledge"))
         case .knowledgeList: .topics(try filter(fields))
+        case .hook: .hook(try hook(fields))
         }
     }
 
@@ -79,7 +80,25 @@ struct ServiceCallDecoder {
         search.limit = try fields.integer("limit", in: 1...Search.maximumLimit) ?? search.limit
         search.order = try fields.choice("order", Search.Order.self) ?? search.order
         search.exceptSession = try fields.text("except_session", maximumLength: ClientMessageDecoder.maximumNameLength)
+        if let wait = try fields.seconds("wait", in: 0...5) { search.patience = Int(wait) }
         return search
+    }
+
+    private func hook(_ fields: CallFields) throws(WireError) -> HookCall {
+        guard let input = fields.raw("input") else { throw fields.missing("input") }
+        guard input.first == UInt8(ascii: "{") else { throw CallFields.wrong("input", "an object") }
+        var call = HookCall(input: input)
+        call.event = try fields.text("event", maximumLength: 64)
+        call.swarm = try fields.optionalSegment("swarm")
+        call.keepsContent = try fields.bool("content") ?? true
+        if let name = try fields.text("agent") {
+            do throws(TextError) {
+                call.agent = try Agent(String(decoding: name, as: UTF8.self))
+            } catch {
+                throw WireError(.badMessage, "\"agent\" is no name: \(error)")
+            }
+        }
+        return call
     }
 
     private func pattern(_ fields: CallFields) throws(WireError) -> Pattern? {
@@ -92,7 +111,7 @@ struct ServiceCallDecoder {
     }
 
     private func knowledge(_ fields: CallFields) throws(WireError) -> NewKnowledge {
-        guard let topic = try fields.text("topic", maximumLength: Self.maximumTopic) else {
+        guard let topic = try fields.text("topic", maximumLength: NewKnowledge.maximumTopic) else {
             throw fields.missing("topic")
         }
         guard let content = try fields.string("content") else { throw fields.missing("content") }
@@ -120,7 +139,7 @@ struct ServiceCallDecoder {
 
     private func filter(_ fields: CallFields) throws(WireError) -> KnowledgeFilter {
         var filter = KnowledgeFilter()
-        filter.topic = try fields.text("topic", maximumLength: Self.maximumTopic)
+        filter.topic = try fields.text("topic", maximumLength: NewKnowledge.maximumTopic)
         filter.tag = try fields.text("tag")
         filter.limit = try fields.integer("limit", in: 1...KnowledgeFilter.maximumLimit) ?? filter.limit
         if let after = try fields.string("after") {

@@ -28,6 +28,15 @@ struct Route: Sendable {
     /// As the OpenAPI document has it.
     let path: String
     let methods: [HTTPRequest.Method]
+    /// The greatest size of a body, in bytes; nil: that of a message.
+    var maximumBody: Int?
+    /// What is answered where a body cannot be taken, with 200: for callers that are not to stumble; nil: an error.
+    var fallback: Fallback?
+
+    struct Fallback: Sendable {
+        let body: String
+        let headers: [(name: String, value: String)]
+    }
 
     func matches(_ path: Substring) -> Bool {
         guard self.path.contains("{") else { return path == self.path }
@@ -63,10 +72,14 @@ struct RouteTable: Sendable {
         return route.methods.flatMap { $0 == .get ? [.get, .head] : [$0] } + [.options]
     }
 
+    /// The route of a target.
+    func route(of target: String) -> Route? {
+        let path = target.prefix { $0 != "?" }
+        return routes.first { $0.matches(path) }
+    }
+
     /// Whether a route wants the bodies that come with requests for a target.
     func takesBody(_ target: String) -> Bool {
-        let path = target.prefix { $0 != "?" }
-        guard let route = routes.first(where: { $0.matches(path) }) else { return false }
-        return route.methods.contains { [.put, .post, .patch].contains($0) }
+        route(of: target)?.methods.contains { [.put, .post, .patch].contains($0) } ?? false
     }
 }

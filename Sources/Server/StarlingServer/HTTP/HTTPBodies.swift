@@ -29,5 +29,12 @@ struct HTTPBodies: Sendable {
     /// Whether a route wants the body of a request.
     func isHeld(of head: HTTPRequestHead) -> Bool { routes.takesBody(head.uri) }
 
-    func maximumSize(of head: HTTPRequestHead) -> Int { isHeld(of: head) ? maximumSize : Self.maximumUnwanted }
+    func maximumSize(of head: HTTPRequestHead) -> Int {
+        isHeld(of: head) ? routes.route(of: head.uri)?.maximumBody ?? maximumSize : Self.maximumUnwanted
+    }
+
+    /// What is answered to a request whose body cannot be taken; nil: an error.
+    func fallback(of head: HTTPRequestHead) -> Route.Fallback? {
+        head.method == .POST ? routes.route(of: head.uri)?.fallback : nil
+    }
 }

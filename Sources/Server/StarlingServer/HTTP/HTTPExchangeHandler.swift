@@ -198,11 +198,16 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         state = .receiving(head, body: body, size: size)
         if held.set(body.storageCapacity) { return true }
         bodies.memory.noteRefusal()
+        if let fallback = bodies.fallback(of: head) {
+            answer(fallback)
+            return false
+        }
         refuse(.serviceUnavailable, "too much is held of requests that are not whole; send this one again", .overloaded)
         return false
     }
 
     private func refuseBody(_ head: HTTPRequestHead) {
+        if let fallback = bodies.fallback(of: head) { return answer(fallback) }
         let text = "a request's body is at most \(bodies.maximumSize(of: head)) bytes here"
         refuse(.payloadTooLarge, text, bodies.isHeld(of: head) ? .tooLarge : nil)
     }
@@ -282,6 +287,17 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             headers = HTTPHeaders(problem.headers)
             headers.add(name: "connection", value: "close")
         }
+        answer(status, headers, body)
+    }
+
+    private func answer(_ fallback: Route.Fallback) {
+        let headers = HTTPHeaders([("content-type", "application/json"), ("connection", "close")] + fallback.headers)
+        answer(.ok, headers, ByteBuffer(string: fallback.body))
+    }
+
+    /// Answers without a route, and ends the connection.
+    private func answer(_ status: HTTPResponseStatus, _ headers: HTTPHeaders, _ body: ByteBuffer) {
+        var headers = headers
         headers.add(name: "content-length", value: "\(body.readableBytes)")
         let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
         context?.write(wrapOutboundOut(.head(head)), promise: nil)

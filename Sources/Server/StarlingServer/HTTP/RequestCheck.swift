@@ -60,7 +60,7 @@ struct RequestCheck: RouterMiddleware {
 
     private static let allowedHeaders =
         "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Starling-Agent, Starling-Session"
-    private static let exposedHeaders = "ETag, Retry-After, Starling-Expires-At, Starling-Revision"
+    private static let exposedHeaders = "ETag, Retry-After, Starling-Degraded, Starling-Expires-At, Starling-Revision"
 
     private static func list(_ methods: [HTTPRequest.Method]) -> String {
         methods.map(\.rawValue).joined(separator: ", ")

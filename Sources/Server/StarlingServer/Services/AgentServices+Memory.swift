@@ -1,6 +1,5 @@
 import Access
 import Agents
-import Crypto
 import Follower
 import Foundation
 import Loops
@@ -59,31 +58,10 @@ extension AgentServices {
         return Key(unchecked: bytes)
     }
 
-    /// The name of what somebody knows: the same text is one knowledge, whoever says so.
-    private static func id(of new: NewKnowledge) -> Segment {
-        let digits = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
-        let topic = String(decoding: new.topic, as: UTF8.self).lowercased().split(whereSeparator: \.isWhitespace)
-            .joined(separator: " ")
-        var bits = 0
-        var held = 0
-        var text = Array("k-".utf8)
-        for byte in SHA256.hash(data: Array(topic.utf8) + [0] + new.content) where text.count < 28 {
-            bits = bits << 8 | Int(byte)
-            held += 8
-            while held >= 5, text.count < 28 {
-                held -= 5
-                text.append(digits[bits >> held & 31])
-            }
-            bits &= (1 << held) - 1
-        }
-        guard let id = try? Segment(text.span) else { preconditionFailure("it is a name") }
-        return id
-    }
-
     func learn(
         _ new: NewKnowledge, _ request: ServiceRequest, _ caller: ServiceCaller
     ) async throws(WireError) -> [UInt8] {
-        let id = new.id ?? Self.id(of: new)
+        let id = new.id ?? KnowledgeID.of(topic: new.topic, content: new.content)
         let key = try Self.key(id)
         for attempt in 0... {
             // Who may not read what it replaces replaces it without.
@@ -198,7 +176,7 @@ extension AgentServices {
         let said =
             register.object("value")?.raw("confidence").flatMap { Double(String(decoding: $0, as: UTF8.self)) } ?? 1
         object.add("confidence", raw: Array("\(min(1, max(said, facts.confidence)))".utf8))
-        let pending = await uses.pending(String(decoding: id.escaped, as: UTF8.self))
+        let pending = await counters.pendingUses(String(decoding: id.escaped, as: UTF8.self))
         object.add("usage_count", optional: isKnown && isOpen ? facts.uses + pending : nil)
         return object.finish() + Self.members(of: register)
     }

@@ -21,7 +21,7 @@ extension AgentServices {
     func search(
         _ search: Search, _ request: ServiceRequest, _ caller: ServiceCaller
     ) async throws(WireError) -> [UInt8] {
-        let position = await follower.reach(request.head, within: Self.patience)
+        let position = await follower.reach(request.head, within: .milliseconds(search.patience))
         let read = request.grant.read
         let isOpen = Self.isOpen(read)
         let life = request.life
@@ -40,7 +40,7 @@ extension AgentServices {
             if hit.kind == .knowledge { told.append(Self.id(of: hit.key)) }
         }
         // A read waits for no count, and fails with none.
-        await uses.note(told)
+        await counters.note(uses: told)
         var object = JSONWriter(continues: true)
         object.add("results", raw: Self.array(results))
         object.add("searched", raw: await searched(search, read))
@@ -144,7 +144,7 @@ extension AgentServices {
             add("content", content, hasRoom, to: &object)
             object.add("tags", raw: fields?.raw("tags") ?? Array("[]".utf8))
             object.add("confidence", raw: Array("\(hit.confidence)".utf8))
-            object.add("usage_count", optional: isOpen ? hit.uses + (await uses.pending(id)) : nil)
+            object.add("usage_count", optional: isOpen ? hit.uses + (await counters.pendingUses(id)) : nil)
             if let supersedes = fields?.raw("supersedes") { object.add("supersedes", raw: supersedes) }
         }
         if let session = register.raw("session") { object.add("session", raw: session) }

@@ -20,8 +20,11 @@ final class AgentServices: Sendable {
     let connections: InProcessConnections
     let index: SearchIndex
     let follower: Follower<SearchIndex>
-    let uses: UsageCounts
+    let counters: Counters
+    let hooks = HookState()
     let touches: Touches
+    /// Of the database: what is counted is counted under it.
+    let epoch: String
     private let drivers: [LoopDriver]
     private let running = Atomic<Int>(0)
     private let work = Mutex<[Task<Void, Never>]>([])
@@ -37,14 +40,15 @@ final class AgentServices: Sendable {
         follower = Follower(index, patterns: SearchIndex.patterns, connections, on: eventLoop) { what in
             logger.warning("Search: \(what)")
         }
-        uses = UsageCounts(connections, on: eventLoop, epoch: String(decoding: epoch.bytes, as: UTF8.self))
+        self.epoch = String(decoding: epoch.bytes, as: UTF8.self)
+        counters = Counters(connections, on: eventLoop, epoch: self.epoch)
         touches = Touches(connections, on: eventLoop)
     }
 
     func start() {
         work.withLock { work in
             work.append(Task.detached(priority: .utility) { [follower] in await follower.run() })
-            work.append(Task.detached(priority: .utility) { [uses] in await uses.run() })
+            work.append(Task.detached(priority: .utility) { [counters] in await counters.run() })
         }
     }
 
@@ -56,10 +60,13 @@ final class AgentServices: Sendable {
         }
         index.refuseMore()
         for task in tasks { task.cancel() }
-        await uses.flush()
+        await counters.flush()
         for task in tasks { await task.value }
         try? await index.close()
     }
+
+    /// A name for a record of this database's, which sorts by time.
+    func stamp(_ now: WallTime) -> [UInt8] { hooks.stamp(now: now, node: epoch) }
 
     /// Answers a call, some time.
     func serve(_ request: ServiceRequest, loop: Int) {
@@ -92,8 +99,13 @@ final class AgentServices: Sendable {
     private func answer(
         _ request: ServiceRequest, on eventLoop: any EventLoop
     ) async throws(WireError) -> ByteBuffer {
+        if case .hook(let call) = request.call.action {
+            // What is done about it may go on when it is answered: it has connections of its own.
+            return Self.message("hook", await hook(call, request, on: eventLoop), to: request)
+        }
         let writes = if case .learn = request.call.action { true } else { false }
-        let caller = try await ServiceCaller(request, connections, on: eventLoop, writes: writes)
+        let caller = try await ServiceCaller(
+            request.grant, agent: request.agent, session: request.session, connections, on: eventLoop, writes: writes)
         defer { caller.close() }
         let (type, members): (String, [UInt8]) =
             switch request.call.action {
@@ -102,7 +114,12 @@ final class AgentServices: Sendable {
             case .learn(let new): ("knowledge", try await learn(new, request, caller))
             case .knowledge(let id): ("knowledge", try await knowledge(id, request, caller))
             case .topics(let filter): ("results", try await topics(filter, request, caller))
+            case .hook: preconditionFailure("it was answered above")
             }
+        return Self.message(type, members, to: request)
+    }
+
+    private static func message(_ type: String, _ members: [UInt8], to request: ServiceRequest) -> ByteBuffer {
         var message = ByteBuffer(string: "{\"type\":\"\(type)\"")
         if let id = request.call.id {
             message.writeString(",\"id\":")

@@ -11,18 +11,23 @@ struct ServiceCaller {
     private let connection: InProcessConnection
 
     /// - Throws: ``WireError`` where the call's grant is not good any more.
+    ///
+    /// - Parameters:
+    ///   - agent: who writes.
+    ///   - writes: whether it writes at all.
     init(
-        _ request: ServiceRequest, _ connections: InProcessConnections, on eventLoop: any EventLoop, writes: Bool
+        _ grant: Grant, agent: Agent, session: [UInt8]?, _ connections: InProcessConnections,
+        on eventLoop: any EventLoop, writes: Bool
     ) async throws(WireError) {
         do throws(AccessRefusal) {
-            connection = try await connections.open(request.grant.unlimited, on: eventLoop, isTaken: false)
+            connection = try await connections.open(grant.unlimited, on: eventLoop, isTaken: false)
         } catch {
             throw WireError(.accessChanged, "what these credentials allow has changed")
         }
         guard writes else { return }
         var hello = SyncMessage("hello")
-        hello.add("agent", "\(request.agent)")
-        hello.add("session", request.session.map { String(decoding: $0, as: UTF8.self) })
+        hello.add("agent", "\(agent)")
+        hello.add("session", session.map { String(decoding: $0, as: UTF8.self) })
         do throws(WireError) {
             _ = try await ask(hello)
         } catch {

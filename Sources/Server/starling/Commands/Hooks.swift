@@ -1,0 +1,182 @@
+import Agents
+import ArgumentParser
+import Foundation
+
+/// `starling hooks`
+struct Hooks: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "hooks", abstract: "Have a coding agent's hooks tell the server what happens.",
+        subcommands: [HooksInstall.self, HooksUninstall.self, HooksStatus.self])
+}
+
+/// Which settings are meant.
+struct HookScope: ParsableArguments {
+    enum Place: String, EnumerableFlag {
+        case local, project, user, copilot
+
+        static func help(for value: Place) -> ArgumentHelp? {
+            switch value {
+            case .local: "This project's, for you alone: .claude/settings.local.json."
+            case .project: "This project's, for everybody: .claude/settings.json."
+            case .user: "Yours, in all projects: ~/.claude/settings.json."
+            case .copilot: "This project's, of GitHub Copilot's CLI: .github/hooks/starling.json."
+            }
+        }
+    }
+
+    @Flag(exclusivity: .exclusive)
+    var place: Place = .local
+
+    static func file(of place: Place) -> HookSettingsFile {
+        let home = FileManager.default.homeDirectoryForCurrentUser.path
+        let path =
+            switch place {
+            case .local: ".claude/settings.local.json"
+            case .project: ".claude/settings.json"
+            case .user: "\(home)/.claude/settings.json"
+            case .copilot: ".github/hooks/starling.json"
+            }
+        return HookSettingsFile(path: path, layout: place == .copilot ? .copilot : .claude)
+    }
+
+    var file: HookSettingsFile { Self.file(of: place) }
+}
+
+/// `starling hooks install`
+struct HooksInstall: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "install", abstract: "Put the handlers into a coding agent's settings.",
+        discussion: """
+            Everything else in the file stays; what it was before is kept beside it, and 'starling hooks uninstall' puts that back. Done again it \
+            changes what was put there. A token is never written: where STARLING_TOKEN is set now, or with --authorize, handlers show the one that \
+            the environment has then.
+            """)
+
+    @OptionGroup var scope: HookScope
+
+    @Option(help: "The server; else STARLING_URL in the environment. (default: ws://127.0.0.1:7827/sync)")
+    var url: String?
+
+    @Option(help: "The name to act under. (default: made of the tool, this machine and the folder)")
+    var agent: String?
+
+    @Option(help: ArgumentHelp("Tell of this swarm's tasks and messages.", valueName: "name"))
+    var swarm: String?
+
+    @Flag(help: "Keep that something was written or changed, and not what.")
+    var noContent = false
+
+    @Flag(help: "Tell before a file is changed that somebody has claimed file:<path>.")
+    var reservations = false
+
+    @Flag(help: "Show the token that STARLING_TOKEN holds when a hook runs.")
+    var authorize = false
+
+    func run() async throws {
+        let target = try HookTarget.parse(
+            (url.map { ["--url", $0] } ?? []) + (swarm.map { ["--swarm", $0] } ?? [])
+                + (noContent ? ["--no-content"] : []))
+        let name = agent ?? Self.agent(scope.place)
+        let mayShow = try authorize || Environment().string("token") != nil
+        let settings = HookSettings(
+            url: try target.origin() + target.path(), agent: name, tokenVariable: mayShow ? "STARLING_TOKEN" : nil,
+            command: Self.command(target, name), tellsOfClaims: reservations)
+        let file = scope.file
+        let isNew = try file.install(settings)
+        Output.line("\(isNew ? "Installed" : "Updated") the hooks in \(file.path), for agent \(name).")
+        if mayShow { Output.line("They show the token in STARLING_TOKEN: set it where the coding agent is started.") }
+        Output.line(
+            "'starling hooks status' tries them; 'starling hooks uninstall --\(scope.place.rawValue)' takes them out.")
+    }
+
+    /// A name that two folders, and two machines, do not share.
+    private static func agent(_ place: HookScope.Place) -> String {
+        let folder =
+            place == .user
+            ? FileManager.default.homeDirectoryForCurrentUser.path : FileManager.default.currentDirectoryPath
+        // FNV-1a.
+        let hash = folder.utf8.reduce(into: UInt32(2_166_136_261)) { $0 = ($0 ^ UInt32($1)) &* 16_777_619 }
+        let digits = String(hash & 0xFFFF, radix: 16)
+        let host = ProcessInfo.processInfo.hostName.prefix { $0 != "." }.prefix(40)
+        return
+            "\(place == .copilot ? "copilot" : "claude")-\(host)-\(String(repeating: "0", count: 4 - digits.count))\(digits)"
+    }
+
+    /// What a shell runs: the program by its name where the shell finds it by that.
+    private static func command(_ target: HookTarget, _ agent: String) -> String {
+        let program = HookSettingsFile.isInPath("starling") ? "starling" : quoted(CommandLine.executable)
+        var words = [program, "hook", "--agent", quoted(agent)]
+        let server = ClientOptions.server(target.url)
+        if server != ClientOptions.standardServer { words += ["--url", quoted(server)] }
+        if let swarm = target.swarm { words += ["--swarm", quoted(swarm)] }
+        if target.noContent { words.append("--no-content") }
+        return words.joined(separator: " ")
+    }
+
+    /// As one word of a shell's.
+    private static func quoted(_ text: String) -> String {
+        let isPlain = text.unicodeScalars.allSatisfy {
+            $0.isASCII && ($0.properties.isAlphabetic || "0123456789-_./:".unicodeScalars.contains($0))
+        }
+        return isPlain && !text.isEmpty ? text : "'" + text.replacingOccurrences(of: "'", with: "'\\''") + "'"
+    }
+}
+
+extension CommandLine {
+    /// This program's file.
+    fileprivate static var executable: String {
+        (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? Bundle.main.executablePath
+            ?? arguments[0]
+    }
+}
+
+/// `starling hooks uninstall`
+struct HooksUninstall: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "uninstall", abstract: "Take the handlers out of a coding agent's settings.",
+        discussion:
+            "The file is what it was before, to the byte; where somebody has changed it since, only what is ours goes.")
+
+    @OptionGroup var scope: HookScope
+
+    func run() async throws {
+        let file = scope.file
+        switch try file.uninstall() {
+        case .nothing:
+            Output.complaint("there are no hooks of ours in \(file.path)")
+            throw ExitCode(1)
+        case .original: Output.line("\(file.path) is as it was before.")
+        case .deletion: Output.line("Removed \(file.path): there was nothing else in it.")
+        case .text: Output.line("Took the hooks out of \(file.path); what was changed since they were put there stays.")
+        }
+    }
+}
+
+/// `starling hooks status`
+struct HooksStatus: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Try each handler that is installed, as a coding agent would.",
+        discussion: """
+            Each line is an event, a tab, how long it took, a tab, and what came of it. Nothing is kept of that. Exits with 1 when there are no \
+            handlers, or one does not do what it should.
+            """)
+
+    func run() async throws {
+        var count = 0
+        var isWell = true
+        for place in HookScope.Place.allCases {
+            let file = HookScope.file(of: place)
+            let handlers = try file.handlers()
+            if handlers.isEmpty { continue }
+            count += handlers.count
+            Output.line("\(file.path):")
+            for handler in handlers {
+                let trial = await HookTrial(handler).run()
+                isWell = isWell && trial.isWell
+                Output.line("  \(handler.event)\t\(trial.milliseconds) ms\t\(trial.text)")
+            }
+        }
+        if count == 0 { Output.complaint("no hooks are installed here: 'starling hooks install'") }
+        if count == 0 || !isWell { throw ExitCode(1) }
+    }
+}
