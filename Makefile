@@ -32,14 +32,14 @@ convergence: setup-clients
 	@swift build --product starling && swift build --product convergence-driver
 	STARLING_BINARY=$(SERVER) $(PYTHON) clients/convergence/run.py
 
-# Node 20.10 or later, or any with Debian's node-ws; Python 3.11 or later, with the one package that the client needs, and what holds HTTP to its description.
+# Node 20.10 or later, or any with Debian's node-ws; Python 3.11 or later, with the one package that the client needs, what holds HTTP to its description, and LangGraph.
 PYTHON := $(CURDIR)/.build/python/bin/python
 setup-clients: setup
 	@command -v node >/dev/null || $(SUDO) apt-get install -y -qq --no-install-recommends nodejs node-ws
 	@[ -x $(PYTHON) ] || { python3 -m venv .build/python 2>/dev/null || \
 	  { $(SUDO) apt-get install -y -qq --no-install-recommends python3-venv && python3 -m venv .build/python; }; }
-	@$(PYTHON) -c 'import websockets, jsonschema, openapi_spec_validator' 2>/dev/null || $(PYTHON) -m pip install --quiet --disable-pip-version-check \
-	  'websockets>=13' 'jsonschema>=4' 'openapi-spec-validator>=0.7'
+	@$(PYTHON) -c 'import websockets, jsonschema, openapi_spec_validator, langgraph.store.base' 2>/dev/null || $(PYTHON) -m pip install --quiet --disable-pip-version-check \
+	  'websockets>=13' 'jsonschema>=4' 'openapi-spec-validator>=0.7' 'langgraph-checkpoint>=3'
 
 # The headers of SQLite and zlib, to build; SQLite's shell and curl, for the tests to look into a database and to ask as the documents say.
 setup:

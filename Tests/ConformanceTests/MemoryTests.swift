@@ -72,6 +72,12 @@ extension ConformanceTests {
             }
             #expect(try keys(search(client, "brief")).isEmpty)
             #expect(try ask(client, #"{"type":"memory.list","agent":"ada"}"#).array("registers")?.isEmpty == true)
+            let old = #","metadata":{"starling":{"created_at":5}}"#, new = #","metadata":{"starling":{"created_at":0}}"#
+            _ = try ask(client, #"{"type":"broadcast","key":"memory:ada:old","value":1\#(old)}"#)
+            let batch = #"{"type":"batch","writes":[{"key":"memory:ada:old","value":2\#(new)}]}"#
+            #expect(try ask(client, batch).bool("applied") == true)
+            let kept = try ask(client, #"{"type":"get","key":"memory:ada:old"}"#).object("metadata")
+            #expect(kept?.object("starling")?.integer("created_at") == 5, "in a batch, too")
             let missed = try ask(
                 client, #"{"type":"memory.put","agent":"ada","key":"x","value":1,"expect":"000000000001-0000-x"}"#)
             #expect(missed.bool("applied") == false && missed.string("reason") == "condition")

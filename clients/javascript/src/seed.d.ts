@@ -49,3 +49,30 @@ export class TursoRealtimeSync {
   broadcast(key: string, value: unknown): Promise<Outcome>;
   close(): Promise<void>;
 }
+
+export type OptimizedQuery = { key: string; ttl?: number } | { pattern: string; ttl?: number } | ({ search: string; limit?: number } & Record<string, any>);
+
+export class TursoQueryOptimizer {
+  constructor(client: Client, options?: { maximum?: number });
+  optimizedQuery(query: OptimizedQuery): Promise<any>;
+  executeWithFallback(query: { search: string; limit?: number } & Record<string, any>): Promise<Record<string, any>[]>;
+  selectOptimalEdge(): string;
+  measureEdgeLatencies(): Map<string, number | undefined>;
+  close(): void;
+}
+
+export interface HookContext {
+  sessionId: string;
+  agentId?: string;
+  taskId?: string;
+  taskType?: string;
+  file?: string;
+  changes?: unknown[];
+  previousContext?: { key: string; value: unknown }[];
+  [name: string]: unknown;
+}
+
+export function createHooks(
+  client: Client,
+  options?: { onProblem?: (hook: string, problem: unknown) => void },
+): Record<"pre-task" | "post-edit" | "post-task" | "session-end", (context: HookContext) => Promise<void>>;

@@ -222,3 +222,104 @@ export class TursoRealtimeSync {
     await (await this.#client).close();
   }
 }
+
+/** How long a hook waits for an answer, in milliseconds. */
+const HOOK_TIMEOUT = 1_000;
+/** How many patterns are followed at once. */
+const FOLLOWED = 64;
+
+/**
+ * Reads from memory what has been read before, and is told when it changes: what was a cache with times to live is a replica. What somebody has written a
+ * moment ago is there, and nothing is stale.
+ */
+export class TursoQueryOptimizer {
+  #client;
+  #maximum;
+  /** The subscription to each pattern, the one that was used last at the end. */
+  #followed = new Map();
+
+  /** @param client of `connect`, with all its edges @param {{maximum?: number}} [options] how many patterns are followed; the one that was not used for longest ends */
+  constructor(client, { maximum = FOLLOWED } = {}) {
+    this.#client = client;
+    this.#maximum = maximum;
+  }
+
+  /**
+   * @param {{key: string} | {pattern: string} | {search: string, limit?: number} & Record<string, any>} query a `ttl` in it is of no use: what is read is what
+   *   there is
+   * @returns the value of a key (undefined: none), `{key, value, …}` of all that match a pattern, or what a search finds
+   */
+  async optimizedQuery(query) {
+    if (query.search !== undefined) return this.executeWithFallback(query);
+    const pattern = query.pattern ?? query.key.replace(/[*?\\]/g, "\\$&");
+    const subscription = this.#follow(pattern);
+    await subscription.synced;
+    return query.key === undefined ? subscription.list() : subscription.get(query.key);
+  }
+
+  #follow(pattern) {
+    const subscription = this.#followed.get(pattern) ?? this.#client.subscribe(pattern, () => {});
+    this.#followed.delete(pattern);
+    this.#followed.set(pattern, subscription);
+    for (const [oldest, unsubscribe] of this.#followed) {
+      if (this.#followed.size <= this.#maximum) break;
+      this.#followed.delete(oldest);
+      unsubscribe();
+    }
+    return subscription;
+  }
+
+  /** Asks a server; where the nearest edge fails the client goes to the next by itself. @throws "All edges failed" */
+  async executeWithFallback({ search, limit, ttl, ...fields }) {
+    try {
+      return (await this.#client.search(search, { ...(limit ? { limit } : {}), ...fields })).results;
+    } catch (error) {
+      if (error.code !== "offline") throw error;
+      throw new Error("All edges failed", { cause: error });
+    }
+  }
+
+  /** The URL of the edge in use: the nearest healthy one. */
+  selectOptimalEdge() {
+    return this.#client.edge;
+  }
+
+  /** How long a message takes to each edge and back, in milliseconds; undefined: nobody knows yet. */
+  measureEdgeLatencies() {
+    return new Map(this.#client.edges.map(({ url, roundTrip }) => [url, roundTrip]));
+  }
+
+  /** Follows nothing any more. */
+  close() {
+    for (const unsubscribe of this.#followed.values()) unsubscribe();
+    this.#followed.clear();
+  }
+}
+
+/**
+ * The hooks `pre-task`, `post-edit`, `post-task` and `session-end`, each a function of the seed's context: `{sessionId, agentId, taskId, taskType, file, changes, …}`.
+ * `pre-task` puts `previousContext` into it. None of them throws: what goes wrong is told to `onProblem`, and the work goes on.
+ *
+ * @param client of `connect` @param {{onProblem?: (hook: string, problem: unknown) => void}} [options]
+ */
+export function createHooks(client, { onProblem = () => {} } = {}) {
+  const tell = async (event, context) => {
+    try {
+      const { previousContext: _, ...input } = context;
+      const answer = await client.request("hook", { event, input, ...(context.agentId ? { agent: context.agentId } : {}) }, { timeout: HOOK_TIMEOUT });
+      if (answer.degraded) onProblem(event, answer.degraded);
+      return answer.output;
+    } catch (problem) {
+      onProblem(event, problem);
+      return {};
+    }
+  };
+  return {
+    "pre-task": async (context) => {
+      context.previousContext = (await tell("pre-task", context)).previousContext ?? [];
+    },
+    "post-edit": async (context) => void (await tell("post-edit", context)),
+    "post-task": async (context) => void (await tell("post-task", context)),
+    "session-end": async (context) => void (await tell("session-end", context)),
+  };
+}

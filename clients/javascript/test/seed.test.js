@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Swarm, connect } from "../src/index.js";
-import { TursoMemoryAdapter, TursoRealtimeSync, TursoSwarmCoordinator } from "../src/seed.js";
+import { TursoMemoryAdapter, TursoQueryOptimizer, TursoRealtimeSync, TursoSwarmCoordinator, createHooks } from "../src/seed.js";
 import { Server, WebSocket, hasServer, until } from "./support.js";
 
 /** Code that was written to the classes of "Turso + Claude Flow", on a real server. */
@@ -85,4 +85,45 @@ withServer("the coordinator makes a swarm, takes a task apart, and tells of prog
   unsubscribe();
   await coordinator.close();
   await sync.close();
+});
+
+withServer("the query optimizer reads from memory what it has read before, never stale, and asks the server for the rest", async ({ open }) => {
+  const [client, other] = [await open("a"), await open("b")];
+  const optimizer = new TursoQueryOptimizer(client, { maximum: 2 });
+  await other.broadcast("task:1", "one");
+  assert.equal(await optimizer.optimizedQuery({ key: "task:1", ttl: 3600 }), "one");
+  await other.broadcast("task:1", "two");
+  await until(async () => (await optimizer.optimizedQuery({ key: "task:1" })) === "two");
+  await other.broadcast("a*b", 1);
+  await other.broadcast("axb", 2);
+  assert.equal(await optimizer.optimizedQuery({ key: "a*b" }), 1);
+  assert.deepEqual((await optimizer.optimizedQuery({ pattern: "task:*" })).map(({ key, value }) => [key, value]), [["task:1", "two"]]);
+  assert.equal(await optimizer.optimizedQuery({ key: "nothing" }), undefined);
+  await other.memory.store("note", "words to find");
+  assert.deepEqual((await optimizer.optimizedQuery({ search: "find", in: ["memory"] })).map((one) => one.name), ["note"]);
+  assert.deepEqual([optimizer.selectOptimalEdge(), [...optimizer.measureEdgeLatencies().keys()]], [client.edge, [client.edge]]);
+  optimizer.close();
+});
+
+withServer("the hooks give a task what other sessions know, keep edits and a summary, and break nobody's work", async ({ open }) => {
+  const client = await open("worker");
+  await client.memory.store("migration-plan", { step: 1 }, { session: "before" });
+  const hooks = createHooks(client);
+  const context = { sessionId: "s1", agentId: "coder", taskId: "t", taskType: "migration" };
+  await hooks["pre-task"](context);
+  assert.deepEqual(context.previousContext, [{ key: "migration-plan", value: { step: 1 } }]);
+  await hooks["post-edit"]({ sessionId: "s1", agentId: "coder", file: "a.js", changes: ["x", "y"] });
+  await hooks["post-edit"]({ sessionId: "s1", agentId: "coder", file: ".env", changes: ["SECRET=1"] });
+  await hooks["session-end"]({ sessionId: "s1", agentId: "coder" });
+  const summary = (await client.fetch("session:s1:summary")).value;
+  assert.deepEqual([summary.metrics.edits, summary.metrics.files, summary.metrics.prompts, summary.agent_id], [2, 2, 1, "coder"]);
+  for await (const { value } of client.fetchAll("session:**")) assert.ok(!JSON.stringify(value).includes("SECRET"));
+  const gone = await open("gone");
+  await gone.close();
+  const problems = [];
+  const broken = createHooks(gone, { onProblem: (hook) => problems.push(hook) });
+  const alone = { sessionId: "s1" };
+  await broken["pre-task"](alone);
+  await broken["session-end"](alone);
+  assert.deepEqual([alone.previousContext, problems], [[], ["pre-task", "session-end"]]);
 });

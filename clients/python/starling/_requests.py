@@ -48,7 +48,7 @@ class Requests:
         """
         id = f"r{self._next}"
         self._next += 1
-        text = json.dumps({**message, "id": id}, ensure_ascii=False, allow_nan=False)
+        text = json.dumps({**message, "id": id}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         question = _Question(id, message["type"], text, _future(), take, behind, deadline)
         self._questions.append(question)
         return question.future

@@ -21,7 +21,13 @@ extension Committer {
             required.append(try outline(of: requirement.key, in: draft))
         }
         var current: [StoredRegister?] = []
-        for member in message.members { current.append(try outline(of: member.key, in: draft)) }
+        for member in message.members {
+            // The time of creation is in the metadata, which an outline may lack.
+            let wantsCreation = if case .write(let write) = member { CreationTime.isAsked(by: write.record) } else { false }
+            current.append(
+                wantsCreation
+                    ? try self.current(of: member.key, in: draft) : try outline(of: member.key, in: draft))
+        }
         var failures = judge.failures(of: message, required: required, current: current, now: now)
         failures += guardFailures(message)
         failures += try quotaFailures(request, message, current, &draft)
