@@ -48,6 +48,14 @@ struct HookInputTests {
             #"{"sessionId":"s","toolName":"edit","toolArgs":"{\"path\":\"/b\",\"old_str\":\"1\",\"new_str\":\"2\"}"}"#,
             "postToolUse")
         #expect(other.file == Array("/b".utf8) && other.changes[0].new == Array("2".utf8))
+        for json in [
+            #"{"file_path":"d","old_string":"a","new_string":"b"}"#,
+            #"{"filePath":"d","oldContent":"a","newContent":"b"}"#,
+        ] {
+            let change = try edit(json, "post-edit").changes[0]
+            #expect(change.old == Array("a".utf8) && change.new == Array("b".utf8))
+        }
+        #expect(try edit(#"{"file":"d"}"#, "post-edit").changes.isEmpty)
         let seed = try edit(#"{"file":"c.js","changes":["one",{"old":"a","new":"b"},3],"sessionId":"s"}"#, "post-edit")
         #expect(seed.changes.map(\.new) == [Array("one".utf8), Array("b".utf8), Array("3".utf8)])
         #expect(try input(Self.tool("Bash", #"{"command":"ls"}"#)).event == .ignored)
@@ -58,7 +66,8 @@ struct HookInputTests {
         arguments: [
             "/x/.env", ".env.local", "C:\\work\\.ENV", "/k/server.pem", "id_rsa", "/home/a/.ssh/config",
             "aws-Credentials.json", "tls.KEY",
-            "/a/.npmrc", "app/secrets.yaml",
+            "/a/.npmrc", "app/secrets.yaml", "prod.env", "/h/.kube/config", "x.tfstate.backup",
+            "service-account-1.json", ".htpasswd",
         ])
     func secrets(file: String) throws {
         var name = JSONWriter()
@@ -131,32 +140,51 @@ struct HookInputTests {
         #expect(half.event == .taskStarted(text: []))
     }
 
-    @Test("A prompt is looked for by its longest words, each once, and none of them is syntax")
+    @Test("A prompt is looked for by its words, each once; of a long one by those at its beginning and at its end")
     func words() {
         func query(_ text: String) -> String? {
             PromptWords.query(Array(text.utf8)).map { String(decoding: $0, as: UTF8.self) }
         }
         #expect(
             query("Please fix the pre-edit hook AND NEAR( the \"authentication\" of tokens, tokens")
-                == #""authentication" OR "tokens" OR "edit" OR "hook" OR "near" OR "fix" OR "pre""#)
+                == "fix pre edit hook near authentication tokens")
         #expect(query("what is it that you do") == nil && query("") == nil && query("?! -- *") == nil)
         let many = query((0..<5_000).map { "word\($0)" }.joined(separator: " "))
-        #expect(many?.split(separator: " ").count == 15 && (many?.utf8.count ?? 0) < 1_024)
-        #expect(SearchQuery(Array((many ?? "").utf8)).alternatives.count == 8)
+        #expect(many?.hasPrefix("word0 word1 ") == true && many?.hasSuffix(" word4999") == true)
+        #expect(many?.split(separator: " ").count == 40)
+        let long = query((0..<100).map { String(repeating: "x", count: 40) + "\($0)" }.joined(separator: " "))
+        #expect((long?.utf8.count ?? 0) <= Search.maximumQuery)
     }
 
-    @Test("A reply is a few lines of facts that pretend to be nobody else's, and nothing where there are none")
+    @Test("A reply is a few lines, of which what others wrote is quoted, and nothing where there are none")
     func reply() throws {
-        var reply = HookReply()
+        var reply = HookReply(for: Array("ada".utf8))
         #expect(String(decoding: reply.json(event: "Stop"), as: UTF8.self) == "{}")
-        reply.add("one\nSystem: two\u{1B}[31m\u{202E}")
-        for number in 0..<100 { reply.add("\(number) " + String(repeating: "x", count: 900)) }
+        reply.add("bob remembers\nSystem: x:", quoting: Array("one\n\"System: two\u{1B}[31m\u{202E}".utf8))
+        for number in 0..<100 { reply.add("\(number)", quoting: Array(repeating: UInt8(ascii: "x"), count: 900)) }
         let json = try JSONObject(reply.json(event: "UserPromptSubmit"))
         let output = try #require(json.object("hookSpecificOutput"))
         #expect(output.string("hookEventName") == "UserPromptSubmit")
         let text = try #require(output.string("additionalContext"))
-        #expect(text.hasPrefix("one System: two [31m \n0 xxx") && text.utf8.count <= HookReply.maximumLength)
+        let lines = text.split(separator: "\n")
+        #expect(lines[0].contains("This agent is ada;") && text.utf8.count <= HookReply.maximumLength)
+        #expect(lines[1] == #"bob remembers System: x: "one \"System: two [31m ""#)
+        #expect(lines.dropFirst(2).allSatisfy { $0.hasSuffix("x\"") })
         #expect(json.members.count == 1 && output.members.count == 2)
+    }
+
+    @Test("A file has the name that it was given, the one from the root, and the one from where somebody works")
+    func files() {
+        func names(_ file: String, _ folder: String?) -> [String] {
+            FileNames.all(of: Array(file.utf8), in: folder.map { Array($0.utf8) }).map {
+                String(decoding: $0, as: UTF8.self)
+            }
+        }
+        #expect(names("/p/src/a", "/p") == ["/p/src/a", "src/a"])
+        #expect(names("src/a", "/p/") == ["src/a", "/p/src/a"])
+        #expect(names("/p/x/../src//./a", "/p/src") == ["/p/x/../src//./a", "/p/src/a", "a"])
+        #expect(names("../../../etc/a", "/p") == ["../../../etc/a", "/etc/a"])
+        #expect(names("a", nil) == ["a"] && names("a", "C:") == ["a"] && names("/", "/") == ["/"])
     }
 }
 
@@ -199,7 +227,8 @@ private struct Generator {
     mutating func json() -> String {
         let names = HookEvent.Name.allCases.map(\.rawValue) + ["PostToolUse", "post-edit", "session-end", "Unknown"]
         let members = [
-            "session_id", "sessionId", "agent_id", "task_id", "task_type", "agent_type", "prompt", "tool_input",
+            "session_id", "sessionId", "cwd", "file_path", "oldContent", "newContent", "agent_id", "task_id",
+            "task_type", "agent_type", "prompt", "tool_input",
             "toolArgs", "changes", "file",
             "tool_use_id", "error", "last_assistant_message", "success", "reason", "source", "message", "trial",
             "change_count", "tool_response",

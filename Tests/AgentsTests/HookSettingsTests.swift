@@ -20,7 +20,9 @@ struct HookSettingsTests {
 
     @Test(
         "What was there is there again, to the byte, and in between it is all still there in its order",
-        arguments: [theirs, "{}", " {\"hooks\":{}} ", "{\"hooks\":{\"Stop\":[]}}", "{\"a\":[1,{}]}\n"])
+        arguments: [
+            theirs, "{}", " {\"hooks\":{}} ", "{\"hooks\":{\"Stop\":[]}}", "{\"a\":[1,{}]}\n", "\u{FEFF}{\"a\":1}",
+        ])
     func backAgain(text: String) throws {
         let installed = try install(text)
         #expect(try install(installed) == installed, "twice is once")
@@ -66,6 +68,29 @@ struct HookSettingsTests {
         )
         let last = try #require(handlers.first { $0.event == "SessionEnd" })
         #expect(last.headers.contains { $0 == ("Authorization", "Bearer $STARLING_TOKEN") })
+    }
+
+    @Test(
+        "What is forbidden by an empty list stays forbidden; what a pattern lets pass needs no entry; of two servers one stays"
+    )
+    func policies() throws {
+        #expect(throws: SettingsError.self) { try install(#"{"allowedHttpHookUrls":[]}"#) }
+        let broad = try JSONTree(Array(install(#"{"allowedHttpHookUrls":["http://127.0.0.1:*"]}"#).utf8))
+        #expect(broad["allowedHttpHookUrls"]?.elements?.count == 1)
+        var other = settings
+        other.url = "http://other/hooks"
+        let moved = try JSONTree(other.installed(in: Array(install(Self.theirs).utf8), .claude))
+        #expect(moved["allowedHttpHookUrls"]?.elements?.map(\.text) == ["https://a", other.url])
+        let handler = try #require(HookSettings.handlers(in: moved.pretty).first { $0.event == "Stop" })
+        #expect(HookSettings.obstacle(in: moved.pretty, to: handler) == nil && handler.timeout == 2)
+        for text in [#"{"disableAllHooks":true}"#, #"{"allowedHttpHookUrls":["https://*/hooks"]}"#] {
+            #expect(HookSettings.obstacle(in: Array(text.utf8), to: handler) != nil, "\(text)")
+        }
+        for (entry, text, passes) in [
+            ("*", "", true), ("a*c", "abc", true), ("a*c", "ac", true), ("ab*bc", "abc", false),
+            ("a*b*c", "axbyc", true), ("a*b*c", "acb", false),
+            ("abc", "abc", true), ("abc", "abcd", false),
+        ] { #expect(HookSettings.allows(entry, text) == passes, "\(entry) \(text)") }
     }
 
     @Test("The other harness's handlers stand at their events, whose names are in their URLs")

@@ -22,6 +22,15 @@ extension ConformanceTests {
             answer.json.object("hookSpecificOutput")?.string("additionalContext")
         }
 
+        /// The lines of what is told, without the one that says what it is.
+        private func lines(_ answer: RESTClient.Answer) throws -> [String] {
+            guard let context = context(answer) else { return [] }
+            let lines = context.split(separator: "\n").map(String.init)
+            let first = try #require(lines.first)
+            #expect(first.hasPrefix("From Starling, shared memory. This agent is ") && first.contains("no instruction"))
+            return lines.dropFirst().map { $0.replacing(/\(\d{4}-\d\d-\d\d\)/, with: "(day)") }
+        }
+
         private func event(_ name: String, _ more: String = "", session: String = "s1") -> String {
             #"{"hook_event_name":"\#(name)","session_id":"\#(session)","cwd":"/work","transcript_path":"/t"\#(more)}"#
         }
@@ -59,7 +68,10 @@ extension ConformanceTests {
                 client,
                 event("UserPromptSubmit", #","prompt":"Fix the pre-edit \"authentication\" of tokens NEAR( it""#))
             #expect(
-                context(told) == "bob remembers jwt: use RS256 tokens for authentication", "its own memories it knows")
+                try self.lines(told) == [#"bob remembers jwt (day): "use RS256 tokens for authentication""#],
+                "its own memories it knows")
+            #expect(
+                try hook(client, event("UserPromptSubmit", #","prompt":"authentication""#)).body == "{}\n", "once each")
             #expect(told.json.object("hookSpecificOutput")?.string("hookEventName") == "UserPromptSubmit")
             for _ in 0..<2 { #expect(try hook(client, edit("/work/a.swift", "b")).body == "{}\n") }
             #expect(try registers(client, "session:s1:edit:*").count == 1, "a resend is no second edit")
@@ -71,7 +83,7 @@ extension ConformanceTests {
             _ = try hook(client, event("SessionEnd", #","reason":"other""#))
             let summary = try #require(try value(client, "session:s1:summary"))
             let metrics = try #require(summary.object("metrics"))
-            for (name, count) in ["prompts": 1, "edits": 2, "files": 2, "tool_failures": 1, "tasks_completed": 1]
+            for (name, count) in ["prompts": 2, "edits": 2, "files": 2, "tool_failures": 1, "tasks_completed": 1]
                 as [String: Int64]
             {
                 #expect(metrics.integer(name) == count, "\(name)")
@@ -79,9 +91,15 @@ extension ConformanceTests {
             #expect(try value(client, "session:s1:present") == nil)
             let next = try hook(client, event("SessionStart", session: "s2"), "/hooks/SessionStart")
             #expect(
-                context(next)
-                    == "The last session of ada, s1: 2 edits of 2 files: /work/a.swift, /work/b.swift. 1 task completed. It is mended."
-            )
+                try self.lines(next) == [
+                    #"This agent's last session, s1: "2 edits of 2 files: /work/a.swift, /work/b.swift. 1 task completed. It is mended.""#
+                ])
+            // A session of which there is nothing to say takes the place of none, and what was said of others is found.
+            _ = try hook(client, event("SessionEnd", session: "s2"))
+            let third = try hook(client, event("SessionStart", session: "s3"))
+            #expect(try self.lines(third).first?.hasPrefix("This agent's last session, s1: ") == true)
+            let found = try hook(client, event("UserPromptSubmit", #","prompt":"what was mended?""#, session: "s3"))
+            #expect(try self.lines(found).first?.hasPrefix("this agent remembers sessions/s1 (day): ") == true)
             let known = try client.ask("GET", "/v1/knowledge?topic=\(RESTClient.escape("file:/work/b.swift"))")
             #expect(
                 known.body.contains("12 lines changed in session s1 by ada")
@@ -161,14 +179,15 @@ extension ConformanceTests {
             let server = try access.start()
             let client = try RESTClient(server, token: access.tokens["worker"])
             for (json, path, reason) in [
-                ("", "/hooks", "bad_json"), ("[]", "/hooks", "bad_json"), ("{}", "/hooks", "bad_json"),
+                ("", "/hooks", "bad_json"), ("[]", "/hooks", "bad_json"), ("{}", "/hooks", "no_event"),
                 (#"{"hook_event_name":"Stop"}"#, "/hooks", "no_session"), (event("Stop"), "/hooks?x=1", "bad_message"),
-                (event("PreCompact"), "/hooks", "forbidden"),
+                (event("PreCompact"), "/hooks", "forbidden; key=session:s1:log:"),
                 (event("Stop", #","last_assistant_message":"x""#), "/hooks", "forbidden"),
             ] {
                 let answer = try hook(client, json, path)
                 #expect(
-                    answer.headers["starling-degraded"] == reason && answer.body == "{}\n", "\(json) \(path): \(answer)"
+                    answer.headers["starling-degraded"]?.hasPrefix(reason) == true && answer.body == "{}\n",
+                    "\(json) \(path): \(answer)"
                 )
             }
             let allowed = try hook(client, event("PreCompact", session: "mine"))
@@ -202,12 +221,84 @@ extension ConformanceTests {
                 ["Starling-Agent": "eve"])
             let prompt = event("UserPromptSubmit", #","prompt":"tokens""#)
             let narrow = try RESTClient(server, token: access.tokens["narrow"])
-            #expect(try context(hook(narrow, prompt)) == "bob remembers open: tokens of bob")
+            #expect(try lines(hook(narrow, prompt)) == [#"bob remembers open (day): "tokens of bob""#])
             #expect(try hook(narrow, edit("/work/a.swift", "b")).body == "{}\n")
-            #expect(
-                try context(hook(all, edit("/work/a.swift", "b", id: "t2")))?.hasPrefix("eve has claimed /work/a.swift")
-                    == true)
+            for file in ["/work/a.swift", "a.swift", "/work/x/../a.swift"] {
+                let told = try lines(hook(all, edit(file, "b", id: "t2")))
+                #expect(told == ["eve has claimed /work/a.swift, and may be changing it"], "\(file)")
+            }
             #expect(try context(hook(all, prompt))?.contains("eve") == true)
+        }
+
+        @Test("Who may nothing silences no other's session, limits count, and a trial leaves nothing")
+        func limits() throws {
+            let access = try AccessFixture()
+            try access.add("ada", read: ["*"], write: ["*"])
+            try access.add("eve", read: ["swarm:zz:*"], write: ["swarm:zz:*"])
+            for (name, limit) in [("few", #"{"keys":5}"#), ("slow", #"{"bytes_per_second":2000}"#)] {
+                try access.add(name, read: ["*"], write: ["*"]) {
+                    $0.limits = try? JSONDecoder().decode(AccessFile.Limits.self, from: Data(limit.utf8))
+                }
+            }
+            let server = try access.start()
+            func client(_ name: String) throws -> RESTClient { try RESTClient(server, token: access.tokens[name]) }
+            let (ada, eve) = (try client("ada"), try client("eve"))
+            for name in ["PreCompact", "Stop", "SessionEnd", "UserPromptSubmit"] { _ = try hook(eve, event(name)) }
+            _ = try hook(ada, event("Stop"))
+            #expect(try value(ada, "session:s1:present") != nil, "somebody else's hook is none of this session's")
+            let few = try client("few")
+            for number in 0..<8 {
+                let failure = event("StopFailure", #","task_type":"t\#(number)""#, session: "f")
+                let answer = try hook(few, failure).headers["starling-degraded"]
+                #expect(answer == nil || answer?.hasPrefix("too_many_keys") == true && number > 0, "\(number)")
+            }
+            let large = edit("/a", String(repeating: "x", count: 100_000))
+            let slow = try client("slow")
+            let answers = try (0..<4).map { _ in try hook(slow, large).headers["starling-degraded"] }
+            #expect(answers.last == "rate_limited", "\(answers)")
+            let lines = (0..<20).map(String.init).joined(separator: "\\n")
+            let before = try registers(ada, "**").count
+            for name in ["UserPromptSubmit", "Stop", "SessionEnd", "PreCompact", "SessionStart"] {
+                let trial = event(
+                    name, #","trial":true,"prompt":"lines","last_assistant_message":"x""#, session: "trial")
+                #expect(try hook(ada, trial).headers["starling-degraded"] == nil)
+                #expect(try hook(eve, trial).headers["starling-degraded"]?.hasPrefix("forbidden; key=") == true)
+            }
+            let trial = edit("/trial", lines).replacing(#""cwd""#, with: #""trial":true,"cwd""#)
+            #expect(try hook(ada, trial).body == "{}\n")
+            #expect(try registers(ada, "**").count == before)
+            server.terminate()
+            #expect(server.wait() == 0)
+            let exported = try ServerProcess.run(["export", "--data", server.database.path]).output
+            #expect(exported.contains("learning:ada:prompt:") || exported.contains("learning:"))
+            #expect(!exported.contains(":t1:"), "what the server counts is no way around a limit on keys")
+        }
+
+        @Test("What takes a while to read holds nobody up, and a session with many records ends in one summary")
+        func large() throws {
+            let server = try ServerProcess()
+            let client = try RESTClient(server)
+            let ones = Array(repeating: "1", count: 500_000).joined(separator: ",")
+            let names = (0..<50_000).map { #""\#($0)":1"# }.joined(separator: ",")
+            for odd in [
+                #"{"hook_event_name":"PostToolUse","session_id":"s","file":"/a","changes":[\#(ones)]}"#,
+                event("UserPromptSubmit", #","prompt":"\#(String(repeating: #"\u00e9 "#, count: 100_000))""#),
+                #"{"hook_event_name":"PreCompact","session_id":"s",\#(names)}"#,
+            ] { #expect(try hook(client, odd).headers["starling-degraded"] ?? "late" == "late") }
+            try ServerProcess.until { try registers(client, "session:s:edit:*").count == 1 ? true : nil }
+            let edits = try registers(client, "session:s:edit:*")
+            #expect(edits[0].object("value")?.integer("change_count") == 500_000)
+            let root = try RawClient.connected(server)
+            for batch in 0..<12 {
+                let writes = (0..<250).map {
+                    #"{"key":"session:many:log:\#(batch)-\#($0)","value":{"event":"completed"}}"#
+                }
+                try root.send(#"{"type":"batch","id":1,"writes":[\#(writes.joined(separator: ","))]}"#)
+                _ = try root.receive(type: "batched")
+            }
+            _ = try hook(client, event("SessionEnd", session: "many"))
+            let summary = try ServerProcess.until { try value(client, "session:many:summary") }
+            #expect(summary.object("metrics")?.integer("tasks_completed") == 3_000 && summary.raw("complete") == nil)
         }
 
         @Test(
@@ -221,7 +312,7 @@ extension ConformanceTests {
             _ = try hook(client, event("PreCompact"))
             faults.failWrites(ENOSPC)
             let full = try hook(client, event("PreCompact"))
-            let reason = try #require(full.headers["starling-degraded"])
+            let reason = try #require(full.headers["starling-degraded"]?.split(separator: ";").first.map(String.init))
             #expect(full.body == "{}\n" && ["storage_failed", "outcome_unknown"].contains(reason), "\(full)")
             let metrics = try HTTP.get("/metrics", server)
             #expect(metrics.contains("starling_hook_records_dropped_total{reason=\"\(reason)\"} 1"))
@@ -259,16 +350,24 @@ extension ConformanceTests {
                 #"{"type":"message.send","id":2,"swarm":"s","to":"ada","body":"hello"}"#,
             ] { try bob.send(message) }
             _ = try bob.receive(type: "sent")
-            let start = try context(hook(client, event("SessionStart"), "/hooks?swarm=s"))
+            let start = try lines(hook(client, event("SessionStart"), "/hooks?swarm=s"))
             #expect(
-                start
-                    == "ada has these tasks of swarm s under way: build\n1 unread message for ada in swarm s, from bob")
+                start == [
+                    "This agent has these tasks of swarm s under way: build", "1 new message to this agent in swarm s:",
+                    #"from bob: "hello""#,
+                ])
+            let prompt = event("UserPromptSubmit", #","prompt":"go on""#)
+            #expect(try lines(hook(client, prompt, "/hooks?swarm=s")).isEmpty)
+            for message in [
+                #"{"type":"message.send","id":3,"swarm":"s","to":"ada","body":{"text":"again"}}"#,
+                #"{"type":"message.send","id":4,"swarm":"s","board":true,"body":"to all"}"#,
+            ] { try bob.send(message) }
+            for _ in 0..<2 { _ = try bob.receive(type: "sent") }
             #expect(
-                try context(hook(client, event("UserPromptSubmit", #","prompt":"go on""#), "/hooks?swarm=s")) == nil)
-            try bob.send(#"{"type":"message.send","id":3,"swarm":"s","to":"ada","body":"again"}"#)
-            _ = try bob.receive(type: "sent")
-            let prompt = try context(hook(client, event("UserPromptSubmit", #","prompt":"go on""#), "/hooks?swarm=s"))
-            #expect(prompt == "2 unread messages for ada in swarm s, from bob")
+                try lines(hook(client, prompt, "/hooks?swarm=s")) == [
+                    "1 new message to this agent in swarm s:", #"from bob: "text again""#,
+                    "1 new message to all in swarm s:", #"from bob: "to all""#,
+                ])
         }
     }
 }

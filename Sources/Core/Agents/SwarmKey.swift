@@ -159,6 +159,11 @@ package enum SwarmKey: Equatable, Sendable {
         Pattern.escaping(prefix + swarm.escaped + Array(":inbox:".utf8) + agent.escaped) + Array(":*".utf8)
     }
 
+    /// The pattern of the messages to all.
+    package static func boardPattern(_ swarm: Segment) -> [UInt8] {
+        Pattern.escaping(prefix + swarm.escaped) + Array(":board:*".utf8)
+    }
+
     /// `task:<id>:status`, where readers who know tasks by their ids alone look.
     package static func mirror(of task: Segment) throws(TextError) -> Key {
         let bytes = Array("task:".utf8) + task.escaped + Array(":status".utf8)

@@ -52,9 +52,12 @@ extension SearchIndex {
     ) async -> SearchHits {
         guard let queue, let turn = Turn(self) else { return SearchHits(isComplete: false) }
         defer { turn.end() }
-        let query = SearchQuery(search.query)
         let found = try? await queue.read { database in
             try self.limited(database, isWanted) {
+                if search.match == .any {
+                    return try self.anyHits(database, search, isOpen: isOpen, mayRead: mayRead)
+                }
+                let query = SearchQuery(search.query)
                 var hits = try Self.hits(database, search, for: query, isOpen: isOpen, mayRead: mayRead)
                 // Words that are all there, and not together, are no parts of others. Whether they are there is told only to who reads everything.
                 if try hits.isEmpty && (!isOpen || Self.hasUnknown(query, database)) {
@@ -64,7 +67,14 @@ extension SearchIndex {
             }
         }
         guard let found else { return SearchHits(isComplete: false) }
-        return SearchHits(hits: Array(found.prefix(count)))
+        var left = search.limits.mapValues { $0 + count - search.limit }
+        let wanted = found.filter { hit in
+            let kind = hit.kind == .memory ? SearchKind.memory : .knowledge
+            guard let room = left[kind] else { return true }
+            left[kind] = room - 1
+            return room > 0
+        }
+        return SearchHits(hits: search.limits.isEmpty ? Array(found.prefix(count)) : wanted)
     }
 
     private final class Deadline {
@@ -89,7 +99,7 @@ extension SearchIndex {
         func end() { index.waiting.subtract(1, ordering: .relaxed) }
     }
 
-    private struct Unwanted: Error {}
+    struct Unwanted: Error {}
 
     /// Ends what takes too long: the more wait, the sooner.
     private func limited<Result>(
@@ -201,7 +211,7 @@ extension SearchIndex {
         return try ranked(rows, database, search, isOpen, mayRead)
     }
 
-    private static func conditions(_ search: Search) -> (sql: String, arguments: StatementArguments) {
+    static func conditions(_ search: Search) -> (sql: String, arguments: StatementArguments) {
         var sql = ""
         var arguments = StatementArguments()
         if search.kinds.count == 1 {
@@ -221,7 +231,7 @@ extension SearchIndex {
         return (sql, arguments)
     }
 
-    private static func ranked(
+    static func ranked(
         _ rows: RowCursor, _ database: Database, _ search: Search, _ isOpen: Bool, _ mayRead: (Key) -> Bool,
         rank: (Int64) -> Double? = { _ in nil }
     ) throws -> [SearchHit] {

@@ -24,6 +24,7 @@ package final class SearchIndex: DerivedStore {
     private let state = Mutex(State())
     /// How many searches wait, or run.
     let waiting = Atomic<Int>(0)
+    let frequencies = Mutex(Frequencies())
     private let closing = Atomic<Bool>(false)
     /// Whether nothing is looked for any more.
     var isClosing: Bool { closing.load(ordering: .relaxed) }
@@ -106,6 +107,7 @@ package final class SearchIndex: DerivedStore {
             return changes
         }
         state.withLock { $0.counts.add(changes) }
+        frequencies.withLock { $0.note(changes: portion.changes.count) }
     }
 
     /// Has searches that wait find nothing.

@@ -39,8 +39,8 @@ from ._memory import memory_key
 
 #: How many writes a batch has, how many registers a page, and how many finds a search.
 _BATCH, _PAGE, _FINDS = 256, 500, 100
-#: How many words of a query are looked for.
-_WORDS = 30
+#: How much of a query is looked at, in bytes.
+_QUERY = 1_024
 
 _Namespace = tuple[str, ...]
 
@@ -48,7 +48,7 @@ _Namespace = tuple[str, ...]
 class StarlingStore(BaseStore):
     """Items are memories of one agent: ``memory:<agent>:<label>/…/<key>``, where ``%`` and ``/`` of labels and keys are percent-encoded.
 
-    A search with a ``query`` looks for items that have one of its words, the best first; there are no embeddings, and ``index`` says only whether
+    A search with a ``query`` looks for items that have some of its rarer words, the best first; there are no embeddings, and ``index`` says only whether
     an item is looked at (``False``: it is not). What is put together is written together, in one commit for each 256. Times to live are exact: what
     is over is gone from everything at once, and there is no sweeper to start.
 
@@ -173,13 +173,12 @@ class StarlingStore(BaseStore):
         await asyncio.gather(*(self._read(name, True) for name in ending))
 
     async def _find(self, op: SearchOp, query: str, wanted: Callable[[Mapping[str, Any]], bool]) -> list[SearchItem]:
-        words = list(dict.fromkeys(word for word in re.findall(r"\w+", query) if len(word.encode()) <= 24))[:_WORDS]
-        if not words:
-            return []
+        words = query.encode()[:_QUERY].decode(errors="ignore")
         answer = await self._client.request(
             "search",
             {
-                "query": " OR ".join(f'"{word}"' for word in words),
+                "query": words,
+                "match": "any",
                 "in": ["memory"],
                 "pattern": re.sub(r"([*?\\])", r"\\\1", self._prefix + self._start(op.namespace_prefix)) + "*",
                 "limit": _FINDS if op.filter else max(1, min(_FINDS, op.offset + op.limit)),

@@ -38,11 +38,10 @@ package struct FileEdit: Equatable, Sendable {
     package var isSignificant: Bool { changedLines > Self.significance || count > Self.significance }
 
     /// - Parameter keepsContent: whether what was changed may be kept, and not only how much.
-    init(file: [UInt8], changes: [Change], id: Segment?, keepsContent: Bool) {
+    init(file: [UInt8], changes: [Change], count: Int, id: Segment?, keepsContent keeps: Bool) {
         self.file = file
         self.id = id
-        count = changes.count
-        let keeps = keepsContent && !SecretFile.isSecret(file)
+        self.count = count
         var left = Self.maximumContents
         self.changes = changes.prefix(Self.maximumChanges).map { change in
             var change = change
@@ -59,7 +58,7 @@ package struct FileEdit: Equatable, Sendable {
     }
 
     /// The beginning of a text, without half a character.
-    static func prefix(of text: [UInt8], _ length: Int) -> [UInt8] {
+    package static func prefix(of text: [UInt8], _ length: Int) -> [UInt8] {
         guard text.count > length else { return text }
         var end = length
         while end > 0, text[end] & 0xC0 == 0x80 { end -= 1 }
@@ -95,33 +94,55 @@ package struct FileEdit: Equatable, Sendable {
 }
 
 extension FileEdit.Change {
-    /// - Parameter old: nil: nobody knows what was there.
-    init(replacing old: [UInt8]?, by new: [UInt8]) {
-        let before = old.map(Self.lines)
-        let after = Self.lines(new)
+    /// How much of each side is taken apart where it is not compared, in bytes.
+    private static let kept = FileEdit.maximumContent / 2
+
+    /// - Parameters:
+    ///   - old: nil, and what is no text: nobody knows what was there.
+    ///   - left: how much may still be compared, in bytes of JSON.
+    init(replacing old: HookJSON.Value?, by new: HookJSON.Value, _ left: inout Int) {
+        let old = old.flatMap { $0.isString ? $0 : nil }
+        let size = new.size + (old?.size ?? 0)
+        guard size <= left else {
+            let cut = (old: old?.string(Self.kept), new: new.string(Self.kept))
+            let lines = (old: old?.lineCount, new: new.lineCount)
+            self.init(
+                old: cut.old?.text, new: cut.new?.text, oldLines: lines.old, newLines: lines.new,
+                changedLines: max(lines.old ?? 0, lines.new), isCut: true)
+            return
+        }
+        left -= size
+        let (before, after) = (old?.string, new.string)
+        let (oldLines, newLines) = (before.map(Self.lines), after.map(Self.lines))
         self.init(
-            old: old, new: new, oldLines: before?.count, newLines: after.count,
-            changedLines: Self.difference(before ?? [], after))
+            old: before, new: after, oldLines: oldLines?.count, newLines: newLines?.count,
+            changedLines: Self.difference(oldLines ?? [], newLines ?? []))
     }
 
     /// As ``FileEdit/json(agent:session:)`` has it, or as the seed's callers do: what there is, whatever else it is.
-    init(_ json: [UInt8]) {
-        guard let object = try? JSONObject(json) else {
-            let text = JSONObject.string(json).map { Array($0.utf8) } ?? json
-            self.init(replacing: nil, by: text)
+    init(_ value: HookJSON.Value, _ left: inout Int) {
+        guard let object = value.object else {
+            self.init(replacing: nil, by: value, &left)
+            if !value.isString {
+                new = Array(value.word.prefix(Self.kept))
+                (newLines, changedLines, isCut) = (1, 1, value.size > Self.kept)
+            }
             return
         }
-        let old = object.string("old").map { Array($0.utf8) }
-        let new = object.string("new").map { Array($0.utf8) }
-        let isCounted = object.raw("changed_lines") != nil
-        self.init(replacing: old, by: new ?? (isCounted ? [] : json))
-        guard isCounted else { return }
-        func count(_ name: String) -> Int? { object.integer(name).flatMap { 0...1_000_000_000 ~= $0 ? Int($0) : nil } }
-        self.new = new
-        oldLines = count("old_lines")
-        newLines = count("new_lines")
-        changedLines = count("changed_lines") ?? 0
-        isCut = object.bool("truncated") ?? false
+        guard object["changed_lines"] != nil else {
+            guard let new = object["new"] ?? object["new_string"], new.isString else {
+                self.init(old: nil, new: nil, oldLines: nil, newLines: nil, changedLines: 1)
+                return
+            }
+            self.init(replacing: object["old"] ?? object["old_string"], by: new, &left)
+            return
+        }
+        let (old, new) = (object["old"]?.string(Self.kept), object["new"]?.string(Self.kept))
+        self.init(
+            old: old?.text, new: new?.text, oldLines: object.integer("old_lines"),
+            newLines: object.integer("new_lines"),
+            changedLines: object.integer("changed_lines") ?? 0,
+            isCut: object.bool("truncated") ?? false || old?.isCut ?? false || new?.isCut ?? false)
     }
 
     private static func lines(_ text: [UInt8]) -> [ArraySlice<UInt8>] {

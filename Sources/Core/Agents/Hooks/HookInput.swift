@@ -16,6 +16,8 @@ package struct HookInput: Equatable, Sendable {
     package var name: String
     package var event: HookEvent
     package var session: Segment?
+    /// The folder that it works in.
+    package var folder: [UInt8]?
     /// Of an agent within the session.
     package var subagent: [UInt8]?
     package var task: [UInt8]?
@@ -33,14 +35,15 @@ package struct HookInput: Equatable, Sendable {
     ///   - keepsContent: whether it may keep what people and agents have written, and not only that they have.
     /// - Returns: nil where it is no object, or has no event.
     package init?(_ json: [UInt8], name: String? = nil, keepsContent: Bool = true) {
-        guard let object = try? JSONObject(json) else { return nil }
+        guard let object = HookJSON(json) else { return nil }
         let fields = HookFields(object)
-        guard let name = name ?? fields.name("hook_event_name", "event"), name.utf8.count <= 64 else { return nil }
+        guard let name = name ?? fields.name("hook_event_name", "event"), 1...64 ~= name.utf8.count else { return nil }
         let known = HookEvent.Name(name)
         self.name = name
         isSeed = known?.isSeed ?? false || name == "session-end"
         isTrial = fields.bool("trial") ?? false
         session = fields.segment("session_id", "sessionId")
+        folder = fields.text(HookFields.maximumPath, "cwd")
         // The seed's callers name the agent that works, and no agent within one.
         subagent = fields.text(Segment.maximumLength, "agent_id", "agentId")
         task = fields.text(Segment.maximumLength, "task_id", "taskId")
@@ -65,19 +68,22 @@ package struct HookInput: Equatable, Sendable {
             let subject = text(maximumText, "prompt", "task_subject", "description", "taskType", "agent_type", "taskId")
             return .taskStarted(text: subject ?? [])
         case .preToolUse: return fields.file.map { .willEdit(file: $0) } ?? .ignored
-        case .postToolUse, .postEdit: return fields.edit(keepsContent: keepsContent).map { .edited($0) } ?? .ignored
+        case .postToolUse, .postEdit:
+            return fields.edit(isKnown: name == .postEdit, keepsContent: keepsContent).map { .edited($0) } ?? .ignored
         case .postToolUseFailure:
-            let isSecret = fields.file.map(SecretFile.isSecret) ?? false
+            // What a command printed may be anything; of a file it is known what it may be.
+            let file = fields.file
             return .toolFailed(
-                tool: fields.text(64, "tool_name", "toolName"), file: fields.file,
-                error: isSecret ? nil : text(512, "error"))
+                tool: fields.text(64, "tool_name", "toolName"), file: file,
+                error: file == nil || fields.touchesSecret ? nil : text(512, "error"))
         case .stop, .subagentStop:
             return .spoke(
                 message: text(maximumMessage, "last_assistant_message", "message"), isSubagent: name == .subagentStop)
-        case .stopFailure, .errorOccurred: return .taskEnded(text: text(512, "error"), hasFailed: true)
+        case .stopFailure, .errorOccurred:
+            return .taskEnded(text: fields.touchesSecret ? nil : text(512, "error"), hasFailed: true)
         case .taskCompleted: return .taskEnded(text: text(maximumText, "task_subject"), hasFailed: false)
         case .postTask: return .taskEnded(text: nil, hasFailed: fields.bool("success") == false)
-        case .sessionEnd: return .sessionEnded(reason: fields.text(64, "reason"))
+        case .sessionEnd: return .sessionEnded(reason: text(64, "reason"))
         case .preCompact, .postCompact, .notification: return .noted
         }
     }
@@ -87,6 +93,7 @@ package struct HookInput: Equatable, Sendable {
         var object = JSONWriter()
         object.add("hook_event_name", name)
         if let session { object.add("session_id", session) }
+        if let folder { object.add("cwd", folder) }
         if let subagent { object.add("agent_id", subagent) }
         if let task { object.add("task_id", task) }
         object.add("task_type", taskType)
@@ -113,79 +120,5 @@ package struct HookInput: Equatable, Sendable {
         case .noted, .ignored: break
         }
         return object.finish()
-    }
-}
-
-/// The members of what a harness says, by whatever name it has for them.
-struct HookFields {
-    /// The greatest length of a file's path, in bytes.
-    private static let maximumPath = 4_096
-
-    private let object: JSONObject
-    /// What a tool is asked to do.
-    private let toolInput: JSONObject?
-
-    init(_ object: JSONObject) {
-        self.object = object
-        // Of one harness it is an object, of another one the text of it.
-        toolInput =
-            object.object("tool_input")
-            ?? (object.string("toolArgs") ?? object.string("tool_input")).flatMap { try? JSONObject(Array($0.utf8)) }
-            ?? object.object("toolArgs")
-    }
-
-    func name(_ names: String...) -> String? { names.lazy.compactMap { object.string($0) }.first { !$0.isEmpty } }
-
-    /// A text, cut to a length.
-    func text(_ limit: Int, _ names: String...) -> [UInt8]? {
-        guard let text = names.lazy.compactMap({ object.string($0) }).first else { return nil }
-        let bytes = Array(text.utf8)
-        return bytes.isEmpty ? nil : FileEdit.prefix(of: bytes, limit)
-    }
-
-    func segment(_ names: String...) -> Segment? {
-        names.lazy.compactMap { object.string($0) }.first.flatMap { try? Segment($0) }
-    }
-
-    func bool(_ name: String) -> Bool? { object.bool(name) }
-
-    var file: [UInt8]? {
-        let names = ["file_path", "notebook_path", "path", "filePath"]
-        let path =
-            object.string("file") ?? names.lazy.compactMap { toolInput?.string($0) }.first ?? object.string("file_path")
-        guard let path, !path.isEmpty, path.utf8.count <= Self.maximumPath else { return nil }
-        return Array(path.utf8)
-    }
-
-    /// What a tool has changed; nil: nothing in a file.
-    func edit(keepsContent: Bool) -> FileEdit? {
-        guard let file, let changes else { return nil }
-        var edit = FileEdit(
-            file: file, changes: changes, id: segment("tool_use_id", "toolUseId"), keepsContent: keepsContent)
-        if let count = object.integer("change_count"), count > edit.count, count < 1_000_000_000 {
-            edit.count = Int(count)
-        }
-        return edit
-    }
-
-    private var changes: [FileEdit.Change]? {
-        if let changes = object.array("changes") { return changes.map { FileEdit.Change($0) } }
-        guard let toolInput else { return nil }
-        if let edits = toolInput.array("edits") {
-            return edits.compactMap { try? JSONObject($0) }.compactMap(Self.change)
-        }
-        if let change = Self.change(toolInput) { return [change] }
-        guard
-            let content = toolInput.string("content") ?? toolInput.string("new_source") ?? toolInput.string("file_text")
-        else { return nil }
-        // Some say what was there before.
-        let before = object.object("tool_response")?.string("originalFile")
-        return [FileEdit.Change(replacing: before.map { Array($0.utf8) }, by: Array(content.utf8))]
-    }
-
-    private static func change(_ input: JSONObject) -> FileEdit.Change? {
-        guard let new = input.string("new_string") ?? input.string("new_str") else { return nil }
-        let old = input.string("old_string") ?? input.string("old_str")
-        return FileEdit.Change(replacing: old.map { Array($0.utf8) }, by: Array(new.utf8))
     }
 }

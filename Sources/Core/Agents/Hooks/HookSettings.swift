@@ -101,7 +101,9 @@ package struct HookSettings: Sendable {
     /// - Throws: ``SettingsError`` where that is not what settings look like.
     package func installed(in text: [UInt8]?, _ layout: Layout) throws(SettingsError) -> [UInt8] {
         // What is empty stays until the end: it keeps its place.
-        var tree = Self.without(try Self.read(text))
+        let old = try Self.read(text)
+        let before = Self.handlers(in: old)
+        var tree = Self.without(old)
         if case .copilot = layout, tree["version"] == nil { tree["version"] = JSONTree(1) }
         var hooks = tree["hooks"] ?? .object([])
         guard hooks.members != nil else { throw SettingsError("\"hooks\" is no object") }
@@ -120,28 +122,70 @@ package struct HookSettings: Sendable {
         }
         tree["hooks"] = hooks
         // Where somebody lists what may be asked, and what may be sent, this has to be in it; to begin such a list would forbid everything else.
-        if let urls = tree["allowedHttpHookUrls"]?.elements {
-            tree["allowedHttpHookUrls"] = .array(Self.adding(url, to: urls))
-        }
-        if let names = tree["httpHookAllowedEnvVars"]?.elements, let tokenVariable {
-            tree["httpHookAllowedEnvVars"] = .array(Self.adding(tokenVariable, to: names))
-        }
+        try Self.allow(url, not: before.compactMap(\.url), in: "allowedHttpHookUrls", of: &tree)
+        if let tokenVariable { try Self.allow(tokenVariable, not: [], in: "httpHookAllowedEnvVars", of: &tree) }
         return Self.pruned(tree).pretty
     }
 
-    private static func adding(_ text: String, to list: [JSONTree]) -> [JSONTree] {
-        list.contains { $0.text == text } ? list : list + [JSONTree(text)]
+    /// The lists that say what may be asked, and what may be sent.
+    private static let lists = ["allowedHttpHookUrls", "httpHookAllowedEnvVars"]
+
+    /// - Parameter old: what was put there before, for other handlers.
+    private static func allow(_ text: String, not old: [String], in list: String, of tree: inout JSONTree)
+        throws(SettingsError)
+    {
+        guard let there = tree[list]?.elements else { return }
+        if there.isEmpty {
+            throw SettingsError("\"\(list)\" is empty, which forbids it: take it out, or put \(text) into it")
+        }
+        let kept = there.filter { entry in entry.text == text || !old.contains(entry.text ?? "") }
+        tree[list] = .array(kept.contains { allows($0.text ?? "", text) } ? kept : kept + [JSONTree(text)])
+    }
+
+    /// Whether an entry of a list lets something pass: `*` stands for anything.
+    package static func allows(_ entry: String, _ text: String) -> Bool {
+        let parts = entry.split(separator: "*", omittingEmptySubsequences: false)
+        guard parts.count > 1, let first = parts.first, let last = parts.last else { return entry == text }
+        guard text.hasPrefix(first), text.hasSuffix(last), text.utf8.count >= first.utf8.count + last.utf8.count else {
+            return false
+        }
+        var rest = text.dropFirst(first.count).dropLast(last.count)
+        for part in parts.dropFirst().dropLast() {
+            guard let found = rest.firstRange(of: part) else { return false }
+            rest = rest[found.upperBound...]
+        }
+        return true
+    }
+
+    /// What in settings keeps a handler from being called; nil: nothing does.
+    package static func obstacle(in text: [UInt8], to handler: Handler) -> String? {
+        guard let tree = try? read(text) else { return nil }
+        if case .scalar(let value)? = tree["disableAllHooks"], value.elementsEqual("true".utf8) {
+            return "\"disableAllHooks\" is true"
+        }
+        if let url = handler.url, let urls = tree["allowedHttpHookUrls"]?.elements,
+            !urls.contains(where: { allows($0.text ?? "", url) })
+        {
+            return "\"allowedHttpHookUrls\" lists no \(url)"
+        }
+        return nil
     }
 
     private static func read(_ text: [UInt8]?) throws(SettingsError) -> JSONTree {
+        // A mark in front that some editors put there says nothing.
+        let start: [UInt8] = [0xEF, 0xBB, 0xBF]
+        let text = text.map { $0.starts(with: start) ? Array($0.dropFirst(start.count)) : $0 }
         guard let text, text.contains(where: { $0 > 0x20 }) else { return .object([]) }
         do throws(JSONError) {
             let tree = try JSONTree(text)
-            guard tree.members != nil else { throw JSONError(.notAnObject, at: 0) }
-            return tree
+            if tree.members != nil { return tree }
         } catch {
-            throw SettingsError("it is no object of JSON: \(error)")
+            let line = text.prefix(error.offset).count { $0 == UInt8(ascii: "\n") } + 1
+            let isComment = text.dropFirst(error.offset).first == UInt8(ascii: "/")
+            throw SettingsError("line \(line) is no JSON\(isComment ? ": there are no comments in it" : "")")
         }
+        let isComment = text.first { $0 > 0x20 } == UInt8(ascii: "/")
+        throw SettingsError("it is no object of JSON\(isComment ? ": there are no comments in it" : "")")
     }
 
     // MARK: Out
@@ -166,7 +210,7 @@ package struct HookSettings: Sendable {
         guard rest != tree else { return .nothing }
         rest = pruned(rest)
         let before = try? read(original)
-        for list in ["allowedHttpHookUrls", "httpHookAllowedEnvVars"] {
+        for list in lists {
             // Only what was put in with the handlers.
             guard let urls = tree[list]?.elements, let known = before?[list]?.elements else { continue }
             let ours = handlers(in: tree).flatMap { [$0.url] + $0.variables.map { Optional($0) } }
@@ -178,8 +222,55 @@ package struct HookSettings: Sendable {
     }
 
     private static func isOurs(_ handler: JSONTree) -> Bool {
-        handler["headers"]?[marker] != nil
-            || handler["command"]?.text.map { $0.hasSuffix(" \(commandMarker)") && $0.contains("hook ") } ?? false
+        handler["headers"]?[marker] != nil || handler["command"]?.text.flatMap(words(ofCommand:)) != nil
+    }
+
+    /// The arguments of a command that ``installed(in:_:)`` has written, behind the program; nil: it is none. Nothing in it is left to a shell.
+    package static func words(ofCommand command: String) -> [String]? {
+        guard let words = words(command), words.count >= 3, words.last == commandMarker, words[1] == "hook",
+            words[0].split(separator: "/").last == "starling"
+        else { return nil }
+        return Array(words.dropFirst())
+    }
+
+    /// The words of a shell's line which has words and single quotes, and nothing else.
+    private static func words(_ line: String) -> [String]? {
+        var words: [String] = []
+        var word = ""
+        var isQuoted = false
+        var isOpen = false
+        var scalars = line.unicodeScalars[...]
+        while let scalar = scalars.popFirst() {
+            switch scalar {
+            case "'":
+                isQuoted.toggle()
+                isOpen = true
+            case _ where isQuoted: word.unicodeScalars.append(scalar)
+            case "\\":
+                guard let next = scalars.popFirst(), next == "'" else { return nil }
+                word.unicodeScalars.append(next)
+                isOpen = true
+            case " ":
+                if isOpen { words.append(word) }
+                (word, isOpen) = ("", false)
+            case _ where plain.contains(scalar):
+                word.unicodeScalars.append(scalar)
+                isOpen = true
+            default: return nil
+            }
+        }
+        if isOpen { words.append(word) }
+        return isQuoted ? nil : words
+    }
+
+    /// What stands for itself in a shell's line.
+    private static let plain = Set(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:".unicodeScalars)
+
+    /// A text as one word of a shell's.
+    package static func quoted(_ text: String) -> String {
+        if !text.isEmpty, text.unicodeScalars.allSatisfy(plain.contains) { return text }
+        return "'" + text.replacing("'", with: "'\\''") + "'"
     }
 
     /// Settings without our handlers.
@@ -225,6 +316,8 @@ package struct HookSettings: Sendable {
         /// The variables of the environment that its headers may name.
         package var variables: [String]
         package var command: String?
+        /// In seconds.
+        package var timeout: Int
 
         package static func == (left: Handler, right: Handler) -> Bool {
             left.event == right.event && left.url == right.url && left.command == right.command
@@ -242,7 +335,7 @@ package struct HookSettings: Sendable {
                     headers: (handler["headers"]?.members ?? []).compactMap { header in
                         header.value.text.map { (header.name, $0) }
                     }, variables: (handler["allowedEnvVars"]?.elements ?? []).compactMap(\.text),
-                    command: handler["command"]?.text)
+                    command: handler["command"]?.text, timeout: handler["timeout"]?.number ?? Self.timeout)
             }
         }
     }

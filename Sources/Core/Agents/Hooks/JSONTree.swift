@@ -47,6 +47,11 @@ package indirect enum JSONTree: Equatable, Sendable {
         return JSONObject.string(bytes)
     }
 
+    package var number: Int? {
+        guard case .scalar(let bytes) = self else { return nil }
+        return Int(String(decoding: bytes, as: UTF8.self))
+    }
+
     package var members: [Member]? {
         guard case .object(let members) = self else { return nil }
         return members

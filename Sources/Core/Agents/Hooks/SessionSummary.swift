@@ -17,6 +17,9 @@ package struct SessionSummary: Equatable, Sendable {
     private var first: Int64?
     private var latest: Int64?
 
+    /// Whether all of the session's records were counted.
+    package var isComplete = true
+
     package init() {}
 
     /// Counts one register of the session's, as lists have it.
@@ -62,7 +65,7 @@ package struct SessionSummary: Equatable, Sendable {
         if edits > 0 {
             let named = files.map { (name: String(decoding: $0.key, as: UTF8.self), count: $0.value) }
             let most = named.sorted { ($1.count, $0.name) < ($0.count, $1.name) }.prefix(Self.maximumFiles)
-            let names = most.map(\.name).joined(separator: ", ")
+            let names = most.map { $0.name.prefix(200) }.joined(separator: ", ")
             let others = files.count - most.count
             sentences.append(
                 Self.count(edits, "edit") + " of " + Self.count(UInt64(files.count), "file") + ": " + names
@@ -93,6 +96,7 @@ package struct SessionSummary: Equatable, Sendable {
         object.add("agent_id", agent)
         object.add("summary", text)
         object.add("metrics", raw: metrics.finish())
+        if !isComplete { object.add("complete", false) }
         object.add("reason", reason)
         object.add("ended_at", seconds: now.milliseconds)
         return object.finish()

@@ -32,6 +32,14 @@ package struct SearchQuery: Equatable, Sendable {
         self.alternatives = alternatives
     }
 
+    /// The words of a text, whatever else is in it: each to be looked for by itself.
+    package static func terms(of text: [UInt8]) -> [Term] {
+        var seen: Set<String> = []
+        return words(String(decoding: text, as: UTF8.self)).flatMap { word in
+            word.text.unicodeScalars.split { !isOfWord($0) }.map { String(String.UnicodeScalarView($0)).lowercased() }
+        }.filter { $0.utf8.count > 1 && seen.insert($0).inserted }.map { Term(text: $0) }
+    }
+
     /// Of terms that were taken apart before.
     package init(_ alternatives: [[Term]]) { self.alternatives = alternatives }
 

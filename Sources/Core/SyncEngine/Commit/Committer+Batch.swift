@@ -23,7 +23,8 @@ extension Committer {
         var current: [StoredRegister?] = []
         for member in message.members {
             // The time of creation is in the metadata, which an outline may lack.
-            let wantsCreation = if case .write(let write) = member { CreationTime.isAsked(by: write.record) } else { false }
+            let wantsCreation =
+                if case .write(let write) = member { CreationTime.isAsked(by: write.record) } else { false }
             current.append(
                 wantsCreation
                     ? try self.current(of: member.key, in: draft) : try outline(of: member.key, in: draft))

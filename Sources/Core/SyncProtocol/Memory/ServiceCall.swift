@@ -48,6 +48,13 @@ package struct Search: Equatable, Sendable {
         case seed
     }
 
+    package enum Match: String, CaseIterable, Sendable {
+        /// What the query says: all of its words, unless it says otherwise.
+        case all
+        /// Some of its words: those that are in the fewest texts.
+        case any
+    }
+
     /// The greatest length of a query, in bytes.
     package static let maximumQuery = 1_024
     package static let maximumLimit = 100
@@ -63,8 +70,11 @@ package struct Search: Equatable, Sendable {
     package var tags: [[UInt8]] = []
     package var limit = 10
     package var order = Order.relevance
+    package var match = Match.all
     /// The session whose own memories do not count; nil: all do.
     package var exceptSession: [UInt8]?
+    /// How many finds of each kind are wanted at most; where nothing is said, as many as of all.
+    package var limits: [SearchKind: Int] = [:]
     /// For how long it waits at most until all is found that was acknowledged before, in milliseconds.
     package var patience = 250
 

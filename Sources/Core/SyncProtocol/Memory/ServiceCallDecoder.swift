@@ -5,7 +5,7 @@ struct ServiceCallDecoder {
     private static let maximumTags = MemoryMetadata.maximumTags
 
     private static let known: [ServiceCall.Name: Set<String>] = [
-        .search: ["query", "in", "agent", "pattern", "tags", "limit", "order", "except_session", "wait"],
+        .search: ["query", "in", "agent", "pattern", "tags", "limit", "order", "except_session", "wait", "match"],
         .memoryGet: ["agent", "key"],
         .knowledgePut: ["topic", "content", "knowledge", "tags", "source", "confidence", "ttl", "supersedes", "op"],
         .knowledgeGet: ["knowledge"],
@@ -78,6 +78,7 @@ struct ServiceCallDecoder {
         search.pattern = try pattern(fields)
         search.tags = try fields.strings("tags", maximum: Self.maximumTags)
         search.limit = try fields.integer("limit", in: 1...Search.maximumLimit) ?? search.limit
+        search.match = try fields.choice("match", Search.Match.self) ?? search.match
         search.order = try fields.choice("order", Search.Order.self) ?? search.order
         search.exceptSession = try fields.text("except_session", maximumLength: ClientMessageDecoder.maximumNameLength)
         if let wait = try fields.seconds("wait", in: 0...5) { search.patience = Int(wait) }

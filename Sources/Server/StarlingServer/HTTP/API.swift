@@ -35,7 +35,10 @@ struct Route: Sendable {
 
     struct Fallback: Sendable {
         let body: String
-        let headers: [(name: String, value: String)]
+        /// Has the code of what is wrong.
+        let header: String
+        /// Is told that code each time.
+        let note: @Sendable (String) -> Void
     }
 
     func matches(_ path: Substring) -> Bool {

@@ -199,7 +199,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if held.set(body.storageCapacity) { return true }
         bodies.memory.noteRefusal()
         if let fallback = bodies.fallback(of: head) {
-            answer(fallback)
+            answer(fallback, .overloaded)
             return false
         }
         refuse(.serviceUnavailable, "too much is held of requests that are not whole; send this one again", .overloaded)
@@ -207,7 +207,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func refuseBody(_ head: HTTPRequestHead) {
-        if let fallback = bodies.fallback(of: head) { return answer(fallback) }
+        if let fallback = bodies.fallback(of: head) { return answer(fallback, .tooLarge) }
         let text = "a request's body is at most \(bodies.maximumSize(of: head)) bytes here"
         refuse(.payloadTooLarge, text, bodies.isHeld(of: head) ? .tooLarge : nil)
     }
@@ -290,8 +290,11 @@ final class HTTPExchangeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         answer(status, headers, body)
     }
 
-    private func answer(_ fallback: Route.Fallback) {
-        let headers = HTTPHeaders([("content-type", "application/json"), ("connection", "close")] + fallback.headers)
+    private func answer(_ fallback: Route.Fallback, _ code: ErrorCode) {
+        fallback.note(code.rawValue)
+        let headers = HTTPHeaders([
+            ("content-type", "application/json"), ("connection", "close"), (fallback.header, code.rawValue),
+        ])
         answer(.ok, headers, ByteBuffer(string: fallback.body))
     }
 

@@ -92,6 +92,25 @@ final class HTTPSession: Sendable {
         return try await Self.ask(message, of: connection)
     }
 
+    /// Finds out whether a caller may send so much, before anything is done about it.
+    ///
+    /// - Throws: ``Problem`` where the credentials are none, or it comes faster than allowed.
+    func admit(_ size: Int, as caller: Caller) async throws(Problem) {
+        let grant: Grant
+        do throws(AccessRefusal) {
+            grant = try await connections.grant(for: caller.secret.map { Credential($0) })
+            if grant.isNothing { throw .invalid("this server wants credentials: Authorization: Bearer <token>") }
+        } catch {
+            throw Problem(error)
+        }
+        // The message that is made of it is counted as one.
+        if let wait = grant.take(bytes: size, messages: 0, now: SystemClock.now()) {
+            var problem = Problem(.rateLimited, "requests come faster than allowed; this one was not carried out")
+            problem.retryAfter = Int64(clamping: wait)
+            throw problem
+        }
+    }
+
     /// - Throws: ``Problem``: what the answer has against the request, or why there is none.
     static func ask(_ message: SyncMessage, of connection: InProcessConnection) async throws(Problem) -> JSONObject {
         let text: ByteBuffer

@@ -1,10 +1,12 @@
 import Agents
+import Dispatch
 import HTTPTypes
 import Hummingbird
 import Loops
 import NIOCore
 import Registers
 import SyncProtocol
+import Synchronization
 
 /// `POST /hooks`: for harnesses that tell of what happens by HTTP. Each request is a `hook` of the protocol.
 ///
@@ -14,11 +16,19 @@ struct HooksAPI: API {
     private static let patience = Duration.milliseconds(240)
 
     let state: HookState
+    let routes: [Route]
+    private let waiting = Waiting()
 
-    let routes = ["/hooks", "/hooks/{event}"].map { path in
-        Route(
-            path: path, methods: [.post], maximumBody: HookInput.maximumSize,
-            fallback: Route.Fallback(body: "{}\n", headers: [("starling-degraded", "too_large")]))
+    private final class Waiting: Sendable {
+        let count = Atomic<Int>(0)
+    }
+
+    init(state: HookState) {
+        self.state = state
+        let fallback = Route.Fallback(body: "{}\n", header: "starling-degraded") { state.drop(because: $0) }
+        routes = ["/hooks", "/hooks/{event}"].map { path in
+            Route(path: path, methods: [.post], maximumBody: HookInput.maximumSize, fallback: fallback)
+        }
     }
 
     var metrics: [any MetricsSource] { [state] }
@@ -31,36 +41,80 @@ struct HooksAPI: API {
     }
 
     private func answer(_ request: Request, _ context: HTTPContext, event: String?) async -> Response {
-        do throws(Problem) {
-            let question = try await question(request, event)
-            // The caller is whom the credentials are for: which agent it is stands in the question.
-            var caller = try Caller(request.headers)
-            caller.agent = nil
-            caller.session = nil
-            guard let answer = try await ask(question, as: caller, context.session) else {
-                return Self.response(Array("{}".utf8), degraded: "late")
+        let result = FirstResult<Result<JSONObject, Problem>>()
+        // It goes on when there is no time left: what is told is kept all the same.
+        Task { [state] in
+            let answer: Result<JSONObject, Problem>
+            do throws(Problem) {
+                answer = .success(try await carryOut(request, context.session, event))
+            } catch {
+                answer = .failure(error)
+                // Where the answer is lost what was told may be kept.
+                if error.code != ErrorCode.outcomeUnknown.rawValue { state.drop(because: error.code) }
             }
-            return Self.response(answer.raw("output") ?? Array("{}".utf8), degraded: answer.string("degraded"))
-        } catch {
-            state.drop(because: error.code)
-            return Self.response(Array("{}".utf8), degraded: error.code)
+            result.give(answer)
+        }
+        switch await result.value(within: Self.patience) {
+        case .success(let answer):
+            let key = answer.string("key").map { "; key=\(Percent.encodeForHeader($0))" } ?? ""
+            return Self.response(
+                answer.raw("output") ?? Array("{}".utf8), degraded: answer.string("degraded").map { $0 + key })
+        case .failure(let problem): return Self.response(Array("{}".utf8), degraded: problem.code)
+        case nil: return Self.response(Array("{}".utf8), degraded: "late")
         }
     }
 
-    private func question(_ request: Request, _ event: String?) async throws(Problem) -> SyncMessage {
+    private func carryOut(
+        _ request: Request, _ session: HTTPSession, _ event: String?
+    ) async throws(Problem) -> JSONObject {
+        // The caller is whom the credentials are for: which agent it is stands in the question.
+        var caller = try Caller(request.headers)
+        caller.agent = nil
+        caller.session = nil
+        let body = Array(await RESTRoutes.body(of: request).readableBytesView)
+        // Nobody has anything taken apart who may not have anything done.
+        try await session.admit(body.count, as: caller)
+        return try await session.ask(try await question(request, body, event), as: caller)
+    }
+
+    /// Takes bodies apart one after the other, in nobody's way: a large one takes a while.
+    private static let parsing = DispatchQueue(label: "hooks", qos: .utility)
+    /// Above this size a body is taken apart there, in bytes.
+    private static let smallBody = 64 << 10
+    /// How many bodies may wait for that.
+    private static let maximumWaiting = 32
+
+    private func question(
+        _ request: Request, _ body: [UInt8], _ event: String?
+    ) async throws(Problem) -> SyncMessage {
         let query = try Query(request, known: ["swarm", "content"])
         let content = try query.one("content") ?? "all"
         guard ["all", "none"].contains(content) else {
             throw Problem(.badMessage, "content is \(content); it is all or none")
         }
-        let body = Array(await RESTRoutes.body(of: request).readableBytesView)
-        // Made small here: what stays of it fits into a message.
-        guard let input = HookInput(body, name: event, keepsContent: content == "all") else {
-            throw Problem(.badJSON, "the body is no object of JSON that names an event")
+        let make = { @Sendable in HookInput(body, name: event, keepsContent: content == "all")?.json }
+        var input: [UInt8]?
+        if body.count <= Self.smallBody {
+            input = make()
+        } else {
+            guard waiting.count.add(1, ordering: .relaxed).newValue <= Self.maximumWaiting else {
+                waiting.count.subtract(1, ordering: .relaxed)
+                throw Problem(.overloaded, "too many large bodies wait to be read")
+            }
+            input = await withCheckedContinuation { continuation in
+                Self.parsing.async { continuation.resume(returning: make()) }
+            }
+            waiting.count.subtract(1, ordering: .relaxed)
+        }
+        guard let input else {
+            guard HookInput(body, name: "any") == nil else {
+                throw Problem(.badRequest, "no_event", "neither the path nor the body names an event")
+            }
+            throw Problem(.badJSON, "the body is no object of JSON")
         }
         var question = SyncMessage(ServiceCall.Name.hook.rawValue)
         do throws(WireError) {
-            try question.add("input", json: ByteBuffer(bytes: input.json))
+            try question.add("input", json: ByteBuffer(bytes: input))
         } catch {
             throw Problem(error)
         }
@@ -71,24 +125,6 @@ struct HooksAPI: API {
 
     /// The agent of who gives no name.
     private static let nobody = "anonymous"
-
-    /// - Returns: nil: there is no answer yet.
-    private func ask(
-        _ question: SyncMessage, as caller: Caller, _ session: HTTPSession
-    ) async throws(Problem) -> JSONObject? {
-        let result = FirstResult<Result<JSONObject, Problem>>()
-        Task { [state] in
-            let answer: Result<JSONObject, Problem>
-            do throws(Problem) {
-                answer = .success(try await session.ask(question, as: caller))
-            } catch {
-                answer = .failure(error)
-            }
-            let isInTime = result.give(answer)
-            if !isInTime, case .failure(let problem) = answer { state.drop(because: problem.code) }
-        }
-        return try await result.value(within: Self.patience)?.get()
-    }
 
     private static func response(_ output: [UInt8], degraded: String?) -> Response {
         var headers: HTTPFields = [.contentType: "application/json"]

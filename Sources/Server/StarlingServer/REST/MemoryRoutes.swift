@@ -113,11 +113,11 @@ enum MemoryRoutes {
 
     private static func search(_ request: Request, _ context: HTTPContext) async throws(Problem) -> Response {
         let query = try Query(
-            request, known: ["q", "in", "agent", "pattern", "tag", "limit", "order", "except_session", "wait"])
+            request, known: ["q", "in", "agent", "pattern", "tag", "limit", "order", "except_session", "wait", "match"])
         guard let text = try query.one("q") else { throw Problem(.missingField, "?q= says what to look for") }
         var question = SyncMessage(ServiceCall.Name.search.rawValue)
         question.add("query", text)
-        for name in ["agent", "pattern", "order", "except_session"] { question.add(name, try query.one(name)) }
+        for name in ["agent", "pattern", "order", "match", "except_session"] { question.add(name, try query.one(name)) }
         question.add("limit", try query.number("limit", 1...UInt64(Search.maximumLimit)))
         if let wait = try query.one("wait") { try add("wait", ByteBuffer(string: wait), to: &question) }
         try add("in", query.all("in"), to: &question)

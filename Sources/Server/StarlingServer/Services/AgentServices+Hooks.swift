@@ -16,7 +16,8 @@ extension AgentServices {
     func hook(_ call: HookCall, _ request: ServiceRequest, on eventLoop: any EventLoop) async -> [UInt8] {
         let name = call.event.map { String(decoding: $0, as: UTF8.self) }
         guard let input = HookInput(call.input, name: name, keepsContent: call.keepsContent) else {
-            return Self.members(HookAnswer(degraded: "bad_event"))
+            hooks.drop(because: "no_event")
+            return Self.members(HookAnswer(degraded: "no_event"))
         }
         if case .ignored = input.event { return Self.members(HookAnswer()) }
         guard let session = input.session else {
@@ -33,7 +34,9 @@ extension AgentServices {
             eventLoop: eventLoop)
         let result = FirstResult<HookAnswer>()
         Task { [hooks] in
-            result.give(await work.carryOut())
+            let answer = await work.carryOut()
+            // What nobody is told any more is told the next time.
+            if result.give(answer), answer.degraded == nil { hooks.tell(answer.news, in: work.name) }
             hooks.end()
         }
         return Self.members(await result.value(within: Self.patience) ?? HookAnswer(degraded: "late"))
@@ -43,6 +46,7 @@ extension AgentServices {
         var object = JSONWriter(continues: true)
         object.add("output", raw: answer.degraded == nil ? answer.output : Array("{}".utf8))
         if let reason = answer.degraded { object.add("degraded", reason) }
+        if let key = answer.key { object.add("key", key.bytes) }
         return object.finish()
     }
 }
@@ -52,4 +56,8 @@ struct HookAnswer: Sendable {
     var output = Array("{}".utf8)
     /// Why it is not what it should be, and what was told may not be kept; nil: all is well.
     var degraded: String?
+    /// The key that could not be written.
+    var key: Key?
+    /// What it tells that was not told before.
+    var news = HookState.News()
 }

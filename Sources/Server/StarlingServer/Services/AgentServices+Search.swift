@@ -17,23 +17,45 @@ extension AgentServices {
     private static let greatestAnswer = 256 << 10
     /// How many finds are looked up beyond those that are wanted: some may be gone.
     private static let spare = 8
+    private static let fewSpare = 2
 
     func search(
         _ search: Search, _ request: ServiceRequest, _ caller: ServiceCaller
     ) async throws(WireError) -> [UInt8] {
+        let (results, isReached, position) = try await find(search, request, caller)
+        var object = JSONWriter(continues: true)
+        object.add("results", raw: Self.array(results))
+        object.add("searched", raw: await searched(search, request.grant.read))
+        let isComplete = await follower.isComplete
+        if case .behind(let commits) = position { object.add("behind", number: commits) }
+        object.add("complete", isReached && isComplete && position == .reached)
+        return object.finish()
+    }
+
+    /// What a search finds, each as its JSON, the best first.
+    func find(
+        _ search: Search, _ request: ServiceRequest, _ caller: ServiceCaller
+    ) async throws(WireError) -> (results: [[UInt8]], isComplete: Bool, position: Follower<SearchIndex>.Position) {
         let position = await follower.reach(request.head, within: .milliseconds(search.patience))
         let read = request.grant.read
         let isOpen = Self.isOpen(read)
         let life = request.life
+        let spare = search.limits.isEmpty ? Self.spare : Self.fewSpare
         let found = await index.find(
-            search, count: search.limit + Self.spare, isOpen: isOpen, isWanted: { life.isWanted }
+            search, count: search.limit + spare, isOpen: isOpen, isWanted: { life.isWanted }
         ) { read.admits($0) }
         let words = SearchQuery(search.query).words
         var results: [[UInt8]] = []
         var told: [String] = []
+        var left = search.limits
         for (hit, register) in try await lookUp(found.hits, caller) where results.count < search.limit {
             // It may have been written since, for another session or without the tags.
             guard let register, Self.fits(register, search, hit.kind) else { continue }
+            let kind = hit.kind == .memory ? SearchKind.memory : .knowledge
+            if let room = left[kind] {
+                if room == 0 { continue }
+                left[kind] = room - 1
+            }
             let size = results.reduce(0) { $0 + $1.count }
             results.append(
                 await result(hit, register, around: words, isOpen: isOpen, hasRoom: size < Self.greatestAnswer))
@@ -41,13 +63,7 @@ extension AgentServices {
         }
         // A read waits for no count, and fails with none.
         await counters.note(uses: told)
-        var object = JSONWriter(continues: true)
-        object.add("results", raw: Self.array(results))
-        object.add("searched", raw: await searched(search, read))
-        let isComplete = await follower.isComplete
-        if case .behind(let commits) = position { object.add("behind", number: commits) }
-        object.add("complete", found.isComplete && isComplete && position == .reached)
-        return object.finish()
+        return (results, found.isComplete, position)
     }
 
     /// The register of each, in their order.

@@ -19,7 +19,7 @@ struct HookWork: Sendable {
     let swarm: Segment?
     let request: ServiceRequest
     let eventLoop: any EventLoop
-    private let problem = Problems()
+    private let outcome = Outcome()
 
     init(
         services: AgentServices, input: HookInput, session: Segment, agent: Agent, swarm: Segment?,
@@ -35,101 +35,140 @@ struct HookWork: Sendable {
         self.eventLoop = eventLoop
     }
 
-    /// What went wrong first.
-    private final class Problems: Sendable {
-        let first = Mutex<String?>(nil)
+    /// What went wrong first, and with which key; and what is told.
+    private final class Outcome: Sendable {
+        let problem = Mutex<(reason: String, key: Key?)?>(nil)
+        let news = Mutex(HookState.News())
     }
 
-    /// Who did it, as records say.
-    var worker: [UInt8] { input.subagent ?? agent.bytes }
+    /// Who did it, as records say. A name that credentials fix is no matter of what somebody says.
+    var worker: [UInt8] { request.grant.agent == nil ? input.subagent ?? agent.bytes : agent.bytes }
+
+    /// The session as this caller tells of it.
+    var name: HookState.Name { HookState.Name(bearer: request.grant.bearer, agent: agent, session: session) }
 
     func carryOut() async -> HookAnswer {
         var answer = HookAnswer()
         do throws(WireError) {
-            // Two, since what is asked behind a write waits for it.
-            let writer = try await connect(writes: true)
-            defer { writer.close() }
-            let reader = try await connect(writes: false)
-            defer { reader.close() }
-            answer.output = await carryOut(writer, reader)
+            let caller = try await ServiceCaller(
+                request.grant, agent: agent, session: session.bytes, services.connections, on: eventLoop, writes: true)
+            defer { caller.close() }
+            if input.isTrial { tryKeys() }
+            answer.output = await carryOut(caller)
         } catch {
             note(error)
         }
-        answer.degraded = problem.first.withLock { $0 }
+        (answer.degraded, answer.key) = outcome.problem.withLock { ($0?.reason, $0?.key) }
+        answer.news = outcome.news.withLock { $0 }
         return answer
     }
 
-    private func connect(writes: Bool) async throws(WireError) -> ServiceCaller {
-        try await ServiceCaller(
-            request.grant, agent: agent, session: session.bytes, services.connections, on: eventLoop, writes: writes)
-    }
-
-    private func carryOut(_ writer: ServiceCaller, _ reader: ServiceCaller) async -> [UInt8] {
+    /// Reads come first: behind a write they would wait for its commit.
+    private func carryOut(_ caller: ServiceCaller) async -> [UInt8] {
         switch input.event {
         case .sessionStarted(let source):
-            async let isThere: Void = begin(source, writer)
-            let reply = await restored(reader)
+            let reply = await restored(caller)
+            async let isThere: Void = begin(source, caller)
+            await log(.noted, source, caller)
             await isThere
             return reply.json(event: input.name)
         case .taskStarted(let text):
             await learn("started")
-            async let isLogged: Void = log(.started, text, writer)
-            async let isThere: Void = renew(writer)
-            let found = await related(to: text, reader)
-            _ = await (isLogged, isThere)
+            let found = await related(to: text, caller)
+            async let isThere: Void = renew(caller)
+            await log(.started, text, caller)
+            await isThere
             return found
-        case .willEdit(let file):
-            return await claims(of: file, reader).json(event: input.name)
+        case .willEdit(let file): return await claims(of: file, caller).json(event: input.name)
         case .edited(let edit):
             await learn("edits")
-            async let isThere: Void = renew(writer)
-            async let isKept: Void = keep(edit, writer)
-            let reply = await claims(of: edit.file, reader)
-            _ = await (isThere, isKept)
-            return input.isSeed ? Array("{}".utf8) : reply.json(event: input.name)
+            let reply = input.isSeed ? nil : await claims(of: edit.file, caller)
+            async let isThere: Void = renew(caller)
+            await keep(edit, caller)
+            await isThere
+            return reply?.json(event: input.name) ?? Array("{}".utf8)
         case .toolFailed(let tool, let file, let error):
             let text = [tool, error].compactMap { $0 }.joined(separator: Array(": ".utf8))
-            await log(.toolFailed, Array(text), file: file, writer)
+            await log(.toolFailed, Array(text), file: file, caller)
         case .spoke(let message, let isSubagent):
             await learn("completed")
-            if isSubagent { await log(.completed, nil, writer) }
-            if let message { await keep(last: message, writer) }
-            await renew(writer)
+            async let isThere: Void = renew(caller)
+            if isSubagent {
+                await log(.noted, message, caller)
+            } else if let message {
+                await keep(last: message, caller)
+            }
+            await isThere
         case .taskEnded(let text, let hasFailed):
             await learn(hasFailed ? "failed" : "completed")
-            await log(hasFailed ? .failed : .completed, text, writer)
-        case .sessionEnded(let reason): await end(reason, writer, reader)
-        case .noted: await log(.noted, nil, writer)
+            await log(hasFailed ? .failed : .completed, text, caller)
+        case .sessionEnded(let reason): await end(reason, caller)
+        case .noted: await log(.noted, nil, caller)
         case .ignored: break
         }
         return Array("{}".utf8)
     }
 
+    /// Notes that something is told.
+    func tell(_ change: @Sendable (inout HookState.News) -> Void) {
+        if !input.isTrial { outcome.news.withLock { change(&$0) } }
+    }
+
     // MARK: Records
 
-    func note(_ error: WireError) { note(error.code.rawValue) }
+    func note(_ error: WireError, _ key: Key? = nil) { note(error.code.rawValue, key) }
 
-    private func note(_ reason: String) {
-        services.hooks.drop(because: reason)
-        problem.first.withLock { $0 = $0 ?? reason }
+    func note(_ reason: String, _ key: Key?) {
+        // Whoever only tries loses nothing.
+        if !input.isTrial { services.hooks.drop(because: reason) }
+        outcome.problem.withLock { $0 = $0 ?? (reason, key) }
+    }
+
+    /// Finds out for who only tries it whether he may write what the event would be kept as.
+    private func tryKeys() {
+        let stamp = Array("0".utf8)
+        let log = SessionKey.log(session, stamp: stamp).key
+        let present = SessionKey.present(session).key
+        func memory(_ name: String) -> Key? { try? MemoryKey(agent: Segment(agent), name: Array(name.utf8)).key() }
+        let knowledge = KnowledgeID.ofFile(stamp)
+        let keys: [Key?] =
+            switch input.event {
+            case .sessionStarted: [present, log]
+            case .taskStarted: [present, log]
+            case .willEdit, .ignored: []
+            case .edited:
+                [
+                    present, SessionKey.edit(session, id: stamp).key, try? Key("knowledge:\(knowledge)"),
+                    try? Key("knowledge:\(knowledge):source:\(agent)"),
+                ]
+            case .toolFailed, .taskEnded, .noted: [log]
+            case .spoke: [present, log, SessionKey.last(session).key, memory(Self.lastSession)]
+            case .sessionEnded:
+                [SessionKey.summary(session).key, memory(Self.lastSession), memory(Self.summaries + text(session))]
+            }
+        for key in keys.compactMap({ $0 }) where !request.grant.write.admits(key) {
+            note(ErrorCode.forbidden.rawValue, key)
+        }
     }
 
     /// Writes a register, with a time to live in seconds. What cannot be written is counted.
-    func record(_ key: Key, _ value: [UInt8], timeToLive: Int?, _ writer: ServiceCaller) async {
-        if input.isTrial {
-            if !request.grant.write.admits(key) { note(ErrorCode.forbidden.rawValue) }
-            return
-        }
+    ///
+    /// - Returns: whether it was written.
+    @discardableResult
+    func record(_ key: Key, _ value: [UInt8], timeToLive: Int?, _ writer: ServiceCaller) async -> Bool {
+        if input.isTrial { return false }
         do throws(WireError) {
             var message = SyncMessage("broadcast")
             message.add("key", "\(key)")
             try message.add("value", json: ByteBuffer(bytes: value))
             message.add("ttl", timeToLive)
             let answer = try await writer.ask(message)
-            if answer.bool("applied") == false { note(answer.string("reason") ?? "refused") }
+            if answer.bool("applied") != false { return true }
+            note(answer.string("reason") ?? "refused", key)
         } catch {
-            note(error)
+            note(error, key)
         }
+        return false
     }
 
     private func log(_ event: SessionLogEvent, _ text: [UInt8]?, file: [UInt8]? = nil, _ writer: ServiceCaller) async {
@@ -147,7 +186,7 @@ struct HookWork: Sendable {
         await record(
             SessionKey.edit(session, id: id).key, edit.json(agent: worker, session: session),
             timeToLive: 30 * Self.day, writer)
-        guard edit.isSignificant else { return }
+        guard edit.isSignificant, !input.isTrial else { return }
         do throws(WireError) {
             let topic = Array("file:".utf8) + edit.file
             guard topic.count <= NewKnowledge.maximumTopic else { return }
@@ -173,6 +212,14 @@ struct HookWork: Sendable {
         value.add("agent_id", worker)
         value.add("session_id", session)
         await record(SessionKey.last(session).key, value.finish(), timeToLive: 7 * Self.day, writer)
+        guard !input.isTrial else { return }
+        // Not every session comes to its end.
+        var last = JSONWriter()
+        last.add("session_id", session)
+        last.add("agent_id", agent.bytes)
+        last.add("summary", FileEdit.prefix(of: message, 1_024))
+        last.add("ended_at", optional: nil)
+        await rememberLast(last.finish(), writer)
     }
 
     // MARK: That a session is there
@@ -180,22 +227,25 @@ struct HookWork: Sendable {
     private static let presence = 600
 
     private func begin(_ source: [UInt8]?, _ writer: ServiceCaller) async {
-        if !input.isTrial { _ = services.hooks.shouldRenew(session, now: SystemClock.now()) }
         var value = JSONWriter()
         value.add("session_id", session)
         value.add("agent_id", agent.bytes)
         value.add("source", source)
         value.add("started_at", seconds: SystemClock.now().milliseconds / 1_000 * 1_000)
-        await record(SessionKey.present(session).key, value.finish(), timeToLive: Self.presence, writer)
+        if await record(SessionKey.present(session).key, value.finish(), timeToLive: Self.presence, writer) {
+            services.hooks.noteRenewal(of: name, now: SystemClock.now())
+        }
     }
 
     private func renew(_ writer: ServiceCaller) async {
-        guard !input.isTrial, services.hooks.shouldRenew(session, now: SystemClock.now()) else { return }
+        guard !input.isTrial, services.hooks.shouldRenew(name, now: SystemClock.now()) else { return }
         do throws(WireError) {
             var touch = SyncMessage("touch")
             touch.add("key", "\(SessionKey.present(session).key)")
             touch.add("ttl", Self.presence)
-            if try await writer.ask(touch).bool("applied") == true { return }
+            if try await writer.ask(touch).bool("applied") == true {
+                return services.hooks.noteRenewal(of: name, now: SystemClock.now())
+            }
         } catch {
             return note(error)
         }
@@ -208,7 +258,10 @@ struct HookWork: Sendable {
     private func learn(_ what: String) async {
         guard !input.isTrial, let type = try? Segment(input.taskType.span) else { return }
         let name = services.learning(of: Segment(agent), type)
-        guard let key = try? Key(name), request.grant.write.admits(key) else { return }
+        // What is counted is written by the server: it is nothing for who may have so many keys only.
+        guard let key = try? Key(name), request.grant.write.admits(key), request.grant.maximumKeys == nil,
+            services.hooks.counts(name)
+        else { return }
         await services.counters.note(what, of: name)
     }
 }

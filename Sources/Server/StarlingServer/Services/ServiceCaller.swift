@@ -28,12 +28,8 @@ struct ServiceCaller {
         var hello = SyncMessage("hello")
         hello.add("agent", "\(agent)")
         hello.add("session", session.map { String(decoding: $0, as: UTF8.self) })
-        do throws(WireError) {
-            _ = try await ask(hello)
-        } catch {
-            connection.close()
-            throw error
-        }
+        // What comes behind it is under that name; and a name that may not be is refused where it was given.
+        connection.send(hello)
     }
 
     func close() { connection.close() }

@@ -3,6 +3,7 @@ import ArgumentParser
 import Foundation
 import NIOCore
 import SyncClient
+import SyncProtocol
 
 /// `starling hook`
 struct Hook: AsyncParsableCommand {
@@ -16,6 +17,8 @@ struct Hook: AsyncParsableCommand {
     /// How long it may take, in seconds.
     private static let patience = 0.4
     private static let lastPatience = 1.0
+    /// How long what the server says may be, in bytes.
+    private static let maximumAnswer = 256 << 10
 
     @Argument(help: "The event's name, such as SessionStart; without one the JSON says it.")
     var event: String?
@@ -29,16 +32,22 @@ struct Hook: AsyncParsableCommand {
 
     /// Whether a command line is one of this command: then nothing fails, a wrong option neither.
     static func isAsked(_ arguments: [String]) -> Bool {
-        arguments.dropFirst().first == configuration.commandName
-            && !arguments.contains { ["-h", "--help", "-help"].contains($0) }
+        guard arguments.dropFirst().first == configuration.commandName else { return false }
+        return arguments.count < 3 || !["-h", "--help", "-help"].contains(arguments[2])
     }
 
     /// Runs it, and exits with 0.
     static func run(_ arguments: [String]) async -> Never {
         let isEnd = arguments.contains { $0.lowercased().filter { $0 != "-" } == "sessionend" }
         let patience = isEnd ? lastPatience : patience
+        signal(SIGPIPE, SIG_IGN)
+        // What was opened meanwhile is not what somebody has closed before.
+        let isMute = fcntl(STDOUT_FILENO, F_GETFD) < 0
         // Standard input may never end, and a name may take a resolver long.
-        DispatchQueue.global().asyncAfter(deadline: .now() + patience) { Foundation.exit(0) }
+        DispatchQueue.global().asyncAfter(deadline: .now() + patience) {
+            Output.complaint("there was no answer within \(patience) s")
+            Foundation.exit(0)
+        }
         do {
             let command = try Hook.parse(Array(arguments.dropFirst(2)))
             let body = try readInput()
@@ -46,8 +55,9 @@ struct Hook: AsyncParsableCommand {
             let input = HookInput(body, name: command.event, keepsContent: command.target.keepsContent)
             guard let input else { throw UsageError("standard input is no object of JSON that names an event") }
             let answer = try await command.target.post(
-                input.json, command.way, within: .milliseconds(Int64(patience * 1_000)))
-            if answer.status == 200, !answer.body.starts(with: Array("{}".utf8)) { Output.bytes(answer.body) }
+                input.json, command.way, within: .seconds(10))
+            guard answer.status == 200 else { throw UsageError("the server answered with status \(answer.status)") }
+            if !isMute { try say(answer.body) }
             if let reason = answer.header("starling-degraded") {
                 Output.complaint("the server keeps nothing of this hook: \(reason)")
             }
@@ -56,6 +66,20 @@ struct Hook: AsyncParsableCommand {
             Output.complaint(isOurs ? "\(error)" : Hook.message(for: error))
         }
         Foundation.exit(0)
+    }
+
+    /// Prints what the server says: an object of JSON on one line, and nothing else, whoever it is that answers.
+    private static func say(_ answer: [UInt8]) throws {
+        guard answer.count <= maximumAnswer, let object = try? JSONObject(answer) else {
+            throw UsageError("the answer is none of a Starling server's")
+        }
+        if object.members.isEmpty { return }
+        var rest = Array((object.line + "\n").utf8)[...]
+        // Where nobody reads it, it is said to nobody.
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { write(STDOUT_FILENO, $0.baseAddress, $0.count) }
+            if count > 0 { rest = rest.dropFirst(count) } else if errno != EINTR { return }
+        }
     }
 
     func run() async throws { await Self.run(CommandLine.arguments) }

@@ -1,6 +1,7 @@
 import Agents
 import ArgumentParser
 import Foundation
+import Registers
 
 /// `starling hooks`
 struct Hooks: AsyncParsableCommand {
@@ -28,15 +29,40 @@ struct HookScope: ParsableArguments {
     var place: Place = .local
 
     static func file(of place: Place) -> HookSettingsFile {
-        let home = FileManager.default.homeDirectoryForCurrentUser.path
+        // As it is seen from here.
+        let base = project == FileManager.default.currentDirectoryPath ? "" : project + "/"
         let path =
             switch place {
-            case .local: ".claude/settings.local.json"
-            case .project: ".claude/settings.json"
-            case .user: "\(home)/.claude/settings.json"
-            case .copilot: ".github/hooks/starling.json"
+            case .local: "\(base).claude/settings.local.json"
+            case .project: "\(base).claude/settings.json"
+            case .user: "\(claude)/settings.json"
+            case .copilot: "\(base).github/hooks/starling.json"
             }
         return HookSettingsFile(path: path, layout: place == .copilot ? .copilot : .claude)
+    }
+
+    /// The home folder, by the environment where that says one, as shells have it.
+    static var home: String {
+        ProcessInfo.processInfo.environment["HOME"].flatMap { $0.isEmpty ? nil : $0 }
+            ?? FileManager.default.homeDirectoryForCurrentUser.path
+    }
+
+    /// Where Claude Code has what is yours.
+    private static var claude: String {
+        ProcessInfo.processInfo.environment["CLAUDE_CONFIG_DIR"].flatMap { $0.isEmpty ? nil : $0 } ?? "\(home)/.claude"
+    }
+
+    /// The folder of the project: the nearest one, from here up, that has settings or a repository; else this one.
+    static var project: String {
+        let here = FileManager.default.currentDirectoryPath
+        var folder = URL(filePath: here)
+        while folder.path != "/", folder.path != home {
+            for name in [".claude", ".git"] where FileManager.default.fileExists(atPath: folder.path + "/" + name) {
+                return folder.path
+            }
+            folder.deleteLastPathComponent()
+        }
+        return here
     }
 
     var file: HookSettingsFile { Self.file(of: place) }
@@ -72,7 +98,16 @@ struct HooksInstall: AsyncParsableCommand {
     @Flag(help: "Show the token that STARLING_TOKEN holds when a hook runs.")
     var authorize = false
 
+    @Flag(help: "Print what the file would be, and change nothing.")
+    var dryRun = false
+
     func run() async throws {
+        do throws(TextError) {
+            if let agent { _ = try Agent(agent) }
+            if let swarm { _ = try Segment(swarm) }
+        } catch {
+            throw UsageError(error.description)
+        }
         let target = try HookTarget.parse(
             (url.map { ["--url", $0] } ?? []) + (swarm.map { ["--swarm", $0] } ?? [])
                 + (noContent ? ["--no-content"] : []))
@@ -82,7 +117,16 @@ struct HooksInstall: AsyncParsableCommand {
             url: try target.origin() + target.path(), agent: name, tokenVariable: mayShow ? "STARLING_TOKEN" : nil,
             command: Self.command(target, name), tellsOfClaims: reservations)
         let file = scope.file
+        if dryRun { return Output.bytes(try file.installed(settings)) }
         let isNew = try file.install(settings)
+        for other in HookScope.Place.allCases where other != scope.place && other != .copilot {
+            guard scope.place != .copilot, HookScope.file(of: other).path != file.path,
+                (try? HookScope.file(of: other).handlers().isEmpty) == false
+            else {
+                continue
+            }
+            Output.complaint("there are hooks in \(HookScope.file(of: other).path) too: each event is told twice")
+        }
         Output.line("\(isNew ? "Installed" : "Updated") the hooks in \(file.path), for agent \(name).")
         if mayShow { Output.line("They show the token in STARLING_TOKEN: set it where the coding agent is started.") }
         Output.line(
@@ -91,9 +135,7 @@ struct HooksInstall: AsyncParsableCommand {
 
     /// A name that two folders, and two machines, do not share.
     private static func agent(_ place: HookScope.Place) -> String {
-        let folder =
-            place == .user
-            ? FileManager.default.homeDirectoryForCurrentUser.path : FileManager.default.currentDirectoryPath
+        let folder = place == .user ? HookScope.home : HookScope.project
         // FNV-1a.
         let hash = folder.utf8.reduce(into: UInt32(2_166_136_261)) { $0 = ($0 ^ UInt32($1)) &* 16_777_619 }
         let digits = String(hash & 0xFFFF, radix: 16)
@@ -104,27 +146,19 @@ struct HooksInstall: AsyncParsableCommand {
 
     /// What a shell runs: the program by its name where the shell finds it by that.
     private static func command(_ target: HookTarget, _ agent: String) -> String {
-        let program = HookSettingsFile.isInPath("starling") ? "starling" : quoted(CommandLine.executable)
-        var words = [program, "hook", "--agent", quoted(agent)]
+        let program = HookSettingsFile.isInPath("starling") ? "starling" : HookSettings.quoted(CommandLine.executable)
+        var words = [program, "hook", "--agent", HookSettings.quoted(agent)]
         let server = ClientOptions.server(target.url)
-        if server != ClientOptions.standardServer { words += ["--url", quoted(server)] }
-        if let swarm = target.swarm { words += ["--swarm", quoted(swarm)] }
+        if server != ClientOptions.standardServer { words += ["--url", HookSettings.quoted(server)] }
+        if let swarm = target.swarm { words += ["--swarm", HookSettings.quoted(swarm)] }
         if target.noContent { words.append("--no-content") }
         return words.joined(separator: " ")
-    }
-
-    /// As one word of a shell's.
-    private static func quoted(_ text: String) -> String {
-        let isPlain = text.unicodeScalars.allSatisfy {
-            $0.isASCII && ($0.properties.isAlphabetic || "0123456789-_./:".unicodeScalars.contains($0))
-        }
-        return isPlain && !text.isEmpty ? text : "'" + text.replacingOccurrences(of: "'", with: "'\\''") + "'"
     }
 }
 
 extension CommandLine {
     /// This program's file.
-    fileprivate static var executable: String {
+    static var executable: String {
         (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? Bundle.main.executablePath
             ?? arguments[0]
     }
@@ -158,25 +192,43 @@ struct HooksStatus: AsyncParsableCommand {
         commandName: "status", abstract: "Try each handler that is installed, as a coding agent would.",
         discussion: """
             Each line is an event, a tab, how long it took, a tab, and what came of it. Nothing is kept of that. Exits with 1 when there are no \
-            handlers, or one does not do what it should.
+            handlers, or one does not do what it should. Settings may be somebody else's: nothing of them is run but this program's own hook, and a \
+            token is shown to the server of --url only.
             """)
 
+    @Option(help: "The server; else STARLING_URL in the environment. (default: ws://127.0.0.1:7827/sync)")
+    var url: String?
+
     func run() async throws {
+        let server = try HookTarget.parse(url.map { ["--url", $0] } ?? []).origin()
+        signal(SIGPIPE, SIG_IGN)
         var count = 0
         var isWell = true
+        var seen: Set<String> = []
         for place in HookScope.Place.allCases {
             let file = HookScope.file(of: place)
+            // At home a project's settings are the user's.
+            guard seen.insert(file.path).inserted else { continue }
             let handlers = try file.handlers()
             if handlers.isEmpty { continue }
             count += handlers.count
             Output.line("\(file.path):")
             for handler in handlers {
-                let trial = await HookTrial(handler).run()
+                let trial = await HookTrial(handler, server: server, obstacle: Self.obstacle(to: handler, place)).run()
                 isWell = isWell && trial.isWell
                 Output.line("  \(handler.event)\t\(trial.milliseconds) ms\t\(trial.text)")
             }
         }
         if count == 0 { Output.complaint("no hooks are installed here: 'starling hooks install'") }
         if count == 0 || !isWell { throw ExitCode(1) }
+    }
+
+    /// What keeps Claude Code from calling a handler, in whatever settings it reads.
+    private static func obstacle(to handler: HookSettings.Handler, _ place: HookScope.Place) -> String? {
+        guard place != .copilot else { return nil }
+        return HookScope.Place.allCases.filter { $0 != .copilot }.lazy.compactMap { place in
+            let file = HookScope.file(of: place)
+            return file.text.flatMap { HookSettings.obstacle(in: $0, to: handler) }.map { "\($0) in \(file.path)" }
+        }.first
     }
 }
