@@ -155,21 +155,25 @@ struct TidyTests {
         let page = try String(contentsOf: Repository.file("protocol/README.md"), encoding: .utf8)
         let client = page.matches(of: /(?m)^\| `\{"type":"(\w+)"/).map { "protocol/schemas/client/\($0.1).json" }
         let section = page.split(separator: "## From the server").last?.split(separator: "\n## ").first ?? ""
-        // A search is asked for, and stands with what it is asked of.
-        let server = section.matches(of: /(?m)^\| `(\w+)` \|/).map(\.1).filter { $0 != "search" }.map {
-            "protocol/schemas/server/\($0).json"
-        }
+        // Calls without a dot stand with what they are asked of.
+        let undotted = ["search", "hook"]
+        let server = section.matches(of: /(?m)^\| `(\w+)` \|/).map { String($0.1) }.filter { !undotted.contains($0) }
+            .map {
+                "protocol/schemas/server/\($0).json"
+            }
         #expect(client.count == MessageType.allCases.count && server.count == 18)
         #expect(Set(client) == Set(MessageType.allCases.map { "protocol/schemas/client/\($0.rawValue).json" }))
         let schemas = Set(files.filter { $0.hasPrefix("protocol/schemas/") }).subtracting([
             "protocol/schemas/common.json", "protocol/schemas/calls.json",
         ])
         #expect(schemas == Set(client + server))
-        let calls = page.matches(of: /(?m)^\| `(\w+\.\w+|search)` \|/).map { String($0.1) }
+        let calls = page.matches(of: /(?m)^\| `(\w+\.\w+|search|hook)` \|/).map { String($0.1) }
         let names = Call.Name.allCases.map(\.rawValue) + MemoryMessage.allCases.map(\.rawValue)
         #expect(Set(calls) == Set(names + ServiceCall.Name.allCases.map(\.rawValue)))
         let described = try JSONObject(Array(Data(contentsOf: Repository.file("protocol/schemas/calls.json"))))
-        #expect(described.object("$defs")?.members.map(\.name).filter { $0.contains(".") || $0 == "search" } == calls)
+        #expect(
+            described.object("$defs")?.members.map(\.name).filter { $0.contains(".") || undotted.contains($0) } == calls
+        )
     }
 
     @Test("The page on operations has every option of serve, with the default that its help says")

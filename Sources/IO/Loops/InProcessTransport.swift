@@ -20,7 +20,42 @@ package struct ConnectionEnd: Error, Equatable, Sendable {
 /// The loop's side of an ``InProcessConnection``: what it is sent waits here until somebody takes it, and what can be done without is
 /// dropped meanwhile, as for a socket. It belongs to the event loop.
 final class InProcessTransport: ConnectionTransport {
-    typealias Answer = CheckedContinuation<Result<ByteBuffer, ConnectionEnd>, Never>
+    typealias AnswerResult = Result<ByteBuffer, ConnectionEnd>
+
+    /// Who waits for an answer.
+    enum Answer {
+        case one(CheckedContinuation<AnswerResult, Never>)
+        /// The answer at a place among several.
+        case part(Answers, at: Int)
+
+        func resume(returning result: AnswerResult) {
+            switch self {
+            case .one(let continuation): continuation.resume(returning: result)
+            case .part(let answers, let place): answers.note(result, at: place)
+            }
+        }
+    }
+
+    /// The answers to questions that were asked together. It belongs to the event loop.
+    final class Answers {
+        private var results: [AnswerResult?]
+        private var missing: Int
+        private let continuation: CheckedContinuation<[AnswerResult], Never>
+
+        init(count: Int, _ continuation: CheckedContinuation<[AnswerResult], Never>) {
+            results = Array(repeating: nil, count: count)
+            missing = count
+            self.continuation = continuation
+        }
+
+        fileprivate func note(_ result: AnswerResult, at place: Int) {
+            guard results[place] == nil else { return }
+            results[place] = result
+            missing -= 1
+            if missing == 0 { continuation.resume(returning: results.compactMap { $0 }) }
+        }
+    }
+
     typealias Taker = CheckedContinuation<Taken, Never>
 
     /// What somebody gets who takes what there is.
@@ -100,6 +135,15 @@ final class InProcessTransport: ConnectionTransport {
     /// Asks something; the answer is the message that carries the number.
     func ask(_ request: SyncMessage, number: UInt64, _ answer: Answer) {
         ask(.message(request.message(number: number)), number: number, answer)
+    }
+
+    /// Asks several things, whose answers come together.
+    func ask(_ requests: [SyncMessage], numbers: [UInt64], _ continuation: CheckedContinuation<[AnswerResult], Never>) {
+        guard !requests.isEmpty else { return continuation.resume(returning: []) }
+        let answers = Answers(count: requests.count, continuation)
+        for (place, (request, number)) in zip(requests, numbers).enumerated() {
+            ask(.message(request.message(number: number)), number: number, .part(answers, at: place))
+        }
     }
 
     /// Has registers merged as they are; the answer is the message that carries the number.

@@ -9,8 +9,11 @@ extension SearchIndex {
     /// How many words of a query are looked at, and by how many of them texts are looked for.
     private static let considered = 48
     private static let maximumTerms = 8
-    /// How many texts are looked at in all, and in how many a word is that finds nothing by itself.
-    private static let budget = 128
+    /// How many texts are looked at in all. A word that is in more finds nothing by itself.
+    private static let budget = 64
+    /// Up to how many texts are counted that have a word; and of how many such words two have to be there.
+    private static let counted = 1_024
+    private static let maximumCommonTerms = 4
     /// How many words count of who may not read all, in how many texts each is looked for, and how many finds there are then.
     private static let maximumLongTerms = 4
     private static let maximumOfTerm = 4_096
@@ -49,22 +52,45 @@ extension SearchIndex {
     ) throws -> [SearchHit] {
         let terms = SearchQuery.terms(of: search.query)
         return isOpen
-            ? try rareHits(database, search, try rarest(of: terms, database), mayRead: mayRead)
+            ? try rareHits(database, search, terms, mayRead: mayRead)
             : try longHits(database, search, terms, mayRead: mayRead)
     }
 
     private func rareHits(
         _ database: Database, _ search: Search, _ terms: [SearchQuery.Term], mayRead: (Key) -> Bool
     ) throws -> [SearchHit] {
-        guard let match = SearchQuery(terms.map { [$0] }).match else { return [] }
+        let counted = try terms.prefix(Self.considered).map { (term: $0, count: try frequency(of: $0, database)) }
+            .filter { $0.count > 0 }.sorted {
+                ($0.count, $1.term.text.utf8.count) < ($1.count, $0.term.text.utf8.count)
+            }
+        var rare: [SearchQuery.Term] = []
+        var sum = 0
+        for (term, count) in counted where rare.count < Self.maximumTerms && sum + count <= Self.budget {
+            sum += count
+            rare.append(term)
+        }
+        if !rare.isEmpty {
+            let weights = SearchRanking.weights
+            let rank = "bm25(documents_text, \(weights.topic), \(weights.tags), \(weights.text))"
+            return try hits(SearchQuery(rare.map { [$0] }), ranked: rank, database, search, mayRead: mayRead)
+        }
+        // Each of them says little by itself: what has two of them, the newest first.
+        let common = counted.prefix(Self.maximumCommonTerms).map(\.term)
+        let pairs = common.indices.flatMap { first in common[(first + 1)...].map { [common[first], $0] } }
+        return try hits(SearchQuery(pairs), ranked: "-1.0", database, search, mayRead: mayRead)
+    }
+
+    private func hits(
+        _ query: SearchQuery, ranked rank: String, _ database: Database, _ search: Search, mayRead: (Key) -> Bool
+    ) throws -> [SearchHit] {
+        guard let match = query.match else { return [] }
         let (conditions, arguments) = Self.conditions(search)
-        let weights = SearchRanking.weights
         let rows = try Row.fetchCursor(
             database.cachedStatement(
                 sql: """
-                    SELECT d.key, d.kind, d.name, d.tags, d.confidence, bm25(documents_text, \(weights.topic), \(weights.tags), \(weights.text)), d.id
+                    SELECT d.key, d.kind, d.name, d.tags, d.confidence, \(rank), d.id
                     FROM documents_text JOIN documents d ON d.id = documents_text.rowid
-                    WHERE documents_text MATCH ?\(conditions) ORDER BY documents_text.rowid DESC
+                    WHERE documents_text MATCH ?\(conditions) ORDER BY documents_text.rowid DESC LIMIT \(Self.budget)
                     """), arguments: [match] + arguments)
         return try Self.ranked(rows, database, search, true, mayRead)
     }
@@ -100,21 +126,6 @@ extension SearchIndex {
         return hits.sorted { $0.score > $1.score }
     }
 
-    /// Those of some terms that are in the fewest texts, and in any.
-    private func rarest(of terms: [SearchQuery.Term], _ database: Database) throws -> [SearchQuery.Term] {
-        let counted = try terms.prefix(Self.considered).map { term in
-            (term: term, count: try frequency(of: term, database))
-        }
-        var chosen: [SearchQuery.Term] = []
-        var sum = 0
-        for (term, count) in counted.filter({ $0.count > 0 }).sorted(by: { $0.count < $1.count }) {
-            guard chosen.count < Self.maximumTerms, chosen.isEmpty || sum + count <= Self.budget else { break }
-            sum += count
-            chosen.append(term)
-        }
-        return chosen
-    }
-
     /// In how many texts a term is, up to what is too many.
     private func frequency(of term: SearchQuery.Term, _ database: Database) throws -> Int {
         try frequencies.withLock { frequencies in
@@ -123,7 +134,7 @@ extension SearchIndex {
                 return try Int.fetchOne(
                     database.cachedStatement(
                         sql:
-                            "SELECT COUNT(*) FROM (SELECT 1 FROM documents_text WHERE documents_text MATCH ? LIMIT \(Self.budget + 1))"
+                            "SELECT COUNT(*) FROM (SELECT 1 FROM documents_text WHERE documents_text MATCH ? LIMIT \(Self.counted))"
                     ), arguments: [match]) ?? 0
             }
         }

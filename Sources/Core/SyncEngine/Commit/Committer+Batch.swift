@@ -21,14 +21,7 @@ extension Committer {
             required.append(try outline(of: requirement.key, in: draft))
         }
         var current: [StoredRegister?] = []
-        for member in message.members {
-            // The time of creation is in the metadata, which an outline may lack.
-            let wantsCreation =
-                if case .write(let write) = member { CreationTime.isAsked(by: write.record) } else { false }
-            current.append(
-                wantsCreation
-                    ? try self.current(of: member.key, in: draft) : try outline(of: member.key, in: draft))
-        }
+        for member in message.members { current.append(try replaced(by: member, in: draft)) }
         var failures = judge.failures(of: message, required: required, current: current, now: now)
         failures += guardFailures(message)
         failures += try quotaFailures(request, message, current, &draft)
@@ -48,6 +41,17 @@ extension Committer {
     private mutating func outline(of key: Key, in draft: CommitDraft) throws(StoreError) -> StoredRegister? {
         if let stored = draft.latest(of: key) ?? cache.find(key) { return stored }
         return try store.outline(of: key)
+    }
+
+    /// The register that a member takes the place of.
+    private mutating func replaced(
+        by member: ClientMessage.Batch.Member, in draft: CommitDraft
+    ) throws(StoreError) -> StoredRegister? {
+        // The time of creation is in the metadata, which an outline may lack.
+        if case .write(let write) = member, CreationTime.isAsked(by: write.record) {
+            return try current(of: member.key, in: draft)
+        }
+        return try outline(of: member.key, in: draft)
     }
 
     private mutating func apply(

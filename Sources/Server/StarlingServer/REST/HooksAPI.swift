@@ -12,12 +12,12 @@ import Synchronization
 ///
 /// The answer is 200 and an object of JSON, soon, whatever is wrong: a harness waits for its hooks, and shows its user what they fail with.
 struct HooksAPI: API {
-    /// How long an answer may take. The service itself takes less, where it gets to it.
-    private static let patience = Duration.milliseconds(240)
 
     let state: HookState
     let routes: [Route]
     private let waiting = Waiting()
+    /// When a large one is answered at the latest: the service itself takes less.
+    private let deadlines = Deadlines(milliseconds: 220)
 
     private final class Waiting: Sendable {
         let count = Atomic<Int>(0)
@@ -41,37 +41,47 @@ struct HooksAPI: API {
     }
 
     private func answer(_ request: Request, _ context: HTTPContext, event: String?) async -> Response {
-        let result = FirstResult<Result<JSONObject, Problem>>()
-        // It goes on when there is no time left: what is told is kept all the same.
-        Task { [state] in
-            let answer: Result<JSONObject, Problem>
-            do throws(Problem) {
-                answer = .success(try await carryOut(request, context.session, event))
-            } catch {
-                answer = .failure(error)
-                // Where the answer is lost what was told may be kept.
-                if error.code != ErrorCode.outcomeUnknown.rawValue { state.drop(because: error.code) }
-            }
-            result.give(answer)
+        let body = Array(await RESTRoutes.body(of: request).readableBytesView)
+        guard body.count > Self.smallBody else {
+            return Self.response(await carryOut(request, body, context.session, event))
         }
-        switch await result.value(within: Self.patience) {
+        // To read a large one may take a while. It goes on when there is no time left: what is told is kept all the same.
+        let result = FirstResult<Result<JSONObject, Problem>>()
+        deadlines.add { result.give(nil) }
+        Task { result.give(await carryOut(request, body, context.session, event)) }
+        return Self.response(await result.value)
+    }
+
+    private static func response(_ result: Result<JSONObject, Problem>?) -> Response {
+        switch result {
         case .success(let answer):
             let key = answer.string("key").map { "; key=\(Percent.encodeForHeader($0))" } ?? ""
-            return Self.response(
+            return response(
                 answer.raw("output") ?? Array("{}".utf8), degraded: answer.string("degraded").map { $0 + key })
-        case .failure(let problem): return Self.response(Array("{}".utf8), degraded: problem.code)
-        case nil: return Self.response(Array("{}".utf8), degraded: "late")
+        case .failure(let problem): return response(Array("{}".utf8), degraded: problem.code)
+        case nil: return response(Array("{}".utf8), degraded: "late")
         }
     }
 
     private func carryOut(
-        _ request: Request, _ session: HTTPSession, _ event: String?
+        _ request: Request, _ body: [UInt8], _ session: HTTPSession, _ event: String?
+    ) async -> Result<JSONObject, Problem> {
+        do throws(Problem) {
+            return .success(try await ask(request, body, session, event))
+        } catch {
+            // Where the answer is lost what was told may be kept.
+            if error.code != ErrorCode.outcomeUnknown.rawValue { state.drop(because: error.code) }
+            return .failure(error)
+        }
+    }
+
+    private func ask(
+        _ request: Request, _ body: [UInt8], _ session: HTTPSession, _ event: String?
     ) async throws(Problem) -> JSONObject {
         // The caller is whom the credentials are for: which agent it is stands in the question.
         var caller = try Caller(request.headers)
         caller.agent = nil
         caller.session = nil
-        let body = Array(await RESTRoutes.body(of: request).readableBytesView)
         // Nobody has anything taken apart who may not have anything done.
         try await session.admit(body.count, as: caller)
         return try await session.ask(try await question(request, body, event), as: caller)

@@ -66,42 +66,12 @@ extension AgentServices {
         return (results, found.isComplete, position)
     }
 
-    /// The register of each, in their order.
+    /// The register of each, in their order: all are asked for before the first answer is waited for, and so they are read together.
     private func lookUp(
         _ hits: [SearchHit], _ caller: ServiceCaller
     ) async throws(WireError) -> [(SearchHit, JSONObject?)] {
-        // All are asked for before the first answer is waited for: so they are read together.
-        let lookups = Lookups()
-        await withTaskGroup(of: Void.self) { group in
-            for (index, hit) in hits.enumerated() {
-                group.addTask {
-                    do throws(WireError) {
-                        lookups.note(try await caller.get(hit.key), at: index)
-                    } catch {
-                        lookups.note(error)
-                    }
-                }
-            }
-        }
-        if let problem = lookups.problem { throw problem }
-        return hits.indices.map { (hits[$0], lookups.found($0)) }
-    }
-
-    /// The registers that were found, by the places of those who asked for them.
-    private final class Lookups: Sendable {
-        private let registers = Mutex<[Int: JSONObject]>([:])
-        private let failure = Mutex<WireError?>(nil)
-
-        func note(_ register: JSONObject?, at index: Int) { registers.withLock { $0[index] = register } }
-
-        func note(_ error: WireError) {
-            // What may not be read any more is not there.
-            if error.code != .forbidden { failure.withLock { $0 = error } }
-        }
-
-        func found(_ index: Int) -> JSONObject? { registers.withLock { $0[index] } }
-
-        var problem: WireError? { failure.withLock { $0 } }
+        let registers = try await caller.get(hits.map(\.key))
+        return Array(zip(hits, registers))
     }
 
     private static func fits(_ register: JSONObject, _ search: Search, _ kind: DocumentKind) -> Bool {

@@ -22,6 +22,8 @@ final class AgentServices: Sendable {
     let follower: Follower<SearchIndex>
     let counters: Counters
     let hooks = HookState()
+    /// When a hook is answered at the latest.
+    let deadlines = Deadlines(milliseconds: 200)
     let touches: Touches
     /// Of the database: what is counted is counted under it.
     let epoch: String
@@ -77,6 +79,14 @@ final class AgentServices: Sendable {
             return driver.deliver(.answered(ServiceAnswer(to: request, Self.text(of: error, to: request))))
         }
         Task {
+            if case .hook(let call) = request.call.action {
+                // What is done about it may go on when it is answered.
+                await hook(call, request, on: driver.eventLoop) { members in
+                    driver.deliver(.answered(ServiceAnswer(to: request, Self.message("hook", members, to: request))))
+                }
+                running.subtract(1, ordering: .relaxed)
+                return
+            }
             let message: ByteBuffer
             do throws(WireError) {
                 message = try await answer(request, on: driver.eventLoop)
@@ -99,10 +109,6 @@ final class AgentServices: Sendable {
     private func answer(
         _ request: ServiceRequest, on eventLoop: any EventLoop
     ) async throws(WireError) -> ByteBuffer {
-        if case .hook(let call) = request.call.action {
-            // What is done about it may go on when it is answered: it has connections of its own.
-            return Self.message("hook", await hook(call, request, on: eventLoop), to: request)
-        }
         let writes = if case .learn = request.call.action { true } else { false }
         let caller = try await ServiceCaller(
             request.grant, agent: request.agent, session: request.session, connections, on: eventLoop, writes: writes)
@@ -114,7 +120,7 @@ final class AgentServices: Sendable {
             case .learn(let new): ("knowledge", try await learn(new, request, caller))
             case .knowledge(let id): ("knowledge", try await knowledge(id, request, caller))
             case .topics(let filter): ("results", try await topics(filter, request, caller))
-            case .hook: preconditionFailure("it was answered above")
+            case .hook: preconditionFailure("it has answers of its own")
             }
         return Self.message(type, members, to: request)
     }

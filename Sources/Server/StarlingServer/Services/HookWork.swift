@@ -183,27 +183,62 @@ struct HookWork: Sendable {
 
     private func keep(_ edit: FileEdit, _ writer: ServiceCaller) async {
         let id = edit.id?.escaped ?? services.stamp(SystemClock.now())
-        await record(
-            SessionKey.edit(session, id: id).key, edit.json(agent: worker, session: session),
-            timeToLive: 30 * Self.day, writer)
-        guard edit.isSignificant, !input.isTrial else { return }
-        do throws(WireError) {
-            let topic = Array("file:".utf8) + edit.file
-            guard topic.count <= NewKnowledge.maximumTopic else { return }
-            var message = SyncMessage(ServiceCall.Name.knowledgePut.rawValue)
-            message.add("topic", String(decoding: topic, as: UTF8.self))
-            let session = String(decoding: session.bytes, as: UTF8.self)
-            message.add(
-                "content",
-                "\(String(decoding: edit.file, as: UTF8.self)): \(edit.changedLines) lines changed in session \(session) by "
-                    + String(decoding: worker, as: UTF8.self))
-            message.add("knowledge", "\(KnowledgeID.ofFile(topic))")
-            message.add("source", "post-edit")
-            try message.add("confidence", json: ByteBuffer(string: "0.5"))
-            _ = try await writer.ask(message)
-        } catch {
-            note(error)
+        let key = SessionKey.edit(session, id: id).key
+        let value = edit.json(agent: worker, session: session)
+        let topic = Array("file:".utf8) + edit.file
+        guard edit.isSignificant, !input.isTrial, topic.count <= NewKnowledge.maximumTopic else {
+            await record(key, value, timeToLive: 30 * Self.day, writer)
+            return
         }
+        do throws(WireError) {
+            // In one commit with what is known of the file since.
+            var batch = SyncMessage("batch")
+            try batch.add("writes", json: writes(key, value, topic, edit))
+            let answer = try await writer.ask(batch)
+            if answer.bool("applied") == true { return }
+        } catch {
+            // What may be kept is kept.
+            if error.code != .forbidden { return note(error, key) }
+        }
+        if await record(key, value, timeToLive: 30 * Self.day, writer) {
+            note(ErrorCode.forbidden.rawValue, try? Key("knowledge:\(KnowledgeID.ofFile(topic))"))
+        }
+    }
+
+    /// An edit, and that it was: known of the file until it is changed so much again, and said by who has done it.
+    private func writes(_ key: Key, _ edit: [UInt8], _ topic: [UInt8], _ change: FileEdit) -> ByteBuffer {
+        let now = SystemClock.now()
+        let id = KnowledgeID.ofFile(topic)
+        let known = Array("knowledge:".utf8) + id.escaped
+        let content =
+            change.file + Array(": \(change.changedLines) lines changed in session \(text(session)) by ".utf8) + worker
+        var knowledge = JSONWriter()
+        knowledge.add("id", id)
+        knowledge.add("topic", topic)
+        knowledge.add("content", content)
+        knowledge.add("tags", [])
+        knowledge.add("source", "post-edit")
+        knowledge.add("confidence", raw: Array("0.5".utf8))
+        knowledge.add("created_at", number: now.milliseconds / 1_000)
+        knowledge.add("updated_at", number: now.milliseconds / 1_000)
+        var source = JSONWriter()
+        source.add("source", "post-edit")
+        source.add("confidence", raw: Array("0.5".utf8))
+        source.add("session_id", session)
+        source.add("seen_at", number: now.milliseconds / 1_000)
+        var writes = ByteBuffer(string: "[")
+        for (index, (key, value, timeToLive)) in [
+            (key.bytes, edit, ",\"ttl\":\(30 * Self.day)"), (known, knowledge.finish(), ""),
+            (known + Array(":source:".utf8) + Segment(agent).escaped, source.finish(), ""),
+        ].enumerated() {
+            writes.writeString(index == 0 ? "{\"key\":" : ",{\"key\":")
+            writes.writeJSONString(key)
+            writes.writeString(",\"value\":")
+            writes.writeBytes(value)
+            writes.writeString("\(timeToLive)}")
+        }
+        writes.writeString("]")
+        return writes
     }
 
     private func keep(last message: [UInt8], _ writer: ServiceCaller) async {

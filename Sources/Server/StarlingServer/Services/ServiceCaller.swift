@@ -44,6 +44,10 @@ struct ServiceCaller {
         } catch {
             throw WireError(error.wasSent ? .outcomeUnknown : error.code ?? .shuttingDown, error.reason)
         }
+        return try Self.checked(text)
+    }
+
+    private static func checked(_ text: ByteBuffer) throws(WireError) -> JSONObject {
         guard let answer = try? JSONObject(Array(text.readableBytesView)) else {
             throw WireError(.storageFailed, "the answer is no JSON")
         }
@@ -51,6 +55,33 @@ struct ServiceCaller {
         throw WireError(
             answer.string("code").flatMap(ErrorCode.init) ?? .storageFailed, answer.string("message") ?? "refused",
             hint: answer.string("hint"))
+    }
+
+    /// The registers of some keys, in their order; nil: there is none, or none that may be read.
+    func get(_ keys: [Key]) async throws(WireError) -> [JSONObject?] {
+        let questions = keys.map { key in
+            var message = SyncMessage("get")
+            message.add("key", "\(key)")
+            return message
+        }
+        let texts: [ByteBuffer]
+        do throws(ConnectionEnd) {
+            texts = try await connection.ask(questions)
+        } catch {
+            throw WireError(error.code ?? .shuttingDown, error.reason)
+        }
+        var registers: [JSONObject?] = []
+        for text in texts {
+            do throws(WireError) {
+                let answer = try Self.checked(text)
+                registers.append(answer.bool("found") == true ? answer : nil)
+            } catch {
+                // What may not be read any more is not there.
+                guard error.code == .forbidden else { throw error }
+                registers.append(nil)
+            }
+        }
+        return registers
     }
 
     /// The register of a key, as `register` has it; nil: there is none.

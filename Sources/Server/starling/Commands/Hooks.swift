@@ -10,64 +10,6 @@ struct Hooks: AsyncParsableCommand {
         subcommands: [HooksInstall.self, HooksUninstall.self, HooksStatus.self])
 }
 
-/// Which settings are meant.
-struct HookScope: ParsableArguments {
-    enum Place: String, EnumerableFlag {
-        case local, project, user, copilot
-
-        static func help(for value: Place) -> ArgumentHelp? {
-            switch value {
-            case .local: "This project's, for you alone: .claude/settings.local.json."
-            case .project: "This project's, for everybody: .claude/settings.json."
-            case .user: "Yours, in all projects: ~/.claude/settings.json."
-            case .copilot: "This project's, of GitHub Copilot's CLI: .github/hooks/starling.json."
-            }
-        }
-    }
-
-    @Flag(exclusivity: .exclusive)
-    var place: Place = .local
-
-    static func file(of place: Place) -> HookSettingsFile {
-        // As it is seen from here.
-        let base = project == FileManager.default.currentDirectoryPath ? "" : project + "/"
-        let path =
-            switch place {
-            case .local: "\(base).claude/settings.local.json"
-            case .project: "\(base).claude/settings.json"
-            case .user: "\(claude)/settings.json"
-            case .copilot: "\(base).github/hooks/starling.json"
-            }
-        return HookSettingsFile(path: path, layout: place == .copilot ? .copilot : .claude)
-    }
-
-    /// The home folder, by the environment where that says one, as shells have it.
-    static var home: String {
-        ProcessInfo.processInfo.environment["HOME"].flatMap { $0.isEmpty ? nil : $0 }
-            ?? FileManager.default.homeDirectoryForCurrentUser.path
-    }
-
-    /// Where Claude Code has what is yours.
-    private static var claude: String {
-        ProcessInfo.processInfo.environment["CLAUDE_CONFIG_DIR"].flatMap { $0.isEmpty ? nil : $0 } ?? "\(home)/.claude"
-    }
-
-    /// The folder of the project: the nearest one, from here up, that has settings or a repository; else this one.
-    static var project: String {
-        let here = FileManager.default.currentDirectoryPath
-        var folder = URL(filePath: here)
-        while folder.path != "/", folder.path != home {
-            for name in [".claude", ".git"] where FileManager.default.fileExists(atPath: folder.path + "/" + name) {
-                return folder.path
-            }
-            folder.deleteLastPathComponent()
-        }
-        return here
-    }
-
-    var file: HookSettingsFile { Self.file(of: place) }
-}
-
 /// `starling hooks install`
 struct HooksInstall: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -75,22 +17,12 @@ struct HooksInstall: AsyncParsableCommand {
         discussion: """
             Everything else in the file stays; what it was before is kept beside it, and 'starling hooks uninstall' puts that back. Done again it \
             changes what was put there. A token is never written: where STARLING_TOKEN is set now, or with --authorize, handlers show the one that \
-            the environment has then.
+            the environment has then. Without --agent the name is made of the tool, this machine and the folder.
             """)
 
     @OptionGroup var scope: HookScope
 
-    @Option(help: "The server; else STARLING_URL in the environment. (default: ws://127.0.0.1:7827/sync)")
-    var url: String?
-
-    @Option(help: "The name to act under. (default: made of the tool, this machine and the folder)")
-    var agent: String?
-
-    @Option(help: ArgumentHelp("Tell of this swarm's tasks and messages.", valueName: "name"))
-    var swarm: String?
-
-    @Flag(help: "Keep that something was written or changed, and not what.")
-    var noContent = false
+    @OptionGroup var target: HookTarget
 
     @Flag(help: "Tell before a file is changed that somebody has claimed file:<path>.")
     var reservations = false
@@ -103,15 +35,12 @@ struct HooksInstall: AsyncParsableCommand {
 
     func run() async throws {
         do throws(TextError) {
-            if let agent { _ = try Agent(agent) }
-            if let swarm { _ = try Segment(swarm) }
+            if let agent = target.agent { _ = try Agent(agent) }
+            if let swarm = target.swarm { _ = try Segment(swarm) }
         } catch {
             throw UsageError(error.description)
         }
-        let target = try HookTarget.parse(
-            (url.map { ["--url", $0] } ?? []) + (swarm.map { ["--swarm", $0] } ?? [])
-                + (noContent ? ["--no-content"] : []))
-        let name = agent ?? Self.agent(scope.place)
+        let name = target.agent ?? Self.agent(scope.place)
         let mayShow = try authorize || Environment().string("token") != nil
         let settings = HookSettings(
             url: try target.origin() + target.path(), agent: name, tokenVariable: mayShow ? "STARLING_TOKEN" : nil,
