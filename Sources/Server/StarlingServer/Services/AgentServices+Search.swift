@@ -17,7 +17,6 @@ extension AgentServices {
     private static let greatestAnswer = 256 << 10
     /// How many finds are looked up beyond those that are wanted: some may be gone.
     private static let spare = 8
-    private static let fewSpare = 2
 
     func search(
         _ search: Search, _ request: ServiceRequest, _ caller: ServiceCaller
@@ -40,7 +39,8 @@ extension AgentServices {
         let read = request.grant.read
         let isOpen = Self.isOpen(read)
         let life = request.life
-        let spare = search.limits.isEmpty ? Self.spare : Self.fewSpare
+        // To look up some in vain is not worth it where few are wanted of each kind.
+        let spare = search.limits.isEmpty ? Self.spare : 0
         let found = await index.find(
             search, count: search.limit + spare, isOpen: isOpen, isWanted: { life.isWanted }
         ) { read.admits($0) }
