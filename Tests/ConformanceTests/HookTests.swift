@@ -274,6 +274,18 @@ extension ConformanceTests {
             #expect(!exported.contains(":t1:"), "what the server counts is no way around a limit on keys")
         }
 
+        @Test("What is told is kept, also of who waits for no answer")
+        func unheard() throws {
+            let server = try ServerProcess()
+            for number in 0..<50 {
+                let client = try RESTClient(server)
+                try client.send(
+                    "POST", "/hooks", event("Stop", #","last_assistant_message":"x""#, session: "u\(number)"))
+            }
+            let reader = try RESTClient(server)
+            try ServerProcess.until { try registers(reader, "session:*:last").count == 50 ? true : nil }
+        }
+
         @Test("What takes a while to read holds nobody up, and a session with many records ends in one summary")
         func large() throws {
             let server = try ServerProcess()

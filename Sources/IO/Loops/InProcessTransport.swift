@@ -20,42 +20,6 @@ package struct ConnectionEnd: Error, Equatable, Sendable {
 /// The loop's side of an ``InProcessConnection``: what it is sent waits here until somebody takes it, and what can be done without is
 /// dropped meanwhile, as for a socket. It belongs to the event loop.
 final class InProcessTransport: ConnectionTransport {
-    typealias AnswerResult = Result<ByteBuffer, ConnectionEnd>
-
-    /// Who waits for an answer.
-    enum Answer {
-        case one(CheckedContinuation<AnswerResult, Never>)
-        /// The answer at a place among several.
-        case part(Answers, at: Int)
-
-        func resume(returning result: AnswerResult) {
-            switch self {
-            case .one(let continuation): continuation.resume(returning: result)
-            case .part(let answers, let place): answers.note(result, at: place)
-            }
-        }
-    }
-
-    /// The answers to questions that were asked together. It belongs to the event loop.
-    final class Answers {
-        private var results: [AnswerResult?]
-        private var missing: Int
-        private let continuation: CheckedContinuation<[AnswerResult], Never>
-
-        init(count: Int, _ continuation: CheckedContinuation<[AnswerResult], Never>) {
-            results = Array(repeating: nil, count: count)
-            missing = count
-            self.continuation = continuation
-        }
-
-        fileprivate func note(_ result: AnswerResult, at place: Int) {
-            guard results[place] == nil else { return }
-            results[place] = result
-            missing -= 1
-            if missing == 0 { continuation.resume(returning: results.compactMap { $0 }) }
-        }
-    }
-
     typealias Taker = CheckedContinuation<Taken, Never>
 
     /// What somebody gets who takes what there is.
@@ -142,8 +106,9 @@ final class InProcessTransport: ConnectionTransport {
         guard !requests.isEmpty else { return continuation.resume(returning: []) }
         let answers = Answers(count: requests.count, continuation)
         for (place, (request, number)) in zip(requests, numbers).enumerated() {
-            ask(.message(request.message(number: number)), number: number, .part(answers, at: place))
+            expect(.message(request.message(number: number)), number: number, .part(answers, at: place))
         }
+        takeInbound()
     }
 
     /// Has registers merged as they are; the answer is the message that carries the number.
@@ -152,23 +117,31 @@ final class InProcessTransport: ConnectionTransport {
     }
 
     private func ask(_ content: Inbound.Content, number: UInt64, _ answer: Answer) {
+        expect(content, number: number, answer)
+        takeInbound()
+    }
+
+    /// Notes a question, and who waits for its answer.
+    private func expect(_ content: Inbound.Content, number: UInt64, _ answer: Answer) {
         guard case .open = state else {
             var end = end
             end.wasSent = false
             return answer.resume(returning: .failure(end))
         }
         asked[number] = answer
-        enqueue(Inbound(content: content, number: number))
+        inbound.append(Inbound(content: content, number: number))
     }
 
     /// Sends something whose answer is taken with everything else.
     func send(_ request: SyncMessage) {
         guard case .open = state else { return }
-        enqueue(Inbound(content: .message(request.message(number: nil)), number: nil))
+        inbound.append(Inbound(content: .message(request.message(number: nil)), number: nil))
+        takeInbound()
     }
 
-    private func enqueue(_ message: Inbound) {
-        inbound.append(message)
+    /// What came together is read together.
+    private func takeInbound() {
+        guard !inbound.isEmpty else { return }
         readMessages()
         driver.run()
     }

@@ -42,13 +42,13 @@ struct HooksAPI: API {
 
     private func answer(_ request: Request, _ context: HTTPContext, event: String?) async -> Response {
         let body = Array(await RESTRoutes.body(of: request).readableBytesView)
-        guard body.count > Self.smallBody else {
-            return Self.response(await carryOut(request, body, context.session, event))
-        }
-        // To read a large one may take a while. It goes on when there is no time left: what is told is kept all the same.
+        // It goes on when nobody waits for the answer any more, and when there is no time left: what is told is kept all the same.
+        let work = Task { await carryOut(request, body, context.session, event) }
+        guard body.count > Self.smallBody else { return Self.response(await work.value) }
+        // To read a large one may take a while.
         let result = FirstResult<Result<JSONObject, Problem>>()
         deadlines.add { result.give(nil) }
-        Task { result.give(await carryOut(request, body, context.session, event)) }
+        Task { result.give(await work.value) }
         return Self.response(await result.value)
     }
 
