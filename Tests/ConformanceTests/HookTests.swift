@@ -32,7 +32,7 @@ extension ConformanceTests {
         }
 
         private func event(_ name: String, _ more: String = "", session: String = "s1") -> String {
-            #"{"hook_event_name":"\#(name)","session_id":"\#(session)","cwd":"/work","transcript_path":"/t"\#(more)}"#
+            #"{"hook_event_name":"\#(name)","session_id":"\#(session)","cwd":"/project","transcript_path":"/t"\#(more)}"#
         }
 
         private func edit(_ file: String, _ new: String, id: String = "t1") -> String {
@@ -73,10 +73,10 @@ extension ConformanceTests {
             #expect(
                 try hook(client, event("UserPromptSubmit", #","prompt":"authentication""#)).body == "{}\n", "once each")
             #expect(told.json.object("hookSpecificOutput")?.string("hookEventName") == "UserPromptSubmit")
-            for _ in 0..<2 { #expect(try hook(client, edit("/work/a.swift", "b")).body == "{}\n") }
+            for _ in 0..<2 { #expect(try hook(client, edit("/project/a.swift", "b")).body == "{}\n") }
             #expect(try registers(client, "session:s1:edit:*").count == 1, "a resend is no second edit")
             let lines = (0..<12).map(String.init).joined(separator: "\\n")
-            _ = try hook(client, edit("/work/b.swift", lines, id: "t2"))
+            _ = try hook(client, edit("/project/b.swift", lines, id: "t2"))
             _ = try hook(client, event("PostToolUseFailure", #","tool_name":"Bash","error":"exit 1""#))
             _ = try hook(client, event("TaskCompleted", #","task_id":"7","task_subject":"tests""#))
             _ = try hook(client, event("Stop", #","last_assistant_message":"It is mended.""#))
@@ -92,7 +92,7 @@ extension ConformanceTests {
             let next = try hook(client, event("SessionStart", session: "s2"), "/hooks/SessionStart")
             #expect(
                 try self.lines(next) == [
-                    #"This agent's last session, s1: "2 edits of 2 files: /work/a.swift, /work/b.swift. 1 task completed. It is mended.""#
+                    #"This agent's last session, s1: "2 edits of 2 files: /project/a.swift, /project/b.swift. 1 task completed. It is mended.""#
                 ])
             // A session of which there is nothing to say takes the place of none, and what was said of others is found.
             _ = try hook(client, event("SessionEnd", session: "s2"))
@@ -100,7 +100,7 @@ extension ConformanceTests {
             #expect(try self.lines(third).first?.hasPrefix("This agent's last session, s1: ") == true)
             let found = try hook(client, event("UserPromptSubmit", #","prompt":"what was mended?""#, session: "s3"))
             #expect(try self.lines(found).first?.hasPrefix("this agent remembers sessions/s1 (day): ") == true)
-            let known = try client.ask("GET", "/v1/knowledge?topic=\(RESTClient.escape("file:/work/b.swift"))")
+            let known = try client.ask("GET", "/v1/knowledge?topic=\(RESTClient.escape("file:/project/b.swift"))")
             #expect(
                 known.body.contains("12 lines changed in session s1 by ada")
                     && known.body.contains(#""confidence":0.5"#))
@@ -137,8 +137,8 @@ extension ConformanceTests {
         func secrets() throws {
             let server = try ServerProcess()
             let client = try RESTClient(server)
-            _ = try hook(client, edit("/work/.env", "hunter2"))
-            _ = try hook(client, edit("/work/a.txt", "hunter2"), "/hooks?content=none")
+            _ = try hook(client, edit("/project/.env", "hunter2"))
+            _ = try hook(client, edit("/project/a.txt", "hunter2"), "/hooks?content=none")
             _ = try hook(client, event("UserPromptSubmit", #","prompt":"hunter2""#), "/hooks?content=none")
             let command = try ServerProcess.run(
                 ["hook", "PostToolUse", "--url", server.url],
@@ -217,15 +217,15 @@ extension ConformanceTests {
             _ = try all.ask("PUT", "/v1/memory/bob/open", #""tokens of bob""#)
             _ = try all.ask("POST", "/v1/knowledge", #"{"topic":"tokens","content":"tokens are hidden"}"#)
             _ = try all.ask(
-                "POST", "/v1/claims/\(RESTClient.escape("file:/work/a.swift"))", #"{"ttl":60}"#,
+                "POST", "/v1/claims/\(RESTClient.escape("file:/project/a.swift"))", #"{"ttl":60}"#,
                 ["Starling-Agent": "eve"])
             let prompt = event("UserPromptSubmit", #","prompt":"tokens""#)
             let narrow = try RESTClient(server, token: access.tokens["narrow"])
             #expect(try lines(hook(narrow, prompt)) == [#"bob remembers open (day): "tokens of bob""#])
-            #expect(try hook(narrow, edit("/work/a.swift", "b")).body == "{}\n")
-            for file in ["/work/a.swift", "a.swift", "/work/x/../a.swift"] {
+            #expect(try hook(narrow, edit("/project/a.swift", "b")).body == "{}\n")
+            for file in ["/project/a.swift", "a.swift", "/project/x/../a.swift"] {
                 let told = try lines(hook(all, edit(file, "b", id: "t2")))
-                #expect(told == ["eve has claimed /work/a.swift, and may be changing it"], "\(file)")
+                #expect(told == ["eve has claimed /project/a.swift, and may be changing it"], "\(file)")
             }
             #expect(try context(hook(all, prompt))?.contains("eve") == true)
         }
@@ -331,7 +331,9 @@ extension ConformanceTests {
             faults.failWrites(0)
             try ServerProcess.until { try HTTP.get("/readyz", server).hasSuffix("ready\n") ? true : nil }
             faults.delaySyncs(20_000)
-            for json in [event("PreCompact"), edit("/work/a", "b"), event("Stop", #","last_assistant_message":"x""#)] {
+            for json in [
+                event("PreCompact"), edit("/project/a", "b"), event("Stop", #","last_assistant_message":"x""#),
+            ] {
                 let late = try hook(try RESTClient(server), json)
                 #expect(late.body == "{}\n" && late.headers["starling-degraded"] == "late", "\(late)")
             }

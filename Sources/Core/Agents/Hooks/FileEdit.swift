@@ -48,21 +48,13 @@ package struct FileEdit: Equatable, Sendable {
             let room = keeps ? min(left, Self.maximumContent) / 2 : 0
             for side in [\Change.old, \Change.new] {
                 guard let text = change[keyPath: side] else { continue }
-                let kept = Self.prefix(of: text, room)
+                let kept = TextPrefix.of(text, room)
                 if kept.count < text.count, keeps { change.isCut = true }
                 change[keyPath: side] = keeps && (room > 0 || text.isEmpty) ? kept : nil
                 left -= kept.count
             }
             return change
         }
-    }
-
-    /// The beginning of a text, without half a character.
-    package static func prefix(of text: [UInt8], _ length: Int) -> [UInt8] {
-        guard text.count > length else { return text }
-        var end = length
-        while end > 0, text[end] & 0xC0 == 0x80 { end -= 1 }
-        return Array(text[..<end])
     }
 
     /// As it is kept: `{"file","changes":[{"old","new","old_lines","new_lines"}],…}`.

@@ -65,7 +65,7 @@ struct HookJSON {
             let content = range.lowerBound + 1..<range.upperBound - 1
             // A character takes six bytes at most for each of its own, escaped.
             guard content.count > limit * 6 + 12 else {
-                return string.map { (FileEdit.prefix(of: $0, limit), $0.count > limit) }
+                return string.map { (TextPrefix.of($0, limit), $0.count > limit) }
             }
             var end = content.lowerBound
             while end < content.lowerBound + limit * 6 {
@@ -79,7 +79,7 @@ struct HookJSON {
             while end > content.lowerBound, text[end] & 0xC0 == 0x80 { end -= 1 }
             let quote = [UInt8(ascii: "\"")]
             return JSONObject.string(quote + text[content.lowerBound..<end] + quote).map {
-                (FileEdit.prefix(of: Array($0.utf8), limit), true)
+                (TextPrefix.of(Array($0.utf8), limit), true)
             }
         }
 

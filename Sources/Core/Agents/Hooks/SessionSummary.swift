@@ -72,7 +72,7 @@ package struct SessionSummary: Equatable, Sendable {
                     + (others > 0 ? " and \(others) more" : "") + ".")
         }
         if tasksCompleted > 0 { sentences.append(Self.count(tasksCompleted, "task") + " completed.") }
-        if let last { sentences.append(String(decoding: FileEdit.prefix(of: last, 1_024), as: UTF8.self)) }
+        if let last { sentences.append(String(decoding: TextPrefix.of(last, 1_024), as: UTF8.self)) }
         return Array(sentences.joined(separator: " ").utf8)
     }
 

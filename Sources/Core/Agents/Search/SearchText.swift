@@ -25,7 +25,7 @@ package enum SearchText {
             default: index += 1
             }
         }
-        return text.count <= maximumLength ? text : Array(text[..<boundary(before: maximumLength, in: text)])
+        return TextPrefix.of(text, maximumLength)
     }
 
     private static func isOfNumber(_ byte: UInt8) -> Bool {
@@ -43,13 +43,6 @@ package enum SearchText {
         text.append(contentsOf: bytes.lazy.map { $0 == 0 ? UInt8(ascii: " ") : $0 })
     }
 
-    /// The greatest place up to `index` that is not in the middle of a character.
-    private static func boundary(before index: Int, in text: [UInt8]) -> Int {
-        var index = min(index, text.count)
-        while index > 0, index < text.count, text[index] & 0xC0 == 0x80 { index -= 1 }
-        return index
-    }
-
     // MARK: Snippets
 
     /// How long a snippet is at most, in bytes, and how much of that stands in front of the word.
@@ -62,8 +55,8 @@ package enum SearchText {
         let found = text.indices.first { index in
             isStart(index, of: text) && lower.contains { stands($0, at: index, in: text) }
         }
-        let start = boundary(before: max(0, (found ?? 0) - lead), in: text)
-        let end = boundary(before: start + snippetLength, in: text)
+        let start = TextPrefix.boundary(before: max(0, (found ?? 0) - lead), in: text)
+        let end = TextPrefix.boundary(before: start + snippetLength, in: text)
         let ellipsis = Array("…".utf8)
         let part = text[start..<end].map { $0 < 0x20 || $0 == 0x7F ? UInt8(ascii: " ") : $0 }
         return (start > 0 ? ellipsis : []) + part + (end < text.count ? ellipsis : [])

@@ -252,7 +252,7 @@ struct HookWork: Sendable {
         var last = JSONWriter()
         last.add("session_id", session)
         last.add("agent_id", agent.bytes)
-        last.add("summary", FileEdit.prefix(of: message, 1_024))
+        last.add("summary", TextPrefix.of(message, 1_024))
         last.add("ended_at", optional: nil)
         await rememberLast(last.finish(), writer)
     }
