@@ -71,6 +71,8 @@ let package = Package(
 
         module("Core", "Agents", ["Registers", "Access", "SyncProtocol", "SyncEngine", nioCore]),
 
+        module("Core", "ModelContext", ["Registers", "SyncProtocol", "Agents", nioCore]),
+
         // IO: one kind of I/O each.
         module(
             "IO", "SQLiteStore",
@@ -120,7 +122,9 @@ let package = Package(
         module(
             "Server", "StarlingServer",
             [
-                "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "Agents", "SQLiteStore", "Loops",
+                "Registers", "Access", "WebSocket", "SyncProtocol", "SyncEngine", "Agents", "ModelContext",
+                "SQLiteStore",
+                "Loops",
                 "Follower", "SearchIndex", "Transport", nioCore, nioPosix, nioHTTP1, logging,
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
@@ -132,6 +136,7 @@ let package = Package(
             name: "starling",
             dependencies: [
                 "StarlingServer", "SQLiteStore", "SearchIndex", "SyncClient", "LoadGenerator", "SyncEngine",
+                "ModelContext",
                 "SyncProtocol",
                 "Registers", "Agents",
                 "Access", "Loops", "Transport", "WebSocket",
@@ -150,6 +155,8 @@ let package = Package(
         tests(
             "AgentsTests",
             ["Agents", "SyncEngine", "SyncProtocol", "Access", "Registers", "Simulation", "TestSupport", nioCore]),
+        tests(
+            "ModelContextTests", ["ModelContext", "Agents", "SyncProtocol", "Registers", "TestSupport", nioCore]),
         tests(
             "SearchIndexTests", ["SearchIndex", "Follower", "Agents", "SyncProtocol", "Registers", "TestSupport"]),
         tests("AccessTests", ["Access", "Registers", "TestSupport"]),
@@ -208,7 +215,7 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "StarlingServer", "WebSocket", "SyncProtocol", "Registers", "Access", "Agents", nioCore,
+                "StarlingServer", "WebSocket", "SyncProtocol", "Registers", "Access", "Agents", "ModelContext", nioCore,
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             path: "Fuzzing/Targets", swiftSettings: settings),

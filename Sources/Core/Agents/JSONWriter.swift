@@ -1,6 +1,6 @@
 import NIOCore
 package import Registers
-import SyncProtocol
+package import SyncProtocol
 
 /// Writes a JSON object, member by member.
 package struct JSONWriter {
@@ -23,6 +23,32 @@ package struct JSONWriter {
     package mutating func add(_ name: StaticString, raw: [UInt8]) {
         begin(name)
         buffer.writeBytes(raw)
+    }
+
+    /// Adds a member whose name is known only when it is written.
+    package mutating func add(named name: String, raw: [UInt8]) {
+        if isFirst { isFirst = false } else { buffer.writeInteger(UInt8(ascii: ",")) }
+        buffer.writeJSONString(name)
+        buffer.writeInteger(UInt8(ascii: ":"))
+        buffer.writeBytes(raw)
+    }
+
+    /// Adds some members of another object, as they are there.
+    package mutating func add(_ names: [String], of object: JSONObject) {
+        for name in names {
+            if let value = object.raw(name) { add(named: name, raw: value) }
+        }
+    }
+
+    /// Adds an array of what is JSON already.
+    package mutating func add(_ name: StaticString, elements: [[UInt8]]) {
+        begin(name)
+        buffer.writeInteger(UInt8(ascii: "["))
+        for (index, element) in elements.enumerated() {
+            if index > 0 { buffer.writeInteger(UInt8(ascii: ",")) }
+            buffer.writeBytes(element)
+        }
+        buffer.writeInteger(UInt8(ascii: "]"))
     }
 
     package mutating func add(_ name: StaticString, _ text: [UInt8]?) {

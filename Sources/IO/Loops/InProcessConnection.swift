@@ -1,7 +1,7 @@
 import Access
 package import NIOCore
 package import Registers
-import SyncProtocol
+package import SyncProtocol
 import Synchronization
 
 /// A connection of a shard from within the process: what an API has for each of its clients. All that connections are subject to, this

@@ -289,6 +289,25 @@ extension SearchIndex {
         return found ?? []
     }
 
+    /// The memories that were written last, the newest first.
+    package func newest(_ limit: Int, mayRead: @escaping @Sendable (Key) -> Bool) async -> [MemoryKey] {
+        guard let queue, let turn = Turn(self) else { return [] }
+        defer { turn.end() }
+        let found = try? await queue.read { database in
+            try self.limited(database) {
+                let rows = try String.fetchCursor(
+                    database, sql: "SELECT key FROM documents WHERE kind = 0 ORDER BY id DESC")
+                var memories: [MemoryKey] = []
+                while memories.count < limit, let text = try rows.next() {
+                    guard let key = try? Key(text), mayRead(key), let memory = MemoryKey(key) else { continue }
+                    memories.append(memory)
+                }
+                return memories
+            }
+        }
+        return found ?? []
+    }
+
     /// The keys of knowledge with a topic, or a tag, in their order.
     package func topics(
         _ filter: KnowledgeFilter, isOpen: Bool = true, mayRead: @escaping @Sendable (Key) -> Bool

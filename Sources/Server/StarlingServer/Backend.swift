@@ -40,6 +40,7 @@ struct Backend: Sendable {
     let group: MultiThreadedEventLoopGroup
     let drivers: [LoopDriver]
     let services: AgentServices
+    let modelContext: ModelContextServices
 
     /// Opens the database, and starts all threads.
     ///
@@ -81,6 +82,8 @@ struct Backend: Sendable {
             logger: logger)
         let services = services
         calls.services.withLock { $0 = services }
+        modelContext = ModelContextServices(
+            InProcessConnections(drivers, authority), services.index, on: drivers[drivers.count - 1].eventLoop)
         let health = health
         try checkpoints.start(database, noteFailure: { health.noteCheckpointFailure($0) })
         let reader = PageReader(
@@ -199,6 +202,7 @@ struct Backend: Sendable {
 
     /// Tells all connections, and waits until what they sent is answered.
     func drain() async {
+        await modelContext.stop()
         await services.stop()
         for future in drivers.map({ $0.shutDown() }) { try? await future.get() }
     }

@@ -44,7 +44,12 @@ struct Frontend: Sendable {
         let policy = RequestPolicy(
             allowed: configuration.allowedOrigins, isLoopbackOnly: isForThisMachine,
             requiresLocalHost: isForThisMachine && access == nil)
-        let others: [any API] = [RESTAPI(), HooksAPI(state: backend.services.hooks)]
+        let others: [any API] = [
+            RESTAPI(), HooksAPI(state: backend.services.hooks),
+            ModelContextAPI(
+                services: backend.modelContext,
+                resource: ProtectedResource(access: access, isEncrypted: certificates != nil)),
+        ]
         let probes = OperationsAPI.Probes(
             problem: { backend.health.problem },
             warnings: { [certificates] in

@@ -36,6 +36,9 @@ package struct JSONObject: Sendable {
         self.members = members
     }
 
+    /// An object without members.
+    package init() { self.init(members: []) }
+
     /// The object with one more member at its end.
     package func adding(_ name: String, _ value: [UInt8]) -> JSONObject {
         JSONObject(members: members + [(name, value)])

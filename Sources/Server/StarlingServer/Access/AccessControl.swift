@@ -69,6 +69,9 @@ package final class AccessControl: Authority {
         return [path] + named.map { URL(filePath: $0, relativeTo: folder).path }.sorted()
     }
 
+    /// Whose JSON Web Tokens are taken.
+    var issuers: [AccessFile.Issuer] { state.withLock { $0.rules.issuers.map(\.entry) } }
+
     package var anonymous: Grant { state.withLock { $0.rules.anonymous } }
 
     package var generation: UInt64 { state.withLock { $0.generation } }

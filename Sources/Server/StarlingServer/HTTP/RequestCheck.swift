@@ -59,8 +59,9 @@ struct RequestCheck: RouterMiddleware {
     }
 
     private static let allowedHeaders =
-        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Starling-Agent, Starling-Session"
-    private static let exposedHeaders = "ETag, Retry-After, Starling-Degraded, Starling-Expires-At, Starling-Revision"
+        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Mcp-Method, Mcp-Name, MCP-Protocol-Version, Mcp-Session-Id, Starling-Agent, Starling-Session"
+    private static let exposedHeaders =
+        "ETag, Mcp-Session-Id, Retry-After, Starling-Degraded, Starling-Expires-At, Starling-Revision, WWW-Authenticate"
 
     private static func list(_ methods: [HTTPRequest.Method]) -> String {
         methods.map(\.rawValue).joined(separator: ", ")

@@ -112,8 +112,3 @@ enum EventRoutes {
         }
     }
 }
-
-extension HTTPField.Name {
-    /// What nginx is told by, not to hold a stream back.
-    fileprivate static let accelBuffering = HTTPField.Name("X-Accel-Buffering")!
-}

@@ -40,7 +40,7 @@ extension HTTPField.Name {
 /// caller. A proxy's may carry those of several.
 final class HTTPSession: Sendable {
     private let connections: InProcessConnections
-    private let eventLoop: any EventLoop
+    let eventLoop: any EventLoop
     /// How fast requests may come on the connection, whoever they are for; nil: as they like.
     private let rate: RateLimiter?
     private let state = Mutex(State())
@@ -67,35 +67,86 @@ final class HTTPSession: Sendable {
     /// - Returns: the answer, with nothing against the request.
     /// - Throws: ``Problem``.
     func ask(_ message: SyncMessage, as caller: Caller) async throws(Problem) -> JSONObject {
-        if let wait = rate?.take(bytes: message.size, now: SystemClock.now()) {
-            var problem = Problem(.rateLimited, "requests come faster than allowed; this one was not carried out")
-            problem.retryAfter = Int64(clamping: wait)
-            throw problem
+        try take(message.size)
+        let answer = try await onConnection(of: caller) { connection async throws(ConnectionEnd) in
+            try await connection.ask(message)
         }
+        return try Self.checked(answer)
+    }
+
+    /// Asks several things at once for a caller.
+    ///
+    /// - Returns: the answers, with or without something against the requests.
+    func answers(to messages: [SyncMessage], as caller: Caller) async throws(Problem) -> [JSONObject] {
+        for message in messages { try take(message.size) }
+        let answers = try await onConnection(of: caller) { connection async throws(ConnectionEnd) in
+            try await connection.ask(messages)
+        }
+        return try Self.objects(answers)
+    }
+
+    /// Asks several things at once of a connection.
+    static func answers(
+        to messages: [SyncMessage], of connection: InProcessConnection
+    ) async throws(Problem) -> [JSONObject] {
+        let answers: [ByteBuffer]
+        do throws(ConnectionEnd) {
+            answers = try await connection.ask(messages)
+        } catch {
+            throw Problem(error)
+        }
+        return try objects(answers)
+    }
+
+    private static func objects(_ texts: [ByteBuffer]) throws(Problem) -> [JSONObject] {
+        var objects: [JSONObject] = []
+        for text in texts { objects.append(try object(text)) }
+        return objects
+    }
+
+    /// Counts a message against what may come on the connection.
+    private func take(_ size: Int) throws(Problem) {
+        guard let wait = rate?.take(bytes: size, now: SystemClock.now()) else { return }
+        throw Self.tooFast(wait)
+    }
+
+    private static func tooFast(_ wait: UInt64) -> Problem {
+        var problem = Problem(.rateLimited, "requests come faster than allowed; this one was not carried out")
+        problem.retryAfter = Int64(clamping: wait)
+        return problem
+    }
+
+    /// Does something on the caller's connection; on a new one, where there is none.
+    private func onConnection<Answer>(
+        of caller: Caller, _ ask: (InProcessConnection) async throws(ConnectionEnd) -> Answer
+    ) async throws(Problem) -> Answer {
         let known = state.withLock { $0.current?.caller == caller ? $0.current?.connection : nil }
         if let known {
-            let answer: ByteBuffer?
             do throws(ConnectionEnd) {
-                answer = try await known.ask(message)
+                return try await ask(known)
             } catch {
                 // It was idle for too long, for example: another one takes its place.
                 guard !error.wasSent else { throw Problem(error) }
-                answer = nil
             }
-            if let answer { return try Self.checked(answer) }
         }
-        let connection = try await open(for: caller, isTaken: false)
+        let connection = try await connections.open(for: caller, on: eventLoop, isTaken: false)
         try keep(connection) { state in
             defer { state.current = (caller, connection) }
             return state.current?.connection
         }
-        return try await Self.ask(message, of: connection)
+        do throws(ConnectionEnd) {
+            return try await ask(connection)
+        } catch {
+            throw Problem(error)
+        }
     }
 
     /// Finds out whether a caller may send so much, before anything is done about it.
     ///
+    /// - Returns: what the caller may do.
     /// - Throws: ``Problem`` where the credentials are none, or it comes faster than allowed.
-    func admit(_ size: Int, as caller: Caller) async throws(Problem) {
+    @discardableResult
+    func admit(_ size: Int, as caller: Caller) async throws(Problem) -> Grant {
         let grant: Grant
         do throws(AccessRefusal) {
             grant = try await connections.grant(for: caller.secret.map { Credential($0) })
@@ -104,11 +155,8 @@ final class HTTPSession: Sendable {
             throw Problem(error)
         }
         // The message that is made of it is counted as one.
-        if let wait = grant.take(bytes: size, messages: 0, now: SystemClock.now()) {
-            var problem = Problem(.rateLimited, "requests come faster than allowed; this one was not carried out")
-            problem.retryAfter = Int64(clamping: wait)
-            throw problem
-        }
+        if let wait = grant.take(bytes: size, messages: 0, now: SystemClock.now()) { throw Self.tooFast(wait) }
+        return grant
     }
 
     /// - Throws: ``Problem``: what the answer has against the request, or why there is none.
@@ -122,13 +170,30 @@ final class HTTPSession: Sendable {
         return try checked(text)
     }
 
+    /// Asks something that hands out what is to go back where nobody takes it: the answer is waited for whatever becomes of the task, and to cancel
+    /// it ends the connection, so that either the one or the other has it.
+    static func wait(_ message: SyncMessage, of connection: InProcessConnection) async throws(Problem) -> JSONObject {
+        let question = Task { () -> Result<JSONObject, Problem> in
+            do throws(Problem) {
+                return .success(try await ask(message, of: connection))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try await withTaskCancellationHandler {
+            await question.value
+        } onCancel: {
+            connection.close()
+        }.get()
+    }
+
     /// Makes a connection for one request, which takes what comes on it. It ends with the next one, and with the session, at the latest.
     ///
     /// - Throws: ``Problem`` where the caller may not have one.
     ///
     /// - Parameter isWait: whether it ends when the caller has sent its last, as one that hangs up has.
     func open(for caller: Caller, isWait: Bool = false) async throws(Problem) -> InProcessConnection {
-        let connection = try await open(for: caller, isTaken: true)
+        let connection = try await connections.open(for: caller, on: eventLoop, isTaken: true)
         try keep(connection) { state in
             defer {
                 state.stream = connection
@@ -137,29 +202,6 @@ final class HTTPSession: Sendable {
             return state.stream
         }
         return connection
-    }
-
-    private func open(for caller: Caller, isTaken: Bool) async throws(Problem) -> InProcessConnection {
-        let connection: InProcessConnection
-        do throws(AccessRefusal) {
-            let grant = try await connections.grant(for: caller.secret.map { Credential($0) })
-            // A request brings its credentials with it: none come later, as they may on a WebSocket.
-            if grant.isNothing { throw .invalid("this server wants credentials: Authorization: Bearer <token>") }
-            connection = try await connections.open(grant, on: eventLoop, isTaken: isTaken)
-        } catch {
-            throw Problem(error)
-        }
-        guard caller.agent != nil || caller.session != nil else { return connection }
-        var hello = SyncMessage("hello")
-        hello.add("agent", caller.agent)
-        hello.add("session", caller.session)
-        do throws(Problem) {
-            _ = try await Self.ask(hello, of: connection)
-            return connection
-        } catch {
-            connection.close()
-            throw error
-        }
     }
 
     /// Keeps a connection, and closes the one that it takes the place of; or it, where the session was closed meanwhile.
@@ -175,13 +217,16 @@ final class HTTPSession: Sendable {
         if isClosed { throw Self.gone }
     }
 
-    private static func checked(_ text: ByteBuffer) throws(Problem) -> JSONObject {
-        let answer: JSONObject
+    private static func object(_ text: ByteBuffer) throws(Problem) -> JSONObject {
         do throws(JSONError) {
-            answer = try JSONObject(Array(text.readableBytesView))
+            return try JSONObject(Array(text.readableBytesView))
         } catch {
             throw Problem(.storageFailed, "the answer is no JSON: \(error)")
         }
+    }
+
+    private static func checked(_ text: ByteBuffer) throws(Problem) -> JSONObject {
+        let answer = try object(text)
         if let problem = Problem(answer) { throw problem }
         return answer
     }
@@ -198,5 +243,35 @@ final class HTTPSession: Sendable {
             return [state.current?.connection, state.stream]
         }
         for connection in last { connection?.close() }
+    }
+}
+
+extension InProcessConnections {
+    /// Makes a connection for a caller, under the name that it gives.
+    ///
+    /// - Throws: ``Problem`` where the caller may not have one.
+    func open(
+        for caller: Caller, on eventLoop: any EventLoop, isTaken: Bool
+    ) async throws(Problem) -> InProcessConnection {
+        let connection: InProcessConnection
+        do throws(AccessRefusal) {
+            let grant = try await grant(for: caller.secret.map { Credential($0) })
+            // A request brings its credentials with it: none come later, as they may on a WebSocket.
+            if grant.isNothing { throw .invalid("this server wants credentials: Authorization: Bearer <token>") }
+            connection = try await open(grant, on: eventLoop, isTaken: isTaken)
+        } catch {
+            throw Problem(error)
+        }
+        guard caller.agent != nil || caller.session != nil else { return connection }
+        var hello = SyncMessage("hello")
+        hello.add("agent", caller.agent)
+        hello.add("session", caller.session)
+        do throws(Problem) {
+            _ = try await HTTPSession.ask(hello, of: connection)
+            return connection
+        } catch {
+            connection.close()
+            throw error
+        }
     }
 }

@@ -57,66 +57,25 @@ struct Problem: Error {
         }
     }
 
-    /// What an answer has against a request: an `error`, `refused`, or a write that was not applied. nil where it has nothing.
+    /// What an answer has against a request; nil where it has nothing.
     init?(_ answer: JSONObject) {
-        switch answer.string("type") {
-        case "error":
-            guard let code = answer.string("code").flatMap(ErrorCode.init(rawValue:)) else { return nil }
-            let hint = answer.string("hint")
+        guard let refusal = Refusal(answer) else { return nil }
+        switch refusal.kind {
+        case .code(let code):
             // Who has shown credentials, and is forbidden something all the same, is not to be told to show some.
-            let isKnown = code == .forbidden && hint == nil
-            self.init(code, answer.string("message") ?? "", hint: isKnown ? nil : Self.hint(code) ?? hint)
-            retryAfter = answer.integer("retry_after_ms")
-        case "refused":
-            guard let code = answer.string("code").flatMap(ErrorCode.init(rawValue:)) else { return nil }
-            self.init(code, Self.words(for: code, answer))
-            members = answer.members.filter { ["key", "holder", "expires_at"].contains($0.name) }.map {
-                ($0.name, $0.value)
-            }
-        case "ack" where answer.bool("applied") == false:
-            guard answer.string("reason") != "absent" else {
-                self.init(.notFound, "absent", "the key \(answer.string("key") ?? "") has no value")
-                return
-            }
-            let isCondition = answer.string("reason") == "condition"
-            self.init(
-                isCondition ? .preconditionFailed : .conflict, isCondition ? "condition" : "superseded",
-                isCondition
-                    ? "what was to be in place is not" : "a greater version is in place already, and stays")
-            members = answer.members.filter { ["key", "current", "winner"].contains($0.name) }.map {
-                ($0.name, $0.value)
-            }
-        case "batched" where answer.bool("applied") == false: self.init(refusedBatch: answer)
-        default: return nil
+            let isKnown = code == .forbidden && refusal.hint == nil
+            self.init(code, refusal.message, hint: isKnown ? nil : Self.hint(code) ?? refusal.hint)
+        case .notApplied(let reason):
+            let status: HTTPResponse.Status =
+                switch reason {
+                case "absent": .notFound
+                case "superseded": .conflict
+                default: .preconditionFailed
+                }
+            self.init(status, reason, refusal.message)
         }
-    }
-
-    /// What keeps a batch from being applied: the first of it says which status that has.
-    private init(refusedBatch answer: JSONObject) {
-        let first = (answer.array("failed") ?? []).first.flatMap { try? JSONObject($0) }
-        let reason = first?.string("reason") ?? "condition"
-        let key = first?.string("key") ?? ""
-        switch ErrorCode(rawValue: reason) {
-        case nil:
-            self.init(.preconditionFailed, reason, "nothing was applied: what was to be in place of \(key) is not")
-        case .held:
-            self.init(
-                .held, "nothing was applied: \(key) is under a claim",
-                hint: "the holder gives it up in a batch by release with its fence")
-        case .tooManyKeys: self.init(.tooManyKeys, "nothing was applied: \(key) would be one key too many")
-        case let code?: self.init(code, "nothing was applied: the claim of \(key) is not in force")
-        }
-        members = answer.members.filter { $0.name == "failed" }.map { ($0.name, $0.value) }
-    }
-
-    private static func words(for code: ErrorCode, _ answer: JSONObject) -> String {
-        let key = answer.string("key") ?? ""
-        return switch code {
-        case .held: "\(key) is held by \(answer.string("holder") ?? "somebody else")"
-        case .exists: "\(key) has a value that no claim made"
-        case .staleFence: "the claim of \(key) is not in force any more"
-        default: "\(key): \(code.rawValue)"
-        }
+        retryAfter = refusal.retryAfter
+        members = refusal.members
     }
 
     /// What to do over HTTP, where the protocol's own hint names a message; nil where it does not.

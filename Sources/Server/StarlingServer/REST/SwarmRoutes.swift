@@ -117,7 +117,7 @@ enum SwarmRoutes {
     ) async throws(Problem) -> JSONObject {
         let connection = try await context.session.open(for: caller, isWait: true)
         defer { connection.close() }
-        let answer = try await HTTPSession.ask(message, of: connection)
+        let answer = try await HTTPSession.wait(message, of: connection)
         guard Task.isCancelled, let task = answer.object("task"), let fence = answer.integer("fence"),
             let swarm = task.string("swarm_id"), let name = task.string("task_id")
         else { return answer }

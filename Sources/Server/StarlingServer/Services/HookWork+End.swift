@@ -99,7 +99,7 @@ extension HookWork {
     /// Gives back the files that were claimed in the session.
     private func releaseClaims(_ caller: ServiceCaller) async {
         var claims: [(key: String, fence: Int64)] = []
-        try? await forEachRegister(Array("file:*".utf8), upTo: Self.maximumClaims, caller) { claim in
+        _ = try? await forEachRegister(Array("file:*".utf8), upTo: Self.maximumClaims, caller) { claim in
             guard claim.string("session") == text(session), claim.string("agent") == "\(agent)",
                 let key = claim.string("key"), let fence = claim.object("value")?.integer("fence")
             else { return }

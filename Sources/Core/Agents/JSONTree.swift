@@ -34,6 +34,15 @@ package indirect enum JSONTree: Equatable, Sendable {
         }
     }
 
+    /// Whether a text is one value of JSON.
+    package static func isValue(_ text: [UInt8]) -> Bool {
+        var scanner = JSONScanner(maximumDepth: JSONScanner.maximumServerDepth)
+        scanner.skipWhitespace(text.span)
+        guard (try? scanner.skipValue(text.span)) != nil else { return false }
+        scanner.skipWhitespace(text.span)
+        return scanner.position == text.count
+    }
+
     package init(_ text: String) {
         var buffer = ByteBuffer()
         buffer.writeJSONString(text)
