@@ -81,6 +81,14 @@ package struct Dialer: Sendable {
             .connect(host: endpoint.host, port: endpoint.port)
     }
 
+    /// Whether something listens there.
+    package func isReachable() async -> Bool {
+        let channel = try? await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+            .connectTimeout(.seconds(2)).connect(host: endpoint.host, port: endpoint.port).get()
+        try? await channel?.close()
+        return channel != nil
+    }
+
     /// Encrypts a channel, where the URL says so.
     func addTLS(to channel: any Channel) throws {
         if let context {

@@ -31,6 +31,8 @@ package final class ConnectionGate: Sendable {
 
     package struct Counts: Sendable {
         package var open = 0
+        /// All that there have been.
+        package var accepted: UInt64 = 0
         package var refusedTotal: UInt64 = 0
         package var refusedByAddress: UInt64 = 0
         /// Requests whose head was too large.
@@ -73,6 +75,7 @@ package final class ConnectionGate: Sendable {
     func enter() -> Answer {
         state.withLock { state in
             state.counts.open += 1
+            state.counts.accepted += 1
             if state.counts.open <= limits.total { return .welcome }
             state.counts.refusedTotal += 1
             return state.counts.open <= limits.total + Self.margin ? .full : .overrun

@@ -104,6 +104,21 @@ struct Frontend: Sendable {
         return page.text
     }
 
+    /// Waits until there was no connection for so long.
+    ///
+    /// - Returns: false where the task was cancelled before.
+    func isUnused(for patience: Duration) async -> Bool {
+        var accepted = gate.counts.accepted
+        var since = ContinuousClock.now
+        while ContinuousClock.now - since < patience {
+            do { try await Task.sleep(for: .milliseconds(250)) } catch { return false }
+            let counts = gate.counts
+            if counts.open > 0 || counts.accepted != accepted { since = .now }
+            accepted = counts.accepted
+        }
+        return true
+    }
+
     /// Reads no more files.
     func stop() { watch.stop() }
 

@@ -60,7 +60,7 @@ package struct Server: Service {
         let reloading = Task {
             for await _ in reloads { frontend.requestReload() }
         }
-        try? await gracefulShutdown()
+        await stopIsWanted(frontend)
         reloading.cancel()
 
         logger.info("Stopping")
@@ -68,6 +68,23 @@ package struct Server: Service {
         let failure = await stop(frontend, backend)
         logger.info("Stopped")
         if let failure { throw ServerError("\(failure)") }
+    }
+
+    /// Waits until somebody wants the server to stop, or nobody has wanted it for long.
+    private func stopIsWanted(_ frontend: Frontend) async {
+        guard let patience = configuration.idleExit else {
+            try? await gracefulShutdown()
+            return
+        }
+        await withTaskGroup { group in
+            group.addTask { try? await gracefulShutdown() }
+            group.addTask { [logger] in
+                guard await frontend.isUnused(for: patience) else { return }
+                logger.notice("Nobody was connected for \(patience.components.seconds) s: stopping")
+            }
+            await group.next()
+            group.cancelAll()
+        }
     }
 
     /// Stops in the order in which things depend on each other.

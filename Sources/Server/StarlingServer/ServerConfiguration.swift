@@ -31,6 +31,8 @@ package struct ServerConfiguration: Sendable {
     package var drainTimeout = Duration.seconds(10)
     /// After how long a deleted key may be forgotten.
     package var tombstoneRetention = Duration.seconds(7 * 86_400)
+    /// After what time without a connection the server stops; nil: it does not.
+    package var idleExit: Duration?
     /// How long a task of a swarm is kept once it is over.
     package var taskRetention = Duration.seconds(30 * 86_400)
     /// How long a slow connection may read nothing.

@@ -33,7 +33,7 @@ struct Starling: AsyncParsableCommand {
             CommandGroup(name: "Swarms", subcommands: [Swarm.self, TaskCommand.self, Inbox.self]),
             CommandGroup(
                 name: "Memory", subcommands: [MemoryCommand.self, KnowledgeCommand.self, SearchCommand.self]),
-            CommandGroup(name: "Hooks", subcommands: [Hook.self, Hooks.self]),
+            CommandGroup(name: "Coding agents", subcommands: [Mcp.self, Hook.self, Hooks.self]),
             CommandGroup(name: "Access", subcommands: [Token.self]),
             CommandGroup(
                 name: "Databases",

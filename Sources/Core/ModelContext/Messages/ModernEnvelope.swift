@@ -1,4 +1,4 @@
-package import SyncProtocol
+import SyncProtocol
 
 /// What the headers of a request over HTTP say of the message in its body: the values of each, one for each time that it is there.
 package struct RoutingHeaders: Sendable {
@@ -16,9 +16,9 @@ package struct RoutingHeaders: Sendable {
 /// What a request of a version without sessions says of itself, in `_meta`.
 package struct ModernEnvelope: Sendable {
     private static let prefix = "io.modelcontextprotocol/"
-    private static let versionKey = prefix + "protocolVersion"
+    static let versionKey = prefix + "protocolVersion"
     private static let capabilitiesKey = prefix + "clientCapabilities"
-    private static let clientKey = prefix + "clientInfo"
+    static let clientKey = prefix + "clientInfo"
 
     package let version: ProtocolVersion
     /// What the client calls itself.

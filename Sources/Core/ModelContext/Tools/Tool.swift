@@ -1,5 +1,5 @@
 import Agents
-package import SyncProtocol
+import SyncProtocol
 
 /// Who makes a request, as far as that is known without its arguments.
 package struct Requester: Sendable {
@@ -7,14 +7,17 @@ package struct Requester: Sendable {
     package var agent: String?
     /// What its program calls itself.
     package var client: String?
+    /// Whether the name was made up for the time of an MCP session.
+    package var isNameless: Bool
 
-    package init(agent: String?, client: String?) {
+    package init(agent: String?, client: String?, isNameless: Bool = false) {
         self.agent = agent
         self.client = client
+        self.isNameless = isNameless
     }
 
-    /// Whose memories are meant where nobody is named.
-    var namespace: String { agent ?? client.map(Self.name) ?? "shared" }
+    /// Whose memories are meant where nobody is named: the same each time.
+    var namespace: String { (isNameless ? nil : agent) ?? client.map(Self.name) ?? "shared" }
 
     /// A program's name as that of an agent: without what no name has.
     package static func name(_ client: String) -> String {

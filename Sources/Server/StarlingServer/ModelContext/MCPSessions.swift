@@ -66,7 +66,8 @@ final class MCPSessions: MetricsSource {
         let client = beginning.client
         let agent = name ?? "\(Requester.name(client ?? ""))-\(id.prefix(8))"
         let session = MCPSession(
-            id: id, version: beginning.version, requester: Requester(agent: agent, client: client), tools: tools,
+            id: id, version: beginning.version,
+            requester: Requester(agent: agent, client: client, isNameless: name == nil), tools: tools,
             bearer: grant.bearer, connections)
         let (isIn, over) = state.withLock { state in
             let over = state.makeRoom(for: grant.bearer, .now)

@@ -40,7 +40,11 @@ struct HooksInstall: AsyncParsableCommand {
         } catch {
             throw UsageError(error.description)
         }
-        let name = target.agent ?? Self.agent(scope.place)
+        let name =
+            target.agent
+            ?? AgentName.make(
+                of: scope.place == .copilot ? "copilot" : "claude",
+                in: scope.place == .user ? HookScope.home : HookScope.project)
         let mayShow = try authorize || Environment().string("token") != nil
         let settings = HookSettings(
             url: try target.origin() + target.path(), agent: name, tokenVariable: mayShow ? "STARLING_TOKEN" : nil,
@@ -60,17 +64,6 @@ struct HooksInstall: AsyncParsableCommand {
         if mayShow { Output.line("They show the token in STARLING_TOKEN: set it where the coding agent is started.") }
         Output.line(
             "'starling hooks status' tries them; 'starling hooks uninstall --\(scope.place.rawValue)' takes them out.")
-    }
-
-    /// A name that two folders, and two machines, do not share.
-    private static func agent(_ place: HookScope.Place) -> String {
-        let folder = place == .user ? HookScope.home : HookScope.project
-        // FNV-1a.
-        let hash = folder.utf8.reduce(into: UInt32(2_166_136_261)) { $0 = ($0 ^ UInt32($1)) &* 16_777_619 }
-        let digits = String(hash & 0xFFFF, radix: 16)
-        let host = ProcessInfo.processInfo.hostName.prefix { $0 != "." }.prefix(40)
-        return
-            "\(place == .copilot ? "copilot" : "claude")-\(host)-\(String(repeating: "0", count: 4 - digits.count))\(digits)"
     }
 
     /// What a shell runs: the program by its name where the shell finds it by that.

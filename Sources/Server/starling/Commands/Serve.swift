@@ -94,6 +94,10 @@ struct Serve: AsyncParsableCommand {
     var pingTimeout: Int?
 
     @Option(
+        help: ArgumentHelp("Stop when nobody was connected for so long. (default: never)", valueName: "seconds"))
+    var exitWhenIdle: Int?
+
+    @Option(
         help: ArgumentHelp(
             "trace, debug, info, notice, warning, error or critical. (default: notice)", valueName: "level"),
         transform: { text in
@@ -133,7 +137,8 @@ struct Serve: AsyncParsableCommand {
         }
         let group = ServiceGroup(
             configuration: .init(
-                services: [.init(service: server)], gracefulShutdownSignals: [.sigterm, .sigint],
+                services: [.init(service: server, successTerminationBehavior: .gracefullyShutdownGroup)],
+                gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: Logger(label: "starling")))
         try await group.run()
     }
@@ -167,6 +172,7 @@ struct Serve: AsyncParsableCommand {
         try set(\.maximumDrift, "max-drift", maxDrift, 0...86_400 * 366)
         try set(\.drainTimeout, "drain-timeout", drainTimeout, 0...3_600)
         try set(\.tombstoneRetention, "tombstone-retention", tombstoneRetention, 1...86_400 * 36_600)
+        configuration.idleExit = try environment.seconds("exit-when-idle", exitWhenIdle, 1...86_400 * 366)
         try set(\.taskRetention, "task-retention", taskRetention, 1...86_400 * 36_600)
         try set(\.stallTimeout, "stall-timeout", stallTimeout, 1...86_400)
         try set(\.pingInterval, "ping-interval", pingInterval, 1...86_400)

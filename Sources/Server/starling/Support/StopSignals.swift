@@ -7,13 +7,17 @@ final class StopSignals: Sendable {
     private let heard = Atomic(false)
     private let sources: [any DispatchSourceSignal]
 
-    init() {
+    /// - Parameter note: is called each time.
+    init(note: @escaping @Sendable () -> Void = {}) {
         sources = [SIGINT, SIGTERM].map { number in
             signal(number, SIG_IGN)
             return DispatchSource.makeSignalSource(signal: number)
         }
         for source in sources {
-            source.setEventHandler { [weak self] in self?.heard.store(true, ordering: .relaxed) }
+            source.setEventHandler { [weak self] in
+                self?.heard.store(true, ordering: .relaxed)
+                note()
+            }
             source.resume()
         }
     }
