@@ -88,12 +88,18 @@ package struct MCPSettings: Sendable {
         }
         var kept: [Substring] = []
         var isOurs = false
+        // Comments behind our table, which are about the next one.
+        var comments: [Substring] = []
         for line in old.split(separator: "\n", omittingEmptySubsequences: false) {
             let header = Self.header(line)
             if let header {
-                isOurs = header == ["mcp_servers", Self.name] || header.starts(with: ["mcp_servers", Self.name])
-            }
-            if header == nil, !isOurs, Self.setsOurs(line) {
+                isOurs = header.starts(with: ["mcp_servers", Self.name])
+                if !isOurs { kept += comments }
+                comments = []
+            } else if isOurs {
+                let isComment = line.first { !$0.isWhitespace } == "#"
+                comments = isComment ? comments + [line] : []
+            } else if Self.setsOurs(line) {
                 throw Problem(description: "it says mcp_servers.\(Self.name) without a table: change that by hand")
             }
             if !isOurs { kept.append(line) }

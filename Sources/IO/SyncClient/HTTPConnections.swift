@@ -90,6 +90,17 @@ package final class HTTPConnections: Sendable {
             }
         }
 
+        /// Whether the server has not closed it.
+        var isOpen: Bool {
+            state.withLock { state in
+                switch state {
+                case .connecting: true
+                case .connected(let channel): channel.isActive
+                case .cut: false
+                }
+            }
+        }
+
         /// Ends it, in the middle of a response too.
         func cut() {
             jobs.finish()
@@ -145,8 +156,9 @@ package final class HTTPConnections: Sendable {
     private func takeIdle() -> Link? {
         let (taken, stale) = idle.withLock { idle -> (Idle?, [Idle]) in
             let now = NIODeadline.now()
-            let stale = idle.filter { now - $0.since > Self.maximumIdle }
-            idle.removeAll { now - $0.since > Self.maximumIdle }
+            let isStale = { (one: Idle) in now - one.since > Self.maximumIdle || !one.link.isOpen }
+            let stale = idle.filter(isStale)
+            idle.removeAll(where: isStale)
             return (idle.popLast(), stale)
         }
         for one in stale { one.link.cut() }
@@ -218,7 +230,11 @@ package final class HTTPConnections: Sendable {
                 headers: fields)
             var parts: [HTTPClientRequestPart] = [.head(head)]
             if !job.request.body.isEmpty { parts.append(.body(.byteBuffer(ByteBuffer(bytes: job.request.body)))) }
-            try await outbound.write(contentsOf: parts + [.end(nil)])
+            do {
+                try await outbound.write(contentsOf: parts + [.end(nil)])
+            } catch ChannelError.ioOnClosedChannel {
+                throw NotSent(reason: ClientError(.unavailable, "the server has closed the connection"))
+            }
             guard case .head(let response)? = try await body.parts.next() else {
                 throw ClientError(.unavailable, "the connection ended before the answer")
             }

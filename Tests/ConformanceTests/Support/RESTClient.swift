@@ -93,7 +93,10 @@ final class RESTClient {
             }
             // Chunks, as HTTP/1.1 has them.
             let size = Int(try client.readLine(), radix: 16) ?? 0
-            if size == 0 { return nil }
+            if size == 0 {
+                _ = try client.readLine()
+                return nil
+            }
             text += String(decoding: try client.read(size), as: UTF8.self)
             _ = try client.readLine()
         }

@@ -45,7 +45,7 @@ struct MCPCall: Sendable {
         }
         let (soon, step) = await begun.value
         renewLeases()
-        if let soon { return response(soon) }
+        if let soon { return await response(soon) }
         guard let step else { preconditionFailure("what is not over waits") }
         return await response(waitingFor: step)
     }
@@ -83,7 +83,8 @@ struct MCPCall: Sendable {
     // MARK: Responses
 
     /// The response of what is known; where it cannot be written, it is undone.
-    private func response(_ answer: Answer) -> Response {
+    private func response(_ answer: Answer) async -> Response {
+        await note(answer)
         guard accept.json else {
             return Response(
                 status: .ok, headers: MCPResponse.streamHeaders, body: body(MCPResponse.event(answer.message), answer))
@@ -105,6 +106,12 @@ struct MCPCall: Sendable {
             }
         }
         return contentLength.map { ResponseBody(contentLength: $0, write) } ?? ResponseBody(write)
+    }
+
+    /// What was handed out in an MCP session goes back with its end.
+    private func note(_ answer: Answer) async {
+        guard let giveBack = answer.giveBack else { return }
+        await runner.session?.handedOut(giveBack, runner.caller, on: runner.http.eventLoop)
     }
 
     private func undo(_ answer: Answer?) async {
@@ -143,7 +150,7 @@ struct MCPCall: Sendable {
     }
 
     private func settled(_ answer: Answer, _ work: Task<Void, Never>) async -> Response {
-        guard work.isCancelled else { return response(answer) }
+        guard work.isCancelled else { return await response(answer) }
         // Its client has said that nobody waits for it.
         await undo(answer)
         return MCPResponse.json(
@@ -164,6 +171,7 @@ struct MCPCall: Sendable {
             while true {
                 if let answer = await eventual.value(within: Self.heartbeat, on: runner.http.eventLoop) {
                     await runner.session?.ended(request.id)
+                    await note(answer)
                     // Nobody waits for an answer to what was cancelled.
                     if work.isCancelled {
                         await undo(answer)

@@ -12,6 +12,8 @@ actor MCPSession {
 
     /// How many notifications are kept for a client that lost its stream.
     private static let maximumKept = 256
+    /// How many tasks are remembered that were handed out.
+    private static let maximumHandedOut = 256
     /// How long the shard may take to answer a subscription.
     private static let patience = TimeAmount.seconds(10)
 
@@ -28,6 +30,8 @@ actor MCPSession {
     private var subscriptions = ResourceSubscriptions()
     /// Who waits to be told what became of a subscription.
     private var asked: [String: Eventual<ResourceSubscriptions.Answer>] = [:]
+    /// What gives back the tasks that were handed out in it; those that are done with it does nothing to.
+    private var handedOut: [SyncMessage] = []
     /// The calls that are under way, and what ends them.
     private var calls: [RPCID: @Sendable () -> Void] = [:]
     /// What was told last, in its order.
@@ -218,22 +222,38 @@ actor MCPSession {
         return true
     }
 
+    /// Notes what is to go back when it ends.
+    func handedOut(_ giveBack: SyncMessage, _ caller: Caller, on eventLoop: any EventLoop) async {
+        handedOut.append(giveBack)
+        if handedOut.count > Self.maximumHandedOut { handedOut.removeFirst() }
+        // What is given back at the end goes by it.
+        _ = try? await connection(caller, on: eventLoop)
+    }
+
     func ended(_ id: RPCID) { calls[id] = nil }
 
     /// Nobody waits for a call any more.
     func cancel(_ id: RPCID) { calls.removeValue(forKey: id)?() }
 
-    /// Ends it.
-    ///
-    /// - Parameter leaves: whether its agent is not there any more.
-    func end(leaves: Bool) async {
+    /// How it ends.
+    enum End: Sendable {
+        /// Its client is gone, and with it what it held. `isLast`: nobody else is there by that name.
+        case client(isLast: Bool)
+        /// The server stops: its client may come back.
+        case server
+    }
+
+    func end(_ end: End) async {
         guard !isEnded else { return }
         isEnded = true
         for cancel in calls.values { cancel() }
         calls = [:]
         endStream()
         guard let connection else { return }
-        if leaves, let agent { await Self.leave(agent, connection) }
+        if case .client(let isLast) = end {
+            _ = try? await connection.ask(handedOut)
+            if isLast, let agent { await Self.leave(agent, connection) }
+        }
         connection.close()
         self.connection = nil
     }

@@ -78,7 +78,7 @@ final class MCPSessions: MetricsSource {
             state.ofBearer[grant.bearer, default: 0] += 1
             return (true, over)
         }
-        for session in over { Task { await session.end(leaves: false) } }
+        for session in over { Task { await session.end(.client(isLast: false)) } }
         guard isIn else {
             throw RPCError(.internalError, "there are too many MCP sessions; end some, or try again later")
         }
@@ -116,7 +116,7 @@ final class MCPSessions: MetricsSource {
                 $0.session.agent == session.agent && $0.session.bearer == session.bearer
             }
         }
-        await session.end(leaves: isLast)
+        await session.end(.client(isLast: isLast))
     }
 
     /// Ends all: the server is stopping. Their agents may come back.
@@ -125,6 +125,6 @@ final class MCPSessions: MetricsSource {
             defer { state = State() }
             return state.entries.values.map(\.session)
         }
-        for session in all { await session.end(leaves: false) }
+        for session in all { await session.end(.server) }
     }
 }
