@@ -4,7 +4,7 @@ SHELL := /bin/bash
 ARGS ?=
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run test test-clients test-javascript test-python convergence setup-clients build setup lint format conformance bench compare micro simulate mutants kill fuzz clean
+.PHONY: run test test-clients test-javascript test-python test-mcp convergence setup-clients build setup lint format conformance bench compare micro simulate mutants kill fuzz clean
 
 run: build
 	@exec .build/release/starling serve $(ARGS)
@@ -19,13 +19,20 @@ test: setup lint
 
 # The clients in other languages, against the server that was built last: clients/README.md
 SERVER ?= $(CURDIR)/.build/debug/starling
-test-clients: test-javascript test-python convergence
+test-clients: test-javascript test-python test-mcp convergence
 
 test-javascript: setup-clients
 	STARLING_BINARY=$(SERVER) node clients/javascript/test/run.js
 
 test-python: setup-clients
 	cd clients/python && STARLING_BINARY=$(SERVER) $(PYTHON) -m unittest
+
+# The official SDK of the Model Context Protocol, and a checker, in an environment of their own: Tests/MCP/README.md
+MCP := $(CURDIR)/.build/mcp/bin/python
+test-mcp: setup-clients
+	@[ -x $(MCP) ] || python3 -m venv .build/mcp
+	@$(MCP) -c 'import mcp, mcpcheck' 2>/dev/null || $(MCP) -m pip install --quiet --disable-pip-version-check 'mcp>=2.3,<3' 'jbt-mcpcheck>=0.1.1'
+	STARLING_BINARY=$(SERVER) $(MCP) Tests/MCP/run.py
 
 # Fifteen clients in three languages, cut off at random: clients/convergence/README.md
 convergence: setup-clients

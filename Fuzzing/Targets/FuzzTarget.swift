@@ -25,6 +25,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case search
     /// What a harness of agents says, and the settings that its hooks are put into.
     case hooks
+    /// What a client of the Model Context Protocol says, and what is answered to what it is made of.
+    case mcp
 
     /// Feeds `bytes` to the parser. Traps where something does not hold.
     public func run(_ bytes: [UInt8]) {
@@ -36,6 +38,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .access: Self.access(bytes)
         case .search: Self.search(bytes)
         case .hooks: Self.hooks(bytes)
+        case .mcp: Self.mcp(bytes)
         }
     }
 
@@ -303,7 +306,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         check(refusal?.isEmpty != true, "a refusal without words")
     }
 
-    private static func check(_ isTrue: Bool, _ what: @autoclosure () -> String) {
+    static func check(_ isTrue: Bool, _ what: @autoclosure () -> String) {
         precondition(isTrue, what())
     }
 }

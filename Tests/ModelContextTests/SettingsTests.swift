@@ -38,6 +38,8 @@ struct SettingsTests {
         #expect(try installed(nil, .toml) == table)
         let others = "# mine\n[mcp_servers.other]\nargs = [\n  \"a\",\n]\n"
         #expect(try installed(others, .toml) == others + "\n" + table)
+        let windows = try installed("a = 1\r\n[mcp_servers.starling]\r\ncommand = \"x\"\r\n[b]\r\nc = 1\r\n", .toml)
+        #expect(windows == "a = 1\r\n[b]\r\nc = 1\r\n\n" + table)
         let root = "model = \"m\" # x\n\n"
         #expect(try installed(root + others, .toml) == root + others + "\n" + table)
         for old in [

@@ -90,7 +90,8 @@ package struct MCPSettings: Sendable {
         var isOurs = false
         // Comments behind our table, which are about the next one.
         var comments: [Substring] = []
-        for line in old.split(separator: "\n", omittingEmptySubsequences: false) {
+        // By bytes: to Swift the two of \r\n are one character.
+        for line in old.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map(Substring.init) {
             let header = Self.header(line)
             if let header {
                 isOurs = header.starts(with: ["mcp_servers", Self.name])
