@@ -9,7 +9,8 @@ extension FuzzTarget {
 
     /// The first line is a client's message, and the second one answers everything that is asked for it.
     static func mcp(_ bytes: [UInt8]) {
-        let lines = bytes.split(separator: UInt8(ascii: "\n"), maxSplits: 1, omittingEmptySubsequences: false).map(Array.init)
+        let lines = bytes.split(separator: UInt8(ascii: "\n"), maxSplits: 1, omittingEmptySubsequences: false).map(
+            Array.init)
         let answer = lines.count > 1 ? lines[1] : Array(#"{"type":"none"}"#.utf8)
         text(lines.first ?? [])
         events(bytes)
@@ -39,7 +40,8 @@ extension FuzzTarget {
         do throws(RPCError) {
             switch try machine.work(for: request, era, requester) {
             case .result(let result): message = Machine.message(result, to: request.id)
-            case .plan(let plan, let shape): message = try self.answer(plan, shape, request, era, requester, machine, answer)
+            case .plan(let plan, let shape):
+                message = try self.answer(plan, shape, request, era, requester, machine, answer)
             case .listen(let uris, _, _):
                 subscribe(uris, answer)
                 return
@@ -120,14 +122,19 @@ extension FuzzTarget {
         check(HeaderText.decode(header) == text, "\(header) is not \(text)")
         _ = HeaderText.decode(text)
         _ = ResourceURI(text)
-        if !text.isEmpty, !text.contains(where: { $0 == "*" || $0 == "?" }), ResourceURI(ResourceURI.of(key: text)) != nil {
+        if !text.isEmpty, !text.contains(where: { $0 == "*" || $0 == "?" }),
+            ResourceURI(ResourceURI.of(key: text)) != nil
+        {
             check(ResourceURI(ResourceURI.of(key: text)) == .key(text), "the URI of \(text) is another's")
         }
         let settings = MCPSettings(command: text, arguments: [text], passedOn: [])
         for layout in [MCPSettings.Layout.toml, .json(servers: "s", saysType: true)] {
             guard let once = try? settings.installed(in: bytes, layout) else { continue }
             let again = try? settings.installed(in: once, layout)
-            check(again == once, "to install twice is not to install once: \(text) → \(String(decoding: once, as: UTF8.self)) → \(again.map { String(decoding: $0, as: UTF8.self) } ?? "nothing")")
+            check(
+                again == once,
+                "to install twice is not to install once: \(text) → \(String(decoding: once, as: UTF8.self)) → \(again.map { String(decoding: $0, as: UTF8.self) } ?? "nothing")"
+            )
         }
     }
 
@@ -141,6 +148,8 @@ extension FuzzTarget {
     private static func forwarded(_ bytes: [UInt8]) {
         let message = ForwardedMessage(bytes)
         check(message.headers.allSatisfy { $0.value.utf8.allSatisfy { 0x20...0x7E ~= $0 } }, "a header that is none")
-        if let failure = message.failure("no") { check(object(failure)?.raw("id") == message.id?.json, "another's failure") }
+        if let failure = message.failure("no") {
+            check(object(failure)?.raw("id") == message.id?.json, "another's failure")
+        }
     }
 }

@@ -68,6 +68,7 @@ extension ConformanceTests {
             let second = try stream(server, client, after: event.id)
             #expect(try first.rest.event() == nil)
             #expect(try uri(second) == "starling://keys/a:1")
+            for id in ["x", "18446744073709551615"] { _ = try stream(server, client, after: id) }
             let third = try stream(server, client, after: "99999")
             #expect(try uri(third) == "starling://keys/a:*")
             #expect(

@@ -135,6 +135,33 @@ extension ConformanceTests {
             #expect(try raw.readHead().contains(" 421 "))
         }
 
+        @Test("Half of a pair of surrogates in a value keeps nobody from reading the rest")
+        func surrogates() throws {
+            let server = try ServerProcess()
+            #expect(
+                try RESTClient(server).ask("PUT", "/v1/keys/poison", #"["\ud800x","\ud83d\ude00","\\ud800"]"#).status
+                    == 201)
+            let answer = try MCPClient(server).ask("tools/call", #""name":"key_read","arguments":{"key":"poison"}"#)
+            #expect(answer.body.contains(#"["\ufffdx","\ud83d\ude00","\\ud800"]"#), "\(answer)")
+            #expect((try? JSONSerialization.jsonObject(with: Data(answer.body.utf8))) != nil)
+        }
+
+        @Test("A name in Starling-Agent is any text, encoded where it has to be; what is no name is refused")
+        func names() throws {
+            let server = try ServerProcess()
+            let (body, headers) = MCPClient.modern("server/discover")
+            for (name, text) in [("ada", "You are ada"), ("=?base64?w6QgYg==?=", "You are ä b")] {
+                let answer = try RESTClient(server).ask(
+                    "POST", "/mcp", body, headers.merging(["Starling-Agent": name]) { $1 })
+                #expect(answer.body.contains(text), "\(answer)")
+            }
+            for bad in [String(repeating: "x", count: 500), "=?base64?w6?="] {
+                let answer = try RESTClient(server).ask(
+                    "POST", "/mcp", body, headers.merging(["Starling-Agent": bad]) { $1 })
+                #expect(answer.status == 400, "\(answer)")
+            }
+        }
+
         @Test("Ids come back as they were, and a duplicated routing header is refused")
         func ids() throws {
             let server = try ServerProcess()

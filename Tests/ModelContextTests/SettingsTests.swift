@@ -21,7 +21,8 @@ struct SettingsTests {
         #expect(once.contains(#""z": 1.50"#) && once.contains(#""other""#) && once.contains(#""${T}""#))
         #expect(once.contains(#""command": "/a \"b\"/starling""#) && once.contains(#""type": "stdio""#))
         #expect(try installed(nil, Self.json) == installed("  \n", Self.json))
-        for bad in ["[]", "// c\n{}", "{", #"{"mcpServers":[]}"#] {
+        #expect(try installed("\u{FEFF}" + before, Self.json) == once)
+        for bad in ["[]", "// c\n{}", "{", #"{"mcpServers":[]}"#, #"{"mcpServers":{},"mcpServers":{}}"#] {
             #expect(throws: MCPSettings.Problem.self, "\(bad)") { _ = try installed(bad, Self.json) }
         }
     }
@@ -50,7 +51,14 @@ struct SettingsTests {
             #expect(text == others + "\n" + table, "\(old)")
             #expect(try installed(text, .toml) == text)
         }
-        for bad in ["mcp_servers.starling.command = \"x\"\n", "mcp_servers = { starling = {} }\n"] {
+        let commented =
+            "[mcp_servers.starling] # see [docs], please\nargs = [\n  [\"a\"]\n]\n[q]\nmcp_servers.starling.foo = 1\n"
+        #expect(try installed(commented, .toml) == "[q]\nmcp_servers.starling.foo = 1\n\n" + table)
+        for bad in [
+            "mcp_servers.starling.command = \"x\"\n", "mcp_servers = { starling = {} }\n",
+            "[mcp_servers]\nstarling = { command = \"old\" }\n", "[mcp_servers]\nstarling.command = \"old\"\n",
+            "x = \"\"\"\n[mcp_servers.starling]\nkeep me\n\"\"\"\n",
+        ] {
             #expect(throws: MCPSettings.Problem.self, "\(bad)") { _ = try installed(bad, .toml) }
         }
     }

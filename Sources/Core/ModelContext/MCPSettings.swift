@@ -53,6 +53,9 @@ package struct MCPSettings: Sendable {
         in text: [UInt8]?, under servers: String, _ saysType: Bool
     ) throws(Problem) -> [UInt8] {
         var tree = JSONTree.object([])
+        // Some editors begin a file with a byte order mark.
+        let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+        let text = text.map { $0.starts(with: mark) ? Array($0.dropFirst(mark.count)) : $0 }
         if let text, text.contains(where: { $0 > 0x20 }) {
             do throws(JSONError) {
                 tree = try JSONTree(text)
@@ -61,6 +64,12 @@ package struct MCPSettings: Sendable {
             }
         }
         guard tree.members != nil else { throw Problem(description: "it is no object of JSON") }
+        for object in [tree, tree[servers] ?? .object([])] {
+            let names = (object.members ?? []).map(\.name)
+            guard Set(names).count == names.count else {
+                throw Problem(description: "it has a member twice, of which readers take one or the other: remove one")
+            }
+        }
         var list = tree[servers] ?? .object([])
         guard list.members != nil else { throw Problem(description: "\"\(servers)\" is no object") }
         list[Self.name] = entry(saysType)
@@ -86,51 +95,120 @@ package struct MCPSettings: Sendable {
         guard let old = String(validating: text ?? [], as: UTF8.self) else {
             throw Problem(description: "it is no UTF-8")
         }
+        guard !old.contains("\"\"\""), !old.contains("'''") else {
+            throw Problem(description: "it has texts of several lines, which are not read here: add the table by hand")
+        }
         var kept: [Substring] = []
-        var isOurs = false
+        var table: [String] = []
+        // Arrays that are not closed yet: in one, what looks like a header is an element.
+        var depth = 0
         // Comments behind our table, which are about the next one.
         var comments: [Substring] = []
         // By bytes: to Swift the two of \r\n are one character.
-        for line in old.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map(Substring.init) {
-            let header = Self.header(line)
-            if let header {
-                isOurs = header.starts(with: ["mcp_servers", Self.name])
-                if !isOurs { kept += comments }
+        for line in old.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map(Substring.init)
+        {
+            if depth == 0, let header = Self.header(line) {
+                table = header
+                if !Self.isOurs(table) { kept += comments }
                 comments = []
-            } else if isOurs {
+            } else {
+                if depth == 0, !Self.isOurs(table), Self.setsOurs(line, in: table) {
+                    throw Problem(description: "it says mcp_servers.\(Self.name) without a table: change that by hand")
+                }
+                guard let nesting = Self.nesting(line), depth + nesting >= 0 else { throw Self.noTOML }
+                depth += nesting
                 let isComment = line.first { !$0.isWhitespace } == "#"
-                comments = isComment ? comments + [line] : []
-            } else if Self.setsOurs(line) {
-                throw Problem(description: "it says mcp_servers.\(Self.name) without a table: change that by hand")
+                comments = Self.isOurs(table) && isComment ? comments + [line] : []
             }
-            if !isOurs { kept.append(line) }
+            if !Self.isOurs(table) { kept.append(line) }
         }
+        guard depth == 0 else { throw Self.noTOML }
         while let last = kept.last, last.allSatisfy(\.isWhitespace) { kept.removeLast() }
         let before = kept.isEmpty ? "" : kept.joined(separator: "\n") + "\n\n"
-        return Array((before + table).utf8)
+        return Array((before + entry).utf8)
     }
 
-    private var table: String {
+    private var entry: String {
         var lines = ["[mcp_servers.\(Self.name)]", "command = \(Self.quoted(command))"]
         lines.append("args = [\(arguments.map(Self.quoted).joined(separator: ", "))]")
         if !passedOn.isEmpty { lines.append("env_vars = [\(passedOn.map(Self.quoted).joined(separator: ", "))]") }
         return lines.joined(separator: "\n") + "\n"
     }
 
-    /// The names of a table's header; nil: the line is none.
-    private static func header(_ line: Substring) -> [String]? {
-        let text = line.filter { !$0.isWhitespace }
-        guard text.hasPrefix("["), let end = text.lastIndex(of: "]") else { return nil }
-        let inner = text[text.index(after: text.startIndex)..<end]
-        // An element of an array is no header unless it is alone on its line, as `[1, 2],` is not.
-        guard !inner.contains(","), !inner.contains("=") else { return nil }
-        return inner.split(separator: ".").map { $0.filter { !"[]\"'".contains($0) } }
+    private static let noTOML = Problem(description: "it is no TOML that is understood here: add the table by hand")
+
+    private static func isOurs(_ table: [String]) -> Bool { table.starts(with: ["mcp_servers", name]) }
+
+    /// What of a line is no comment, each character with whether it is in a string.
+    private static func code(
+        _ line: Substring
+    ) -> (text: [(character: Unicode.Scalar, isQuoted: Bool)], isOpen: Bool) {
+        var code: [(Unicode.Scalar, Bool)] = []
+        var quote: Unicode.Scalar?
+        var isEscaped = false
+        for scalar in line.unicodeScalars {
+            if let open = quote {
+                code.append((scalar, true))
+                if isEscaped {
+                    isEscaped = false
+                } else if scalar == "\\", open == "\"" {
+                    isEscaped = true
+                } else if scalar == open {
+                    quote = nil
+                }
+                continue
+            }
+            if scalar == "#" { break }
+            if scalar == "\"" || scalar == "'" { quote = scalar }
+            code.append((scalar, quote != nil))
+        }
+        return (code, quote != nil)
     }
 
-    private static func setsOurs(_ line: Substring) -> Bool {
-        let text = line.filter { !$0.isWhitespace && $0 != "\"" && $0 != "'" }
-        return text.hasPrefix("mcp_servers.\(name)=") || text.hasPrefix("mcp_servers.\(name).")
-            || text.hasPrefix("mcp_servers=")
+    /// How many more arrays and inline tables a line opens than it closes; nil: a string is not closed.
+    private static func nesting(_ line: Substring) -> Int? {
+        let code = code(line)
+        return code.isOpen
+            ? nil
+            : code.text.reduce(0) { depth, next in
+                guard !next.isQuoted else { return depth }
+                return switch next.character {
+                case "[", "{": depth + 1
+                case "]", "}": depth - 1
+                default: depth
+                }
+            }
+    }
+
+    /// The names of a table's header; nil: the line is none.
+    private static func header(_ line: Substring) -> [String]? {
+        let code = code(line).text.filter { $0.isQuoted || !$0.character.properties.isWhitespace }
+        guard code.first?.character == "[", code.last.map({ $0.character == "]" && !$0.isQuoted }) == true else {
+            return nil
+        }
+        return names(code.dropFirst().dropLast())
+    }
+
+    /// The parts of a dotted key.
+    private static func names(_ code: some Sequence<(character: Unicode.Scalar, isQuoted: Bool)>) -> [String] {
+        var names = [""]
+        for (character, isQuoted) in code {
+            switch character {
+            case "." where !isQuoted: names.append("")
+            case "\"", "'", "[", "]": continue
+            default: names[names.count - 1].unicodeScalars.append(character)
+            }
+        }
+        return names
+    }
+
+    /// Whether a line says something of ours outside of a table of its own.
+    private static func setsOurs(_ line: Substring, in table: [String]) -> Bool {
+        let code = code(line).text.filter { $0.isQuoted || !$0.character.properties.isWhitespace }
+        let key = code.prefix { $0.isQuoted || $0.character != "=" }
+        guard !key.isEmpty, key.count < code.count else { return false }
+        let path = table + names(key)
+        return path.starts(with: ["mcp_servers", name]) || path == ["mcp_servers"]
     }
 
     /// A basic string (TOML 1.0, *String*).

@@ -252,7 +252,7 @@ package struct Machine: Sendable {
         var message = JSONWriter()
         message.add("jsonrpc", "2.0")
         message.add("id", raw: id.json)
-        message.add("result", raw: result)
+        message.add("result", raw: WellFormedText.of(result))
         return message.finish()
     }
 

@@ -80,8 +80,7 @@ struct Backend: Sendable {
         services = AgentServices(
             drivers, authority, path: cipher == nil ? index : nil, epoch: database.state.epoch,
             logger: logger)
-        let services = services
-        calls.services.withLock { $0 = services }
+        calls.services.withLock { [services] in $0 = services }
         modelContext = ModelContextServices(
             InProcessConnections(drivers, authority), services.index, on: drivers[drivers.count - 1].eventLoop)
         let health = health

@@ -31,6 +31,8 @@ package struct ResourceSubscriptions: Sendable {
     /// The ids that are not answered yet.
     private var unanswered: Set<String> = []
     private var listsChanges = false
+    /// Which of its patterns may not be read.
+    private var refusedLists: Set<String> = []
 
     package init() {}
 
@@ -170,6 +172,10 @@ package struct ResourceSubscriptions: Sendable {
         case ("error", let id?):
             guard unanswered.remove(id) != nil, let refusal = Refusal(message) else { return nil }
             forget(id)
+            if Self.listPatterns[id] != nil {
+                refusedLists.insert(id)
+                listsChanges = refusedLists.count < Self.listPatterns.count
+            }
             return .refused(id: id, refusal)
         default: return nil
         }

@@ -13,11 +13,14 @@ struct UpdateQueue: Sendable {
     /// The keys of patterns that were named lately, with when first, and in that order.
     private var named: [String: UInt64] = [:]
     private var namedOrder: [String] = []
+    /// The keys of patterns that wait, with the pattern of each: there are no more of them either.
+    private var waitingKeys: [String: String] = [:]
 
     var isEmpty: Bool { order.isEmpty && !listHasChanged }
 
     /// Adds what was subscribed to by its own URI.
     mutating func add(_ uri: String) {
+        waitingKeys[uri] = nil
         if waiting.insert(uri).inserted { order.append(uri) }
     }
 
@@ -25,6 +28,8 @@ struct UpdateQueue: Sendable {
     ///
     /// - Parameter now: in milliseconds of any clock that does not go back.
     mutating func add(key uri: String, of pattern: String, now: UInt64) {
+        guard !waiting.contains(uri) else { return }
+        guard waitingKeys.count < Self.maximumNamed else { return add(pattern) }
         if named[uri] == nil {
             while let oldest = namedOrder.first, let time = named[oldest], time + Self.window <= now {
                 namedOrder.removeFirst()
@@ -35,6 +40,7 @@ struct UpdateQueue: Sendable {
             namedOrder.append(uri)
         }
         add(uri)
+        waitingKeys[uri] = pattern
     }
 
     /// Takes all.
@@ -42,6 +48,7 @@ struct UpdateQueue: Sendable {
         defer {
             order = []
             waiting = []
+            waitingKeys = [:]
             listHasChanged = false
         }
         return (order, listHasChanged)
@@ -49,7 +56,9 @@ struct UpdateQueue: Sendable {
 
     /// Forgets a URI that nobody wants to be told of any more.
     mutating func remove(_ uri: String) {
-        guard waiting.remove(uri) != nil else { return }
-        order.removeAll { $0 == uri }
+        let keys = Set(waitingKeys.filter { $0.value == uri }.map(\.key)).union([uri])
+        for key in keys { waitingKeys[key] = nil }
+        waiting.subtract(keys)
+        order.removeAll { keys.contains($0) }
     }
 }

@@ -98,6 +98,8 @@ struct MCPCall: Sendable {
     private func body(_ bytes: ByteBuffer, _ answer: Answer, contentLength: Int? = nil) -> ResponseBody {
         let write = { @Sendable (writer: inout any ResponseBodyWriter) async throws in
             do {
+                // What is written to who has hung up is taken by the kernel, and read by nobody.
+                if answer.giveBack != nil, runner.http.isInputClosed { throw CancellationError() }
                 try await writer.write(bytes)
                 try await writer.finish(nil)
             } catch {
@@ -173,7 +175,7 @@ struct MCPCall: Sendable {
                     await runner.session?.ended(request.id)
                     await note(answer)
                     // Nobody waits for an answer to what was cancelled.
-                    if work.isCancelled {
+                    if work.isCancelled || answer.giveBack != nil && runner.http.isInputClosed {
                         await undo(answer)
                     } else {
                         try await writer.write(MCPResponse.event(answer.message))

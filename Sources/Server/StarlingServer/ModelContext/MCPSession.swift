@@ -1,3 +1,4 @@
+import Access
 import Agents
 import Loops
 import ModelContext
@@ -21,8 +22,8 @@ actor MCPSession {
     nonisolated let version: ProtocolVersion
     nonisolated let requester: Requester
     nonisolated let tools: Machine.ToolSet
-    /// Of the grant that it was made with.
-    nonisolated let bearer: [UInt8]
+    /// What it was made with.
+    nonisolated let grant: Grant
 
     private let connections: InProcessConnections
     private var connection: InProcessConnection?
@@ -45,19 +46,21 @@ actor MCPSession {
     private var isEnded = false
 
     init(
-        id: String, version: ProtocolVersion, requester: Requester, tools: Machine.ToolSet, bearer: [UInt8],
+        id: String, version: ProtocolVersion, requester: Requester, tools: Machine.ToolSet, grant: Grant,
         _ connections: InProcessConnections
     ) {
         self.id = id
         self.version = version
         self.requester = requester
         self.tools = tools
-        self.bearer = bearer
+        self.grant = grant
         self.connections = connections
     }
 
     /// The name that is written under, where a call names no other.
     nonisolated var agent: String? { requester.agent }
+
+    nonisolated var bearer: [UInt8] { grant.bearer }
 
     // MARK: The connection
 
@@ -174,7 +177,7 @@ actor MCPSession {
         // Whether the list of resources has changed everybody is told who listens.
         for message in subscriptions.addList() { connection?.send(message) }
         guard let lastID else { return (stream, []) }
-        guard lastID + 1 >= firstKept, lastID <= lastEvent else {
+        guard lastID >= firstKept - 1, lastID <= lastEvent else {
             subscriptions.noteAll()
             return (stream, [])
         }
@@ -246,7 +249,8 @@ actor MCPSession {
     func end(_ end: End) async {
         guard !isEnded else { return }
         isEnded = true
-        for cancel in calls.values { cancel() }
+        // Where the server stops, its shards end what waits, and that is answered.
+        if case .client = end { for cancel in calls.values { cancel() } }
         calls = [:]
         endStream()
         guard let connection else { return }

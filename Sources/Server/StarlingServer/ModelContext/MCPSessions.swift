@@ -68,7 +68,7 @@ final class MCPSessions: MetricsSource {
         let session = MCPSession(
             id: id, version: beginning.version,
             requester: Requester(agent: agent, client: client, isNameless: name == nil), tools: tools,
-            bearer: grant.bearer, connections)
+            grant: grant, connections)
         let (isIn, over) = state.withLock { state in
             let over = state.makeRoom(for: grant.bearer, .now)
             guard state.entries.count < Self.maximumCount,
@@ -95,7 +95,9 @@ final class MCPSessions: MetricsSource {
     /// - Returns: nil where it is none of that bearer's.
     func take(_ id: String, of grant: Grant) -> MCPSession? {
         state.withLock { state in
-            guard let entry = state.entries[id], entry.session.bearer == grant.bearer else { return nil }
+            guard let entry = state.entries[id], entry.session.bearer == grant.bearer,
+                entry.session.grant.allowsTheSame(as: grant)
+            else { return nil }
             state.entries[id]?.uses += 1
             return entry.session
         }

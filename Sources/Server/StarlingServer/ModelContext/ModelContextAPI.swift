@@ -4,6 +4,7 @@ import HTTPTypes
 import Hummingbird
 import ModelContext
 import NIOCore
+import Registers
 import SyncProtocol
 
 /// `/mcp`: the Model Context Protocol over HTTP (its *Streamable HTTP*), by the versions that have sessions and by those that have none, which each message
@@ -87,7 +88,18 @@ struct ModelContextAPI: API {
             } catch {
                 throw .problem(error)
             }
-            caller.agent = grant.agent.map { "\($0)" } ?? caller.agent
+            guard let name = Self.name(grant, caller) else {
+                throw .problem(Problem(.badMessage, "Starling-Agent is no name of an agent: 1 to 128 bytes of text"))
+            }
+            caller.agent = name
+        }
+
+        /// - Returns: nil where the name is none.
+        private static func name(_ grant: Grant, _ caller: Caller) -> String?? {
+            if let agent = grant.agent { return "\(agent)" }
+            guard let header = caller.agent else { return .some(nil) }
+            guard let name = HeaderText.decode(header), (try? Agent(name)) != nil else { return nil }
+            return name
         }
 
         private static func tools(_ request: Request) throws(Problem) -> Machine.ToolSet {

@@ -52,7 +52,12 @@ final class HTTPSession: Sendable {
         /// Whether that waits for something which is of use only to a caller that is there.
         var isWait = false
         var isClosed = false
+        /// Whether the caller sends nothing more, as one that has hung up.
+        var isInputClosed = false
     }
+
+    /// Whether the caller sends nothing more: what is handed out to it may reach nobody.
+    var isInputClosed: Bool { state.withLock { $0.isInputClosed } }
 
     private static let gone = Problem(.shuttingDown, "the connection is gone")
 
@@ -201,6 +206,10 @@ final class HTTPSession: Sendable {
             }
             return state.stream
         }
+        if isWait, isInputClosed {
+            connection.close()
+            throw Self.gone
+        }
         return connection
     }
 
@@ -233,7 +242,11 @@ final class HTTPSession: Sendable {
 
     /// The caller sends nothing more. What was asked is answered; but what would be handed out to nobody is not waited for.
     func inputClosed() {
-        state.withLock { $0.isWait ? $0.stream : nil }?.close()
+        let waiting = state.withLock { state in
+            state.isInputClosed = true
+            return state.isWait ? state.stream : nil
+        }
+        waiting?.close()
     }
 
     /// The connection over HTTP is gone.

@@ -118,7 +118,8 @@ enum SwarmRoutes {
         let connection = try await context.session.open(for: caller, isWait: true)
         defer { connection.close() }
         let answer = try await HTTPSession.wait(message, of: connection)
-        guard Task.isCancelled, let task = answer.object("task"), let fence = answer.integer("fence"),
+        guard Task.isCancelled || context.session.isInputClosed, let task = answer.object("task"),
+            let fence = answer.integer("fence"),
             let swarm = task.string("swarm_id"), let name = task.string("task_id")
         else { return answer }
         var release = SyncMessage(Call.Name.taskRelease.rawValue)

@@ -79,6 +79,14 @@ struct McpRun: AsyncParsableCommand {
         await bridge.end()
     }
 
+    /// Ends the process in any case: a server that does not answer is no reason to stay.
+    private static func endSoon() {
+        Task {
+            try? await Task.sleep(for: lastMoment * 2)
+            Foundation.exit(0)
+        }
+    }
+
     /// Standard output, for many who write a line each.
     private final class Lines: Sendable {
         private let lock = Mutex(())
@@ -95,10 +103,14 @@ struct McpRun: AsyncParsableCommand {
                 let text = line.filter { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
                 if !text.isEmpty { continuation.yield(Array(text)) }
             }
+            endSoon()
             continuation.finish()
         }
         thread.start()
-        let signals = StopSignals { continuation.finish() }
+        let signals = StopSignals {
+            endSoon()
+            continuation.finish()
+        }
         continuation.onTermination = { _ in withExtendedLifetime(signals) {} }
         return lines
     }

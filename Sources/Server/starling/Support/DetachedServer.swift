@@ -36,15 +36,20 @@ struct DetachedServer {
         } catch {
             throw UsageError("cannot make \(folder): \(error.localizedDescription)")
         }
-        try Self.spawn(
+        let child = try Self.spawn(
             [
                 CommandLine.executable, "serve", "--host", endpoint.host == "localhost" ? "127.0.0.1" : endpoint.host,
                 "--port", "\(endpoint.port)", "--data", folder + "/starling.db", "--exit-when-idle", "\(Self.idleTime)",
             ], log: folder + "/server.log")
         let end = ContinuousClock.now + Self.patience
         while await !dialer.isReachable() {
-            guard ContinuousClock.now < end else {
-                throw ClientError(.unavailable, "the server that was started does not listen; see \(folder)/server.log")
+            // Another one may have been first.
+            let isOver = waitpid(child, nil, WNOHANG) == child
+            if isOver, await dialer.isReachable() { return }
+            guard ContinuousClock.now < end, !isOver else {
+                throw ClientError(
+                    .unavailable,
+                    "the server that was started \(isOver ? "has ended" : "does not listen"); see \(folder)/server.log")
             }
             try await Task.sleep(for: .milliseconds(50))
         }
@@ -58,7 +63,7 @@ struct DetachedServer {
     #endif
 
     /// Starts a program in a session of its own (setsid(2)): what ends this one does not end it.
-    private static func spawn(_ arguments: [String], log: String) throws {
+    private static func spawn(_ arguments: [String], log: String) throws -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -76,5 +81,6 @@ struct DetachedServer {
         guard problem == 0 else {
             throw UsageError("cannot start \(arguments[0]): \(String(cString: strerror(problem)))")
         }
+        return pid
     }
 }

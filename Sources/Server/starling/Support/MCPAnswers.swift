@@ -10,6 +10,7 @@ final class Answers: Sendable {
         var session: String?
         var version: String?
         var sessionIsUnknown = false
+        var status: Int?
         /// Whether its client has been told what came of it.
         var isAnswered = false
     }
@@ -36,6 +37,8 @@ final class Answers: Sendable {
     var session: String? { state.withLock { $0.session } }
     /// The version that was agreed on.
     var version: String? { state.withLock { $0.version } }
+    /// Of the response; nil: there was none.
+    var status: Int? { state.withLock { $0.status } }
     var sessionIsUnknown: Bool { state.withLock { $0.sessionIsUnknown } }
 
     /// Says that there will be no answer, where none has been.
@@ -46,7 +49,10 @@ final class Answers: Sendable {
 
     func read(_ head: HTTPConnections.Head, _ body: inout HTTPConnections.Body) async throws {
         let type = head.header("content-type")?.prefix { $0 != ";" } ?? ""
-        state.withLock { $0.session = head.header("mcp-session-id") }
+        state.withLock { state in
+            state.session = head.header("mcp-session-id")
+            state.status = head.status
+        }
         if type == "text/event-stream" { return try await readEvents(&body) }
         var text: [UInt8] = []
         while let bytes = try await body.next() {

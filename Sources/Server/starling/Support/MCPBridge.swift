@@ -10,6 +10,9 @@ actor MCPBridge {
     private static let firstPatience = Duration.seconds(3)
     private static let patience = Duration.seconds(15)
     private static let pause = Duration.milliseconds(200)
+    private static let longestPause = Duration.seconds(30)
+    /// How many requests are under way at a time, each on a connection.
+    private static let maximumCalls = 200
 
     /// What a client has that said `initialize`.
     private struct Session {
@@ -66,6 +69,10 @@ actor MCPBridge {
             if message.method == "notifications/initialized" { listen() }
         case .request:
             guard let id = message.id else { return }
+            guard calls[id] == nil else {
+                return message.failure("a request by this id is under way").map(print) ?? ()
+            }
+            while calls.count >= Self.maximumCalls { try? await Task.sleep(for: .milliseconds(5)) }
             calls[id] = Task {
                 await pass(line, message)
                 calls[id] = nil
@@ -85,10 +92,12 @@ actor MCPBridge {
         for call in calls.values { call.cancel() }
         for call in calls.values { await call.value }
         stream?.cancel()
-        if let session {
-            try? await server.send(.init("DELETE", path: path, headers: headers + sessionHeaders(session))) { _, _ in }
-        }
+        if let session { await delete(session) }
         server.close()
+    }
+
+    private func delete(_ session: Session) async {
+        try? await server.send(.init("DELETE", path: path, headers: headers + sessionHeaders(session))) { _, _ in }
     }
 
     // MARK: Requests
@@ -154,7 +163,10 @@ actor MCPBridge {
             answers.fail("\(error)")
             return
         }
-        guard answers.sessionIsUnknown, let used else { return }
+        guard answers.sessionIsUnknown, let used else {
+            // A stream can end in good order without it.
+            return answers.fail("the server ended the answer before it was there")
+        }
         // The server has been started anew.
         guard !isAgain, await renew(used) else { return answers.fail("the MCP session is over") }
         await pass(line, message, isAgain: true)
@@ -183,6 +195,7 @@ actor MCPBridge {
             return answers.fail("\(error)")
         }
         guard let id = answers.session, let version = answers.version else { return }
+        if let session { await delete(session) }
         session = Session(beginning: line, id: id, version: version, agent: name)
     }
 
@@ -234,27 +247,33 @@ actor MCPBridge {
     private func listen() {
         stream?.cancel()
         stream = Task {
+            var pause = Self.pause
             while !Task.isCancelled, let session {
-                let isKnown = await listen(session)
-                if !isKnown, await !renew(session) { return }
-                // Where it was renewed there is another stream.
-                if !isKnown { return }
-                try? await Task.sleep(for: Self.pause)
+                switch await listen(session) {
+                case 404?:
+                    // Where it is renewed there is another stream.
+                    _ = await renew(session)
+                    return
+                case 200?: pause = Self.pause
+                case 401?, 403?, 405?, 406?: return
+                case _?, nil: pause = min(pause * 2, Self.longestPause)
+                }
+                try? await Task.sleep(for: pause)
             }
         }
     }
 
     /// Passes notifications on until the stream ends.
     ///
-    /// - Returns: false where the server does not know the session.
-    private func listen(_ session: Session) async -> Bool {
+    /// - Returns: the status; nil: there was no answer.
+    private func listen(_ session: Session) async -> Int? {
         let last = session.lastEvent.map { [("Last-Event-ID", $0)] } ?? []
         let request = HTTPConnections.Request(
             "GET", path: path,
             headers: [("Accept", "text/event-stream")] + headers + sessionHeaders(session) + last)
         let answers = Answers(nil, print) { [weak self] id in await self?.note(id, of: session.id) }
         try? await send(request) { head, body in try await answers.read(head, &body) }
-        return !answers.sessionIsUnknown
+        return answers.status
     }
 
     private func note(_ event: String, of id: String) {

@@ -19,6 +19,9 @@ enum SettingsFile {
     /// - Parameter model: the file whose owner and permissions it gets, where that is there.
     static func write(_ text: [UInt8], to path: String, like model: String) throws {
         let target = Self.target(of: path)
+        guard (try? FileManager.default.destinationOfSymbolicLink(atPath: target)) == nil else {
+            throw UsageError("\(path) is a link that leads nowhere")
+        }
         do {
             try FileManager.default.createDirectory(
                 at: URL(filePath: target).deletingLastPathComponent(), withIntermediateDirectories: true)
@@ -30,11 +33,15 @@ enum SettingsFile {
         }
         let known = try? FileManager.default.attributesOfItem(atPath: Self.target(of: model))
         let temporary = target + ".new-\(ProcessInfo.processInfo.processIdentifier)"
+        let permissions = (known?[.posixPermissions] as? NSNumber)?.intValue ?? newPermissions
+        // Nobody is to read it before it has them.
         guard
-            FileManager.default.createFile(
-                atPath: temporary, contents: Data(text),
-                attributes: [.posixPermissions: known?[.posixPermissions] ?? newPermissions])
-        else { throw UsageError("cannot write \(temporary)") }
+            FileManager.default.createFile(atPath: temporary, contents: nil, attributes: [.posixPermissions: 0o600]),
+            (try? Data(text).write(to: URL(filePath: temporary))) != nil, chmod(temporary, mode_t(permissions)) == 0
+        else {
+            unlink(temporary)
+            throw UsageError("cannot write \(temporary)")
+        }
         // Only root can give a file away; for others it is theirs already.
         if let user = known?[.ownerAccountID] as? NSNumber, let group = known?[.groupOwnerAccountID] as? NSNumber {
             _ = chown(temporary, user.uint32Value, group.uint32Value)
